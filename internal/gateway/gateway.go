@@ -1,0 +1,235 @@
+// Package gateway is the walk of a request: authenticate, admit, route,
+// generate, record. It declares what it needs of the rooms around it and knows
+// none of them.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+)
+
+// The backends.
+const (
+	BackendCLI    = "cli"
+	BackendDirect = "direct"
+)
+
+// Caller is who a key belongs to and what the key allows. It is shared between
+// requests and never changed.
+type Caller struct {
+	KeyID             string
+	ProjectID         string
+	Profile           string
+	RequestsPerMinute int // 0: no limit
+}
+
+// Authenticator finds the caller of a presented key. An error is an
+// apierror.Error. It is safe for concurrent use and, for a key that is known,
+// does no I/O.
+type Authenticator interface {
+	Authenticate(ctx context.Context, key string) (*Caller, error)
+}
+
+// Limits is what the caller's limits say after a request was admitted or
+// refused, for the rate-limit headers.
+type Limits struct {
+	RequestsLimit     int // 0: no limit
+	RequestsRemaining int
+	RequestsReset     time.Duration // until the whole limit may be used again
+}
+
+// Admitter checks the caller's limits. It fills call.Limits also when it
+// refuses. An error is an apierror.Error with a RetryAfter.
+type Admitter interface {
+	Admit(ctx context.Context, call *Call) error
+}
+
+// Router chooses backend and model: it fills call.Backend and call.Model. An
+// error is an apierror.Error.
+type Router interface {
+	Route(call *Call) (Backend, error)
+}
+
+// Backend generates an answer.
+type Backend interface {
+	// Generate answers call.Request under the model call.Model. It writes to out
+	// events when the request is a stream, else exactly one Message. It returns
+	// what it knows of the answer also beside an error: tokens were spent. When
+	// ctx ends it stops the upstream and returns soon. An error is an
+	// apierror.Error, ctx's, or out's.
+	Generate(ctx context.Context, call *Call, out EventWriter) (Result, error)
+}
+
+// EventWriter encodes an answer in the caller's protocol. One goroutine uses
+// it. The first write sends the header, made from the Call.
+type EventWriter interface {
+	// Event takes one event of a stream. message_stop is held back until End.
+	Event(e message.Event) error
+	// Flush sends what Event wrote.
+	Flush() error
+	// Message takes a whole answer, as the JSON of a message.Message. It is held
+	// back until End.
+	Message(body []byte) error
+	// End sends what was held back: the answer's last bytes.
+	End(result Result) error
+}
+
+// Result is what a backend knows at the end of an answer.
+type Result struct {
+	message.Summary
+	// CostMicroUSD is the answer's price in millionths of a US dollar; nil when
+	// it isn't known.
+	CostMicroUSD *int64
+}
+
+// Entry is one row of the ledger.
+type Entry struct {
+	RequestID string
+	Time      time.Time // when the request arrived
+	Endpoint  string
+	Caller    *Caller
+	Backend   string
+	Requested string // the model as asked
+	Routed    string // the model as sent to the backend
+	Result    Result
+	Status    int    // the HTTP status that the outcome stands for
+	Category  string // the error's category, "" on success
+	Clock     *latency.Clock
+}
+
+// Recorder writes the ledger. Record returns when the entry is durable; it
+// ignores that ctx has ended, because what was spent must be recorded.
+type Recorder interface {
+	Record(ctx context.Context, entry Entry) error
+}
+
+// Observer hears of every finished request, for the metrics.
+type Observer interface {
+	Observe(entry Entry)
+}
+
+// Call is one request on its walk. The goroutine that serves the request owns
+// it.
+type Call struct {
+	// What the protocol package knows.
+	RequestID string
+	Endpoint  string // the route's path, as metrics and ledger name it
+	Request   *message.Request
+	Prefer    string // the backend that the caller asks for, "" for none
+	// Forward is what of the caller's header the direct backend sends on
+	// (anthropic-version, anthropic-beta). May be nil.
+	Forward http.Header
+	Caller  *Caller
+
+	// What the walk fills in, for the answer's header.
+	Clock   latency.Clock
+	Limits  Limits
+	Backend string
+	Model   string // the routed model
+	// Warnings name what of the request the backend couldn't honour.
+	Warnings []string
+	// UpstreamHeader is what of the upstream's answer header may be passed on.
+	// May be nil.
+	UpstreamHeader http.Header
+}
+
+// Warn notes something of the request that can't be honoured.
+func (c *Call) Warn(text string) { c.Warnings = append(c.Warnings, text) }
+
+// Options are the rooms that a Gateway walks through. All are required.
+type Options struct {
+	Authenticator Authenticator
+	Admitter      Admitter
+	Router        Router
+	Recorder      Recorder
+	Observer      Observer
+}
+
+// Gateway serves calls. It is safe for concurrent use and holds no lock.
+type Gateway struct{ Options }
+
+// New makes a Gateway.
+func New(options Options) *Gateway { return &Gateway{options} }
+
+// Open starts the walk: it starts the call's clock and authenticates the
+// caller, before anything of the body is read.
+func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key string) (*Call, error) {
+	call := &Call{RequestID: requestID, Endpoint: endpoint, Clock: latency.Start()}
+	caller, err := g.Authenticator.Authenticate(ctx, key)
+	call.Clock.Mark(latency.Auth)
+	if err != nil {
+		return nil, err
+	}
+	call.Caller = caller
+	return call, nil
+}
+
+// Serve walks an opened and decoded call to its end: admit, route, generate,
+// record, answer. Whatever happens after admission is recorded exactly once,
+// before the answer's last byte leaves. The error is for the caller: an
+// apierror.Error, or any other for a plain 500.
+func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error {
+	call.Clock.Mark(latency.Decode)
+	if err := g.Admitter.Admit(ctx, call); err != nil {
+		g.observe(call, Result{}, err)
+		return err
+	}
+	call.Clock.Mark(latency.Admit)
+
+	result, err := g.generate(ctx, call, out)
+	call.Clock.Mark(latency.Generate)
+
+	entry := g.entry(ctx, call, result, err)
+	if recordErr := g.Recorder.Record(ctx, entry); recordErr != nil && err == nil {
+		err = apierror.Wrap(apierror.Internal, "the answer couldn't be recorded", recordErr)
+	}
+	call.Clock.Mark(latency.Record)
+	if err == nil {
+		err = out.End(result)
+	}
+	g.observe(call, result, withContext(ctx, err))
+	return withContext(ctx, err)
+}
+
+func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (Result, error) {
+	backend, err := g.Router.Route(call)
+	if err != nil {
+		return Result{}, err
+	}
+	return backend.Generate(ctx, call, out)
+}
+
+func (g *Gateway) observe(call *Call, result Result, err error) {
+	call.Clock.Finish()
+	g.Observer.Observe(g.entry(context.Background(), call, result, err))
+}
+
+func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err error) Entry {
+	entry := Entry{
+		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint,
+		Caller: call.Caller, Backend: call.Backend, Requested: call.Request.Model, Routed: call.Model,
+		Result: result, Status: http.StatusOK, Clock: &call.Clock,
+	}
+	if e := apierror.From(withContext(ctx, err)); e != nil {
+		entry.Status, entry.Category = e.Status(), string(e.Category)
+	}
+	return entry
+}
+
+// withContext gives an error that came from the context's end its meaning: the
+// caller left, or the deadline passed.
+func withContext(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return apierror.Wrap(apierror.Timeout, "the request took longer than allowed", err)
+	}
+	return apierror.Wrap(apierror.ClientClosed, "the caller left", err)
+}

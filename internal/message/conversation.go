@@ -1,0 +1,166 @@
+package message
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+)
+
+// The roles of a conversation.
+const (
+	RoleUser      = "user"
+	RoleAssistant = "assistant"
+)
+
+// Turn is one message of a conversation. Content is its content as JSON: a
+// string or an array of content blocks, exactly as it came.
+type Turn struct {
+	Role    string         `json:"role"`
+	Content jsontext.Value `json:"content"`
+}
+
+// Conversation is the decoded part of a Request that the CLI path needs.
+type Conversation struct {
+	System string // "" when there is none
+	// ThinkingTokens is the budget of extended thinking, 0 when it is off.
+	ThinkingTokens int64
+	Turns          []Turn // at least one; the last is the user's
+}
+
+// DefaultThinkingTokens is the budget for a request that asks for thinking
+// without saying how much: the CLI's own default.
+const DefaultThinkingTokens = 31_999
+
+// minThinkingTokens is the least budget that the Messages API accepts.
+const minThinkingTokens = 1_024
+
+type contentBlock struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
+}
+
+// Conversation decodes the request's system prompt, messages and thinking. An
+// error is an apierror.Error that names the field. Roles other than user and
+// assistant, an empty conversation and one that ends with the assistant are
+// refused; content blocks are checked for being objects with a type, and
+// otherwise left alone.
+func (r *Request) Conversation() (*Conversation, error) {
+	c := &Conversation{}
+	var err error
+	if c.System, err = r.decodeSystem(); err != nil {
+		return nil, err
+	}
+	if c.ThinkingTokens, err = r.decodeThinking(); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(r.messages.of(r.body), &c.Turns); err != nil {
+		return nil, nested("messages", err)
+	}
+	if len(c.Turns) == 0 {
+		return nil, apierror.Invalid("messages", "messages: at least one message is required")
+	}
+	for i, turn := range c.Turns {
+		field := fmt.Sprintf("messages.%d", i)
+		if turn.Role != RoleUser && turn.Role != RoleAssistant {
+			return nil, apierror.Invalid(field+".role", "%s.role: must be user or assistant", field)
+		}
+		if err := checkContent(field+".content", turn.Content); err != nil {
+			return nil, err
+		}
+	}
+	if c.Turns[len(c.Turns)-1].Role != RoleUser {
+		return nil, apierror.Invalid("messages", "messages: the last message must have the role user")
+	}
+	return c, nil
+}
+
+func checkContent(field string, content jsontext.Value) error {
+	switch content.Kind() {
+	case '"':
+		return nil
+	case '[':
+		var blocks []contentType
+		if err := json.Unmarshal(content, &blocks); err != nil {
+			return nested(field, err)
+		}
+		for i, b := range blocks {
+			if b.Type == "" {
+				name := fmt.Sprintf("%s.%d.type", field, i)
+				return apierror.Invalid(name, "%s: field required", name)
+			}
+		}
+		return nil
+	}
+	return apierror.Invalid(field, "%s: must be a string or an array of content blocks", field)
+}
+
+type contentType struct {
+	Type string `json:"type"`
+}
+
+func (r *Request) decodeSystem() (string, error) {
+	value := jsontext.Value(r.system.of(r.body))
+	switch {
+	case len(value) == 0 || value.Kind() == 'n':
+		return "", nil
+	case value.Kind() == '"':
+		text, err := jsontext.AppendUnquote(nil, value)
+		return string(text), err
+	case value.Kind() == '[':
+		var blocks []contentBlock
+		if err := json.Unmarshal(value, &blocks); err != nil {
+			return "", nested("system", err)
+		}
+		texts := make([]string, 0, len(blocks))
+		for i, b := range blocks {
+			if b.Type != "text" {
+				name := fmt.Sprintf("system.%d.type", i)
+				return "", apierror.Invalid(name, "%s: must be text", name)
+			}
+			texts = append(texts, b.Text)
+		}
+		return strings.Join(texts, "\n\n"), nil
+	}
+	return "", apierror.Invalid("system", "system: must be a string or an array of text blocks")
+}
+
+func (r *Request) decodeThinking() (int64, error) {
+	value := jsontext.Value(r.thinking.of(r.body))
+	if len(value) == 0 || value.Kind() == 'n' {
+		return 0, nil
+	}
+	var thinking struct {
+		Type         string `json:"type"`
+		BudgetTokens int64  `json:"budget_tokens"`
+	}
+	if err := json.Unmarshal(value, &thinking); err != nil {
+		return 0, nested("thinking", err)
+	}
+	switch thinking.Type {
+	case "disabled":
+		return 0, nil
+	case "adaptive":
+		return DefaultThinkingTokens, nil
+	case "enabled":
+		if thinking.BudgetTokens < minThinkingTokens {
+			return 0, apierror.Invalid("thinking.budget_tokens", "thinking.budget_tokens: must be at least %d", minThinkingTokens)
+		}
+		return thinking.BudgetTokens, nil
+	}
+	return 0, apierror.Invalid("thinking.type", "thinking.type: must be enabled, disabled or adaptive")
+}
+
+// nested is InvalidJSON for a value inside the body: it puts the outer field's
+// name in front.
+func nested(field string, err error) error {
+	e := apierror.From(InvalidJSON(err))
+	param := field
+	if e.Param != "" {
+		param += "." + e.Param
+	}
+	return &apierror.Error{Category: apierror.BadRequest, Param: param, Message: param + ": wrong type", Cause: err}
+}

@@ -1,0 +1,242 @@
+// Package message is the canonical form of a generation inside the service:
+// the Anthropic Messages API's own shape, with its bytes kept, so that what is
+// only forwarded is never decoded (platform.claude.com/docs, "Messages").
+package message
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+)
+
+// Request is one generation: the body of a Messages request and the few fields
+// of it that the service itself reads. It is immutable after ParseRequest and
+// safe for concurrent use; the body belongs to it.
+type Request struct {
+	Model     string // as asked; "" when the body names none
+	Stream    bool
+	MaxTokens int64 // 0 when absent
+	UseCLI    *bool // our own member use_cli; never sent upstream
+	// HasTools says that the body holds a tools member that isn't empty.
+	HasTools bool
+
+	body   []byte
+	model  span // of the value; empty when absent
+	useCLI span // of the whole member with one comma
+	// messages, system and the like, decoded only where a backend needs them.
+	messages, system, thinking span
+	unsettable                 []string
+}
+
+// span is a part of a body: from start up to but not including end.
+type span struct{ start, end int }
+
+func (s span) of(body []byte) []byte { return body[s.start:s.end] }
+func (s span) empty() bool           { return s.start == s.end }
+
+// ParseRequest reads what the service needs from the body of a Messages
+// request in one pass and checks that the rest is valid JSON without duplicate
+// names. It keeps body and never changes it. An error is an apierror.Error that
+// names the field.
+func ParseRequest(body []byte) (*Request, error) {
+	r := &Request{body: body}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	if tok, err := dec.ReadToken(); err != nil {
+		return nil, InvalidJSON(err)
+	} else if tok.Kind() != '{' {
+		return nil, apierror.Invalid("", "the request body must be a JSON object")
+	}
+	previous := int(dec.InputOffset()) // end of the former value, or of "{"
+	first := true
+	afterUseCLI := false
+	for dec.PeekKind() != '}' {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return nil, InvalidJSON(err)
+		}
+		name := tok.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, InvalidJSON(err)
+		}
+		end := int(dec.InputOffset())
+		at := span{end - len(value), end}
+		if afterUseCLI {
+			// use_cli was the first member: the comma behind it goes with it.
+			r.useCLI.end = previousComma(body, r.useCLI.end) + 1
+			afterUseCLI = false
+		}
+		if err := r.take(name, value, at); err != nil {
+			return nil, err
+		}
+		if name == "use_cli" {
+			r.useCLI = span{previous, end}
+			afterUseCLI = first
+		}
+		previous, first = end, false
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, InvalidJSON(err)
+	}
+	if dec.PeekKind() != 0 {
+		return nil, apierror.Invalid("", "the request body has data after the JSON object")
+	}
+	if r.messages.empty() {
+		return nil, apierror.Invalid("messages", "messages: field required")
+	}
+	return r, nil
+}
+
+// previousComma finds the comma that follows a value which ends at end.
+func previousComma(body []byte, end int) int {
+	return end + bytes.IndexByte(body[end:], ',')
+}
+
+func (r *Request) take(name string, value jsontext.Value, at span) error {
+	kind := value.Kind()
+	switch name {
+	case "model":
+		if kind != '"' {
+			return apierror.Invalid(name, "model: must be a string")
+		}
+		model, err := jsontext.AppendUnquote(nil, value)
+		if err != nil {
+			return InvalidJSON(err)
+		}
+		r.Model, r.model = string(model), at
+	case "stream":
+		switch kind {
+		case 't', 'f':
+			r.Stream = kind == 't'
+		case 'n':
+		default:
+			return apierror.Invalid(name, "stream: must be a boolean")
+		}
+	case "max_tokens":
+		n, err := strconv.ParseInt(string(value), 10, 64)
+		if err != nil || n < 1 {
+			return apierror.Invalid(name, "max_tokens: must be a whole number of at least 1")
+		}
+		r.MaxTokens = n
+	case "use_cli":
+		switch kind {
+		case 't', 'f':
+			use := kind == 't'
+			r.UseCLI = &use
+		case 'n':
+		default:
+			return apierror.Invalid(name, "use_cli: must be a boolean")
+		}
+	case "messages":
+		if kind != '[' {
+			return apierror.Invalid(name, "messages: must be an array")
+		}
+		r.messages = at
+	case "system":
+		r.system = at
+	case "thinking":
+		r.thinking = at
+	case "tools":
+		r.HasTools = kind == '[' && len(bytes.TrimSpace(value[1:len(value)-1])) > 0
+	case "temperature", "top_p", "top_k", "stop_sequences":
+		if kind != 'n' {
+			r.unsettable = append(r.unsettable, name)
+		}
+	}
+	return nil
+}
+
+// Unsettable names the sampling parameters that the request sets and the
+// Claude Code CLI has no way to set (claude-cli: no temperature, top_p or stop
+// flag). max_tokens isn't among them: whether it matters depends on the process.
+func (r *Request) Unsettable() []string { return r.unsettable }
+
+// Body gives the request's bytes as they came. The caller must not change them.
+func (r *Request) Body() []byte { return r.body }
+
+// Upstream gives the body to send to the Messages API, in pieces that share
+// memory with the request: the model is replaced by the given one (added when
+// the request names none) and the service's own members are left out. Where
+// nothing differs it is the one piece that came in.
+func (r *Request) Upstream(model string) [][]byte {
+	type edit struct {
+		at   span
+		with []byte
+	}
+	var edits []edit
+	if r.model.empty() {
+		open := bytes.IndexByte(r.body, '{') + 1
+		edits = append(edits, edit{span{open, open}, []byte(`"model":` + quote(model) + `,`)})
+	} else if model != r.Model {
+		edits = append(edits, edit{r.model, []byte(quote(model))})
+	}
+	if !r.useCLI.empty() {
+		edits = append(edits, edit{r.useCLI, nil})
+		if last := len(edits) - 1; last > 0 && edits[last].at.start < edits[0].at.start {
+			edits[0], edits[last] = edits[last], edits[0]
+		}
+	}
+	if len(edits) == 0 {
+		return [][]byte{r.body}
+	}
+	pieces := make([][]byte, 0, 2*len(edits)+1)
+	at := 0
+	for _, e := range edits {
+		if e.at.start > at {
+			pieces = append(pieces, r.body[at:e.at.start])
+		}
+		if len(e.with) > 0 {
+			pieces = append(pieces, e.with)
+		}
+		at = max(at, e.at.end)
+	}
+	return append(pieces, r.body[at:])
+}
+
+func quote(s string) string {
+	b, err := jsontext.AppendQuote(nil, s)
+	if err != nil {
+		return `""` // s has been decoded from JSON or comes from our own data
+	}
+	return string(b)
+}
+
+// InvalidJSON makes the error for a body that isn't valid JSON. It says where,
+// and never quotes the body.
+func InvalidJSON(err error) error {
+	var syntactic *jsontext.SyntacticError
+	if errors.As(err, &syntactic) {
+		text := fmt.Sprintf("the request body isn't valid JSON at byte %d", syntactic.ByteOffset)
+		param := ""
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			param = syntactic.JSONPointer.LastToken()
+			text = fmt.Sprintf("%s: the name appears twice in one object", param)
+		}
+		return &apierror.Error{Category: apierror.BadRequest, Param: param, Message: text, Cause: err}
+	}
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) && semantic.JSONPointer != "" {
+		param := fieldName(semantic.JSONPointer)
+		return &apierror.Error{Category: apierror.BadRequest, Param: param, Message: param + ": wrong type", Cause: err}
+	}
+	return &apierror.Error{Category: apierror.BadRequest, Message: "the request body isn't valid JSON", Cause: err}
+}
+
+// fieldName writes a JSON pointer as the APIs write field names:
+// messages.0.content.
+func fieldName(p jsontext.Pointer) string {
+	var b []byte
+	for tok := range p.Tokens() {
+		if len(b) > 0 {
+			b = append(b, '.')
+		}
+		b = append(b, tok...)
+	}
+	return string(b)
+}
