@@ -160,45 +160,6 @@ func (r *Request) Unsettable() []string { return r.unsettable }
 // Body gives the request's bytes as they came. The caller must not change them.
 func (r *Request) Body() []byte { return r.body }
 
-// Upstream gives the body to send to the Messages API, in pieces that share
-// memory with the request: the model is replaced by the given one (added when
-// the request names none) and the service's own members are left out. Where
-// nothing differs it is the one piece that came in.
-func (r *Request) Upstream(model string) [][]byte {
-	type edit struct {
-		at   span
-		with []byte
-	}
-	var edits []edit
-	if r.model.empty() {
-		open := bytes.IndexByte(r.body, '{') + 1
-		edits = append(edits, edit{span{open, open}, []byte(`"model":` + quote(model) + `,`)})
-	} else if model != r.Model {
-		edits = append(edits, edit{r.model, []byte(quote(model))})
-	}
-	if !r.useCLI.empty() {
-		edits = append(edits, edit{r.useCLI, nil})
-		if last := len(edits) - 1; last > 0 && edits[last].at.start < edits[0].at.start {
-			edits[0], edits[last] = edits[last], edits[0]
-		}
-	}
-	if len(edits) == 0 {
-		return [][]byte{r.body}
-	}
-	pieces := make([][]byte, 0, 2*len(edits)+1)
-	at := 0
-	for _, e := range edits {
-		if e.at.start > at {
-			pieces = append(pieces, r.body[at:e.at.start])
-		}
-		if len(e.with) > 0 {
-			pieces = append(pieces, e.with)
-		}
-		at = max(at, e.at.end)
-	}
-	return append(pieces, r.body[at:])
-}
-
 func quote(s string) string {
 	b, err := jsontext.AppendQuote(nil, s)
 	if err != nil {
