@@ -44,20 +44,22 @@ func NewReader(src io.Reader, limit int) *Reader {
 // follows. At the end of the stream it returns io.EOF, or io.ErrUnexpectedEOF
 // if the last event isn't complete.
 func (r *Reader) Next() (Frame, error) {
-	scanned := 0
+	// skip is the length of what is kept in front of the next event.
+	skip, scanned := 0, 0
 	for {
-		if raw, ok := cut(r.buf[r.start:r.end], &scanned); ok {
-			frame := r.parse(raw)
-			r.start += len(raw)
-			if frame.Event == nil && frame.Data == nil {
+		unread := r.buf[r.start:r.end]
+		if raw, ok := cut(unread[skip:], &scanned); ok {
+			skip += len(raw)
+			if !isEvent(raw) {
 				// A comment or a blank line by itself: nobody waits for it.
 				scanned = 0
 				continue
 			}
-			return frame, nil
+			r.start += skip
+			return r.parse(unread[:skip]), nil
 		}
 		if r.err != nil {
-			if errors.Is(r.err, io.EOF) && len(bytes.TrimSpace(r.buf[r.start:r.end])) > 0 {
+			if errors.Is(r.err, io.EOF) && len(bytes.TrimSpace(unread[skip:])) > 0 {
 				return Frame{}, io.ErrUnexpectedEOF
 			}
 			return Frame{}, r.err
@@ -71,9 +73,27 @@ func (r *Reader) Next() (Frame, error) {
 // Buffered says whether a whole further event is already in memory, so that
 // the next call of Next won't wait for the network.
 func (r *Reader) Buffered() bool {
-	scanned := 0
-	_, ok := cut(r.buf[r.start:r.end], &scanned)
-	return ok
+	for unread := r.buf[r.start:r.end]; ; {
+		scanned := 0
+		raw, ok := cut(unread, &scanned)
+		if !ok || isEvent(raw) {
+			return ok
+		}
+		unread = unread[len(raw):]
+	}
+}
+
+// isEvent says whether a block of lines holds a field that makes it an event.
+func isEvent(raw []byte) bool {
+	for len(raw) > 0 {
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte("\n"))
+		name, _, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\r")), []byte(":"))
+		if string(name) == "data" || string(name) == "event" {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Reader) fill() error {
