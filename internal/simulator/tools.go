@@ -1,0 +1,124 @@
+package simulator
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// calls decides which tools the answer calls: those that directives name, else
+// one where tool_choice asks for it and no result has come back yet.
+func (x *exchange) calls(d *directives) ([]toolCall, *fault) {
+	if len(d.tools) > 0 {
+		for i := range d.tools {
+			if f := x.fill(&d.tools[i]); f != nil {
+				return nil, f
+			}
+		}
+		return d.tools, nil
+	}
+	raw := x.req.choice.of(x.body)
+	if len(raw) == 0 || raw[0] == 'n' {
+		return nil, nil
+	}
+	var choice struct {
+		Type string `json:"type"`
+		Name string `json:"name"`
+	}
+	if err := json.Unmarshal(raw, &choice); err != nil {
+		return nil, invalid("tool_choice: Input should be a valid tool choice")
+	}
+	switch choice.Type {
+	case "auto", "none":
+		return nil, nil
+	case "any", "tool":
+	default:
+		return nil, invalid("tool_choice: Input tag '%s' found using 'type' does not match any of the expected tags: 'auto', 'any', 'tool', 'none'", choice.Type)
+	}
+	if len(x.req.tools) == 0 {
+		return nil, invalid("tool_choice: tool_choice may only be specified while providing tools.")
+	}
+	if choice.Type == "any" {
+		choice.Name = string(x.req.tools[0].name.of(x.arena))
+	}
+	call := toolCall{name: choice.Name}
+	if x.tool(choice.Name) == nil {
+		return nil, invalid("tool_choice: Tool '%s' not found in provided tools", choice.Name)
+	}
+	// Unlike the API: a client that always sends the same tool_choice would
+	// otherwise never come to an end.
+	if len(x.req.lastUser.results) > 0 {
+		return nil, nil
+	}
+	if f := x.fill(&call); f != nil {
+		return nil, f
+	}
+	return []toolCall{call}, nil
+}
+
+// tool finds a tool by its name, or by the end of its name as the CLI writes
+// those of MCP servers: mcp__SERVER__NAME.
+func (x *exchange) tool(name string) *tool {
+	for i := range x.req.tools {
+		if string(x.req.tools[i].name.of(x.arena)) == name {
+			return &x.req.tools[i]
+		}
+	}
+	for i := range x.req.tools {
+		if strings.HasSuffix(string(x.req.tools[i].name.of(x.arena)), "__"+name) {
+			return &x.req.tools[i]
+		}
+	}
+	return nil
+}
+
+// fill completes a call: the tool's whole name, and an input that fits its
+// schema.
+func (x *exchange) fill(call *toolCall) *fault {
+	t := x.tool(call.name)
+	if t == nil {
+		return invalid("x-simulator: tool %q isn't among the request's tools", call.name)
+	}
+	call.name = string(t.name.of(x.arena))
+	if call.input != nil {
+		return nil
+	}
+	if t.schema.empty() {
+		call.input = []byte("{}") // a tool of the API's own, whose schema isn't sent
+		return nil
+	}
+	input, f := generate(nil, t.schema.of(x.body))
+	if f != nil {
+		return f
+	}
+	call.input = input
+	return nil
+}
+
+// outputSchema gives the JSON schema that the answer must fit, nil when it is
+// free.
+func (x *exchange) outputSchema() ([]byte, *fault) {
+	raw := x.req.schema.of(x.body)
+	if len(raw) == 0 || raw[0] == 'n' {
+		return nil, nil
+	}
+	var format struct {
+		Type   string         `json:"type"`
+		Schema jsontext.Value `json:"schema"`
+	}
+	if err := json.Unmarshal(raw, &format); err != nil || format.Type != "json_schema" {
+		return nil, invalid("output_config.format: Input should be a JSON schema format")
+	}
+	if format.Schema.Kind() != '{' {
+		return nil, invalid("output_config.format.schema: Field required")
+	}
+	return format.Schema, nil
+}
+
+// validObject says whether text is one JSON object.
+func validObject(text []byte) bool {
+	v := jsontext.Value(text)
+	return v.Kind() == '{' && v.IsValid() && bytes.HasSuffix(text, []byte("}"))
+}
