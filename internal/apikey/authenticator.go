@@ -1,0 +1,176 @@
+package apikey
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+)
+
+// The rhythm of Watch. A revocation holds after at most DefaultInterval +
+// versionTimeout, which keeps the contract's second with room for the look-up.
+const (
+	DefaultInterval = 250 * time.Millisecond
+	versionTimeout  = 500 * time.Millisecond
+)
+
+// AuthenticatorOptions are what an Authenticator needs.
+type AuthenticatorOptions struct {
+	Store Store
+	// Interval is how often Watch asks whether keys changed; 0 is
+	// DefaultInterval.
+	Interval time.Duration
+	// Logger hears when the store can't be asked and when it can again; nil is
+	// silent.
+	Logger *slog.Logger
+	// Now gives the time, for expiry; nil is time.Now.
+	Now func() time.Time
+}
+
+// Authenticator finds the caller of a presented key. Keys that were seen are
+// answered from memory without I/O or a lock; Watch keeps that memory true. It
+// is a gateway.Authenticator and safe for concurrent use.
+//
+// Keys are looked up by their SHA-256, in memory as in the store. How long a
+// comparison of hashes takes tells nothing about a stored key: whoever presents
+// keys can't choose their hashes byte by byte. So no constant-time comparison
+// of the texts is needed, and no text is kept to compare with.
+type Authenticator struct {
+	store    Store
+	interval time.Duration
+	logger   *slog.Logger
+	now      func() time.Time
+
+	// known is dropped as a whole. A look-up stores its answer into the map that
+	// was there before it asked, so an answer that a change overtook goes into a
+	// map that nobody reads any more.
+	known atomic.Pointer[sync.Map] // Hash → *known
+}
+
+// known is a stored key: its caller, or why it is refused. Only keys that the
+// store has are remembered, so made-up keys can't fill the memory, and a key
+// made a moment ago works at once.
+type known struct {
+	caller  *gateway.Caller
+	expires time.Time // zero: never
+	revoked bool
+}
+
+var _ gateway.Authenticator = (*Authenticator)(nil)
+
+// NewAuthenticator makes an Authenticator. Without a running Watch it doesn't
+// notice that a key it knows was revoked.
+func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
+	a := &Authenticator{store: options.Store, interval: options.Interval, logger: options.Logger, now: options.Now}
+	if a.interval <= 0 {
+		a.interval = DefaultInterval
+	}
+	if a.logger == nil {
+		a.logger = slog.New(slog.DiscardHandler)
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	a.known.Store(new(sync.Map))
+	return a
+}
+
+// Authenticate gives the caller of a key. A key that is missing, malformed,
+// unknown, expired or revoked is an apierror.AuthError with the code
+// CodeInvalidKey. When the store fails it is apierror.Overloaded: the key may
+// well be good.
+func (a *Authenticator) Authenticate(ctx context.Context, key string) (*gateway.Caller, error) {
+	if !WellFormed(key) {
+		if key == "" {
+			return nil, refuse("missing API key: send x-api-key or Authorization: Bearer")
+		}
+		return nil, refuse("invalid API key")
+	}
+	hash := HashOf(key)
+	generation := a.known.Load()
+	if found, ok := generation.Load(hash); ok {
+		return a.check(found.(*known))
+	}
+	stored, err := a.store.KeyByHash(ctx, hash)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, refuse("invalid API key")
+	case err != nil && ctx.Err() != nil:
+		return nil, apierror.Wrap(apierror.ClientClosed, "the caller left", err)
+	case err != nil:
+		return nil, &apierror.Error{
+			Category: apierror.Overloaded, Message: "the API key can't be checked at the moment", RetryAfter: time.Second, Cause: err,
+		}
+	}
+	found := &known{caller: callerOf(stored), revoked: stored.RevokedAt != nil}
+	if stored.ExpiresAt != nil {
+		found.expires = *stored.ExpiresAt
+	}
+	generation.Store(hash, found)
+	return a.check(found)
+}
+
+func (a *Authenticator) check(k *known) (*gateway.Caller, error) {
+	if k.revoked {
+		return nil, refuse("the API key was revoked")
+	}
+	if !k.expires.IsZero() && !a.now().Before(k.expires) {
+		return nil, refuse("the API key has expired")
+	}
+	return k.caller, nil
+}
+
+func callerOf(k Key) *gateway.Caller {
+	return &gateway.Caller{KeyID: k.ID, ProjectID: k.ProjectID, Profile: k.Profile, RequestsPerMinute: k.RequestsPerMinute}
+}
+
+func refuse(message string) error {
+	return &apierror.Error{Category: apierror.AuthError, Code: apierror.CodeInvalidKey, Message: message}
+}
+
+// Watch forgets the known keys whenever a key changed, in this process or
+// another, until ctx ends. While the store can't say whether keys changed,
+// every answer is forgotten: an unnoticed revocation would be worse than a
+// look-up. Run it once, in its own goroutine.
+func (a *Authenticator) Watch(ctx context.Context) {
+	ticker := time.NewTicker(a.interval)
+	defer ticker.Stop()
+	var last int64
+	first, failing := true, false
+	for {
+		version, err := a.version(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if first || err != nil || version != last {
+			a.known.Store(new(sync.Map))
+		}
+		if err == nil {
+			first, last = false, version
+		}
+		if failed := err != nil; failed != failing {
+			failing = failed
+			if failing {
+				a.logger.LogAttrs(ctx, slog.LevelError, "changes of keys can't be read: keys are looked up at every request", slog.Any("error", err))
+			} else {
+				a.logger.LogAttrs(ctx, slog.LevelInfo, "changes of keys can be read again")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (a *Authenticator) version(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	return a.store.KeysVersion(ctx)
+}
