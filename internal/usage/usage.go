@@ -1,0 +1,114 @@
+// Package usage is the ledger: one row for every request that was admitted,
+// durable before the answer's last byte leaves.
+package usage
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+)
+
+// NotMeasured stands in Row.Micros for a stage that the request didn't pass.
+const NotMeasured int64 = -1
+
+// maxText bounds each text of a row, in bytes. Callers choose some of them (a
+// model's name, a request id), and no real one is longer.
+const maxText = 256
+
+// Row is one request in the ledger.
+type Row struct {
+	ID        int64 // the store's, rising; 0 before the row is stored
+	RequestID string
+	Time      time.Time // when the request arrived; stores keep whole microseconds
+	Endpoint  string
+	KeyID     string
+	ProjectID string
+	Backend   string
+	Requested string // the model as asked
+	Routed    string // the model as sent to the backend
+	Answered  string // the model that answered
+	Usage     message.Usage
+	// CostMicroUSD is the price in millionths of a US dollar; nil when unknown.
+	CostMicroUSD *int64
+	StopReason   string
+	Status       int    // the HTTP status that the outcome stands for
+	Category     string // the error's category, "" on success
+	// Micros holds the stages in microseconds, by latency.Stage, or NotMeasured.
+	// latency.Record is never measured here: the row is what is being recorded.
+	// latency.Total runs from the request's arrival to the row's making.
+	Micros [latency.Count]int64
+}
+
+// NewRow flattens an entry. Texts are made storable in any database: valid
+// UTF-8 without NUL, at most 256 bytes.
+func NewRow(entry gateway.Entry) Row {
+	row := Row{
+		RequestID: storable(entry.RequestID), Time: entry.Time, Endpoint: storable(entry.Endpoint), Backend: storable(entry.Backend),
+		Requested: storable(entry.Requested), Routed: storable(entry.Routed), Answered: storable(entry.Result.Model),
+		Usage: entry.Result.Usage, CostMicroUSD: entry.Result.CostMicroUSD, StopReason: storable(entry.Result.StopReason),
+		Status: entry.Status, Category: storable(entry.Category),
+	}
+	if entry.Caller != nil {
+		row.KeyID, row.ProjectID = entry.Caller.KeyID, entry.Caller.ProjectID
+	}
+	for s := range row.Micros {
+		row.Micros[s] = NotMeasured
+	}
+	if entry.Clock == nil {
+		return row
+	}
+	// The stages follow each other without a gap, so what was measured adds up
+	// to the time since the arrival.
+	var total time.Duration
+	for s := latency.Stage(0); s < latency.Record; s++ {
+		if took, ok := entry.Clock.Took(s); ok {
+			row.Micros[s] = took.Microseconds()
+			total += took
+		}
+	}
+	row.Micros[latency.Total] = total.Microseconds()
+	return row
+}
+
+func storable(s string) string {
+	if len(s) > maxText {
+		cut := maxText
+		for cut > maxText-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut]
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// ModelUsage is what one project used of one model.
+type ModelUsage struct {
+	Model    string // as answered; as routed or asked where nothing was answered
+	Requests int64
+	Usage    message.Usage
+	// CostMicroUSD adds up the known prices, in millionths of a US dollar.
+	CostMicroUSD int64
+	// Unpriced counts the requests whose price isn't known.
+	Unpriced int64
+}
+
+// Store keeps the ledger. It is safe for concurrent use, and other processes
+// may write to the same ledger.
+type Store interface {
+	// AppendUsage stores all rows or none, in one transaction; they are durable
+	// on return. Row.ID is ignored.
+	AppendUsage(ctx context.Context, rows []Row) error
+	// UsageByModel adds up a project's rows from since on, by model name.
+	UsageByModel(ctx context.Context, projectID string, since time.Time) ([]ModelUsage, error)
+	// ListUsage gives at most limit rows whose ID is above after, by ID: the way
+	// to page through the ledger.
+	ListUsage(ctx context.Context, after int64, limit int) ([]Row, error)
+}
