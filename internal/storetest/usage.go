@@ -1,0 +1,172 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/usage"
+)
+
+func sampleRow(n int) usage.Row {
+	cost := int64(1000 + n)
+	row := usage.Row{
+		RequestID: fmt.Sprintf("req-%d", n), Time: start.Add(time.Duration(n) * time.Second), Endpoint: "/v1/messages",
+		KeyID: "key_1", ProjectID: "alpha", Backend: "cli", Requested: "haiku", Routed: "model-routed", Answered: "model-answered",
+		Usage:        message.Usage{InputTokens: 10, OutputTokens: 20, CacheReadInputTokens: 30, CacheCreationInputTokens: 40},
+		CostMicroUSD: &cost, StopReason: "end_turn", Status: 200,
+	}
+	for s := range row.Micros {
+		row.Micros[s] = int64(100*n + s)
+	}
+	row.Micros[latency.Record] = usage.NotMeasured // by the contract of Row
+	return row
+}
+
+func mustAppend(t *testing.T, s usage.Store, rows ...usage.Row) {
+	t.Helper()
+	if err := s.AppendUsage(t.Context(), rows); err != nil {
+		t.Fatalf("AppendUsage: %v", err)
+	}
+}
+
+func list(t *testing.T, s usage.Store, after int64, limit int) []usage.Row {
+	t.Helper()
+	rows, err := s.ListUsage(t.Context(), after, limit)
+	if err != nil {
+		t.Fatalf("ListUsage: %v", err)
+	}
+	return rows
+}
+
+// TestUsage checks a usage.Store. open gives a new, empty store each time and
+// sees to its end.
+func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
+	t.Run("rows come back as they were stored", func(t *testing.T) {
+		s := open(t)
+		failed := sampleRow(2)
+		failed.CostMicroUSD, failed.Answered, failed.StopReason = nil, "", ""
+		failed.Status, failed.Category, failed.Usage = 502, "upstream_error", message.Usage{}
+		for stage := range failed.Micros {
+			failed.Micros[stage] = usage.NotMeasured
+		}
+		failed.Micros[0] = 0 // measured, and under a microsecond
+		want := []usage.Row{sampleRow(1), failed, sampleRow(1)}
+		mustAppend(t, s, want...)
+		got := list(t, s, 0, 10)
+		if len(got) != len(want) {
+			t.Fatalf("%d rows, want %d: a request id may come twice", len(got), len(want))
+		}
+		for i := range want {
+			want[i].ID = got[i].ID
+			if !reflect.DeepEqual(got[i], want[i]) {
+				t.Errorf("row %d is\n%+v, want\n%+v", i, got[i], want[i])
+			}
+		}
+	})
+
+	t.Run("pages", func(t *testing.T) {
+		s := open(t)
+		for n := range 5 {
+			mustAppend(t, s, sampleRow(n))
+		}
+		var seen []string
+		var after int64
+		for {
+			page := list(t, s, after, 2)
+			if len(page) == 0 {
+				break
+			}
+			for _, row := range page {
+				if row.ID <= after {
+					t.Fatalf("id %d after %d", row.ID, after)
+				}
+				after = row.ID
+				seen = append(seen, row.RequestID)
+			}
+		}
+		if want := []string{"req-0", "req-1", "req-2", "req-3", "req-4"}; !reflect.DeepEqual(seen, want) {
+			t.Errorf("pages held %v, want %v", seen, want)
+		}
+	})
+
+	t.Run("no rows", func(t *testing.T) {
+		s := open(t)
+		mustAppend(t, s)
+		if got := list(t, s, 0, 10); len(got) != 0 {
+			t.Errorf("%d rows", len(got))
+		}
+		if got, err := s.UsageByModel(t.Context(), "alpha", start); err != nil || len(got) != 0 {
+			t.Errorf("UsageByModel = %v, %v", got, err)
+		}
+	})
+
+	t.Run("sums by model", func(t *testing.T) {
+		s := open(t)
+		early, other, unpriced, routed, asked := sampleRow(0), sampleRow(2), sampleRow(3), sampleRow(4), sampleRow(5)
+		early.Time = start.Add(-time.Microsecond)
+		other.ProjectID = "beta"
+		unpriced.CostMicroUSD = nil
+		routed.Answered = ""
+		asked.Answered, asked.Routed = "", ""
+		first := sampleRow(1)
+		first.Time = start // "since" is included
+		mustAppend(t, s, early, first, other, unpriced, routed, asked)
+		got, err := s.UsageByModel(t.Context(), "alpha", start)
+		one := message.Usage{InputTokens: 10, OutputTokens: 20, CacheReadInputTokens: 30, CacheCreationInputTokens: 40}
+		two := message.Usage{InputTokens: 20, OutputTokens: 40, CacheReadInputTokens: 60, CacheCreationInputTokens: 80}
+		want := []usage.ModelUsage{
+			{Model: "haiku", Requests: 1, Usage: one, CostMicroUSD: 1005},
+			{Model: "model-answered", Requests: 2, Usage: two, CostMicroUSD: 1001, Unpriced: 1},
+			{Model: "model-routed", Requests: 1, Usage: one, CostMicroUSD: 1004},
+		}
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("UsageByModel =\n%+v, %v; want\n%+v", got, err, want)
+		}
+	})
+
+	t.Run("an ended context stores nothing", func(t *testing.T) {
+		s := open(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.AppendUsage(ctx, []usage.Row{sampleRow(1)}); !errors.Is(err, context.Canceled) {
+			t.Errorf("AppendUsage = %v, want context.Canceled", err)
+		}
+		if got := list(t, s, 0, 10); len(got) != 0 {
+			t.Errorf("%d rows", len(got))
+		}
+	})
+
+	t.Run("many writers at once", func(t *testing.T) {
+		s := open(t)
+		const writers, batches, batch = 8, 5, 7
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for b := range batches {
+					var rows []usage.Row
+					for i := range batch {
+						rows = append(rows, sampleRow(w*1000+b*100+i))
+					}
+					if err := s.AppendUsage(t.Context(), rows); err != nil {
+						t.Errorf("AppendUsage: %v", err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		seen := map[string]bool{}
+		for _, row := range list(t, s, 0, 10_000) {
+			seen[row.RequestID] = true
+		}
+		if want := writers * batches * batch; len(seen) != want {
+			t.Errorf("%d rows, want %d", len(seen), want)
+		}
+	})
+}
