@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/usage"
+)
+
+const usageColumns = `request_id, time, endpoint, key_id, project_id, backend, requested_model, routed_model, answered_model,
+	input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens, cost_micro_usd, stop_reason, status, category,
+	auth_us, decode_us, admit_us, queue_us, bind_us, first_byte_us, generate_us, total_us`
+
+// usageStages are the stages in the order of their columns.
+var usageStages = [...]latency.Stage{
+	latency.Auth, latency.Decode, latency.Admit, latency.Queue, latency.Bind, latency.FirstByte, latency.Generate, latency.Total,
+}
+
+type usageStatements struct {
+	insert, byModel, list *sql.Stmt
+}
+
+func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
+	err := prepareAll(ctx, db.write, map[string]**sql.Stmt{
+		`INSERT INTO usage (` + usageColumns + `)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`: &s.insert,
+	})
+	if err != nil {
+		return err
+	}
+	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
+		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ? ORDER BY id LIMIT ?`: &s.list,
+		`SELECT coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
+			count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
+			coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
+			FROM usage WHERE project_id = ? AND time >= ? GROUP BY model ORDER BY model`: &s.byModel,
+	})
+}
+
+// AppendUsage implements usage.Store.
+func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	tx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	insert := tx.StmtContext(ctx, db.usage.insert)
+	args := make([]any, 0, 17+len(usageStages))
+	for i := range rows {
+		args = appendUsageArgs(args[:0], &rows[i])
+		if _, err := insert.ExecContext(ctx, args...); err != nil {
+			return fmt.Errorf("insert usage: %w", err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+func appendUsageArgs(args []any, r *usage.Row) []any {
+	var cost any
+	if r.CostMicroUSD != nil {
+		cost = *r.CostMicroUSD
+	}
+	args = append(args, r.RequestID, r.Time.UnixMicro(), r.Endpoint, r.KeyID, r.ProjectID, r.Backend, r.Requested, r.Routed, r.Answered,
+		r.Usage.InputTokens, r.Usage.OutputTokens, r.Usage.CacheReadInputTokens, r.Usage.CacheCreationInputTokens,
+		cost, r.StopReason, r.Status, r.Category)
+	for _, s := range usageStages {
+		var took any
+		if us := r.Micros[s]; us != usage.NotMeasured {
+			took = us
+		}
+		args = append(args, took)
+	}
+	return args
+}
+
+// UsageByModel implements usage.Store.
+func (db *DB) UsageByModel(ctx context.Context, projectID string, since time.Time) ([]usage.ModelUsage, error) {
+	rows, err := db.usage.byModel.QueryContext(ctx, projectID, since.UnixMicro())
+	if err != nil {
+		return nil, fmt.Errorf("select usage by model: %w", err)
+	}
+	defer rows.Close()
+	var models []usage.ModelUsage
+	for rows.Next() {
+		var m usage.ModelUsage
+		err := rows.Scan(&m.Model, &m.Requests, &m.Usage.InputTokens, &m.Usage.OutputTokens, &m.Usage.CacheReadInputTokens,
+			&m.Usage.CacheCreationInputTokens, &m.CostMicroUSD, &m.Unpriced)
+		if err != nil {
+			return nil, fmt.Errorf("scan usage by model: %w", err)
+		}
+		models = append(models, m)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("select usage by model: %w", err)
+	}
+	return models, nil
+}
+
+// ListUsage implements usage.Store.
+func (db *DB) ListUsage(ctx context.Context, after int64, limit int) ([]usage.Row, error) {
+	rows, err := db.usage.list.QueryContext(ctx, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("select usage: %w", err)
+	}
+	defer rows.Close()
+	var list []usage.Row
+	for rows.Next() {
+		row, err := scanUsage(rows)
+		if err != nil {
+			return nil, fmt.Errorf("scan usage: %w", err)
+		}
+		list = append(list, row)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("select usage: %w", err)
+	}
+	return list, nil
+}
+
+func scanUsage(rows *sql.Rows) (usage.Row, error) {
+	var r usage.Row
+	var at int64
+	var cost sql.Null[int64]
+	var took [len(usageStages)]sql.Null[int64]
+	fields := []any{
+		&r.ID, &r.RequestID, &at, &r.Endpoint, &r.KeyID, &r.ProjectID, &r.Backend, &r.Requested, &r.Routed, &r.Answered,
+		&r.Usage.InputTokens, &r.Usage.OutputTokens, &r.Usage.CacheReadInputTokens, &r.Usage.CacheCreationInputTokens,
+		&cost, &r.StopReason, &r.Status, &r.Category,
+	}
+	for i := range took {
+		fields = append(fields, &took[i])
+	}
+	if err := rows.Scan(fields...); err != nil {
+		return usage.Row{}, err
+	}
+	r.Time = fromMicros(at)
+	if cost.Valid {
+		r.CostMicroUSD = &cost.V
+	}
+	for s := range r.Micros {
+		r.Micros[s] = usage.NotMeasured
+	}
+	for i, s := range usageStages {
+		if took[i].Valid {
+			r.Micros[s] = took[i].V
+		}
+	}
+	return r, nil
+}
