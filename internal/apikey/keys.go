@@ -102,10 +102,10 @@ func (c Create) key(now time.Time) (Key, error) {
 		return Key{}, apierror.Invalid("requests_per_minute", "requests_per_minute must be between 0 (no limit) and %d", MaxRequestsPerMinute)
 	}
 	if c.ExpiresAt != nil {
-		if !c.ExpiresAt.After(now) {
+		at := c.ExpiresAt.UTC().Truncate(time.Microsecond)
+		if !at.After(now) {
 			return Key{}, apierror.Invalid("expires_at", "expires_at must be in the future")
 		}
-		at := c.ExpiresAt.UTC().Truncate(time.Microsecond)
 		key.ExpiresAt = &at
 	}
 	return key, nil
