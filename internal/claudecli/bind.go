@@ -1,0 +1,291 @@
+package claudecli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/message"
+)
+
+const (
+	envDisableThinking = "CLAUDE_CODE_DISABLE_THINKING"
+	envMaxOutputTokens = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
+)
+
+// Settings are what one request needs of a process.
+type Settings struct {
+	System         string // "" for none
+	Model          string
+	ThinkingTokens int64 // 0: thinking off
+	MaxTokens      int64 // 0: the CLI's own
+}
+
+// applied is what a process has been told so far. A process starts with the
+// model of its argument, thinking off and the CLI's own max_tokens.
+type applied struct{ Settings }
+
+// errSystemFixed means that the caller should have taken another process.
+var errSystemFixed = errors.New("the system prompt of this process can't be changed to that")
+
+// Ready waits until a started process answers and warms it. It may be called
+// once, before anything else.
+func (p *Process) Ready(ctx context.Context) error {
+	answers, err := p.ask(ctx, p.options.StartTimeout, control{Subtype: "get_binary_version"})
+	if err != nil {
+		return asCLIError("the Claude Code CLI didn't start", err)
+	}
+	var version struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(answers[0].Response, &version); err == nil {
+		p.version = version.Version
+	}
+	p.bound.Model = p.options.Model
+	if !p.options.Features.ChangeSystem {
+		// initialize fixes the system prompt: it waits for the first request.
+		return nil
+	}
+	if err := p.initialize(ctx, ""); err != nil {
+		return asCLIError("the Claude Code CLI didn't start", err)
+	}
+	// A prompt that asks nothing, taken back at once, takes 20 ms off the first
+	// turn (63 to 41 ms, 2.1.331).
+	if err := p.addUser(ctx, jsontext.Value(`"warm"`)); err != nil {
+		return asCLIError("the Claude Code CLI didn't start", err)
+	}
+	return p.Empty(ctx)
+}
+
+// asCLIError gives an error that isn't the caller's own a category.
+func asCLIError(text string, err error) error {
+	var e *apierror.Error
+	if errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return apierror.Wrap(apierror.CLIError, text, err)
+}
+
+func (p *Process) initialize(ctx context.Context, system string) error {
+	prompt := []string{}
+	if system != "" {
+		prompt = append(prompt, system)
+	}
+	// The answer lists the CLI's commands and models; nothing of it is needed.
+	if _, err := p.ask(ctx, p.options.ControlTimeout, control{Subtype: "initialize", SystemPrompt: prompt}); err != nil {
+		return err
+	}
+	p.initialized, p.bound.System = true, system
+	return nil
+}
+
+// Class groups requests whose system prompts one process can serve in turn: a
+// process that has served one class can't serve another. A CLI that changes
+// its system prompt still can't go back to none (set_model refuses an empty
+// one); a CLI that doesn't serves exactly one.
+func (f Features) Class(system string) string {
+	switch {
+	case !f.ChangeSystem:
+		return "=" + system
+	case system == "":
+		return "none"
+	}
+	return "some"
+}
+
+// Bind gives the process what the request needs, and sends only what differs
+// from the last request: nothing in the usual case.
+func (p *Process) Bind(ctx context.Context, s Settings) error {
+	err := p.bindSystem(ctx, s.System)
+	if err == nil {
+		err = p.bindModel(ctx, s)
+	}
+	if err != nil {
+		// What of it the CLI took isn't known: it must not serve another request.
+		p.broken = err
+		return asCLIError("the Claude Code CLI refused the request's settings", err)
+	}
+	p.bound.Settings = s
+	return nil
+}
+
+func (p *Process) bindSystem(ctx context.Context, system string) error {
+	if !p.initialized {
+		return p.initialize(ctx, system)
+	}
+	if system == p.bound.System {
+		return nil
+	}
+	if system == "" || !p.options.Features.ChangeSystem {
+		return errSystemFixed
+	}
+	// With a full model id set_model would first ask the upstream whether the
+	// model exists; without one it chooses the CLI's default, and bindModel
+	// sets the real one.
+	p.bound.Model = ""
+	_, err := p.ask(ctx, p.options.ControlTimeout, control{Subtype: "set_model", NewSystemPrompt: system})
+	return err
+}
+
+func (p *Process) bindModel(ctx context.Context, s Settings) error {
+	var requests []control
+	if !p.options.Features.LiveSettings {
+		if s.Model != p.bound.Model {
+			requests = append(requests, control{Subtype: "set_model", Model: s.Model})
+		}
+	} else if change := p.changes(s); change != nil {
+		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: change})
+	}
+	if s.ThinkingTokens != p.bound.ThinkingTokens {
+		thinking := control{Subtype: "set_max_thinking_tokens", MaxThinkingTokens: &s.ThinkingTokens}
+		if s.ThinkingTokens > 0 && p.options.Features.ChangeSystem {
+			thinking.ThinkingDisplay = "summarized" // else the blocks come empty (2.1.331)
+		}
+		requests = append(requests, thinking)
+	}
+	if len(requests) == 0 {
+		return nil
+	}
+	_, err := p.ask(ctx, p.options.ControlTimeout, requests...)
+	return err
+}
+
+func (p *Process) changes(s Settings) *settings {
+	change := settings{Env: map[string]string{}}
+	if s.Model != p.bound.Model {
+		change.Model = s.Model
+	}
+	if (s.ThinkingTokens > 0) != (p.bound.ThinkingTokens > 0) {
+		change.Env[envDisableThinking] = "1"
+		if s.ThinkingTokens > 0 {
+			change.Env[envDisableThinking] = "0"
+		}
+	}
+	if s.MaxTokens != p.bound.MaxTokens {
+		change.Env[envMaxOutputTokens] = ""
+		if s.MaxTokens > 0 {
+			change.Env[envMaxOutputTokens] = strconv.FormatInt(s.MaxTokens, 10)
+		}
+	}
+	if change.Model == "" && len(change.Env) == 0 {
+		return nil
+	}
+	return &change
+}
+
+// userLine is one line of input that carries a message.
+type userLine struct {
+	Type        string       `json:"type"`
+	Message     message.Turn `json:"message"`
+	UUID        string       `json:"uuid,omitempty"`
+	ParentTool  *string      `json:"parent_tool_use_id"`
+	ShouldQuery *bool        `json:"shouldQuery,omitempty"`
+}
+
+// Replay puts earlier turns of a conversation into the process's context with
+// their roles, without asking the model. Each user turn is waited for: the CLI
+// reorders lines that come too fast.
+func (p *Process) Replay(ctx context.Context, turns []message.Turn) error {
+	for _, turn := range turns {
+		var err error
+		if turn.Role == message.RoleUser {
+			err = p.addUser(ctx, turn.Content)
+		} else {
+			err = p.addAssistant(ctx, turn.Content)
+		}
+		if err != nil {
+			p.broken = err
+			return asCLIError("the Claude Code CLI didn't take the conversation", err)
+		}
+	}
+	return nil
+}
+
+func (p *Process) addUser(ctx context.Context, content jsontext.Value) error {
+	no := false
+	defer p.guard(ctx, p.options.ControlTimeout)()
+	if err := p.writeUser(ctx, content, &no); err != nil {
+		return err
+	}
+	_, err := p.awaitResult(ctx)
+	return err
+}
+
+// writeUser sends a user line. Ids are random: the CLI compares them by their
+// first characters.
+func (p *Process) writeUser(ctx context.Context, content jsontext.Value, shouldQuery *bool) error {
+	id := newUUID()
+	var err error
+	p.buffer, err = appendLine(p.buffer[:0], userLine{
+		Type: "user", Message: message.Turn{Role: message.RoleUser, Content: content}, UUID: id, ShouldQuery: shouldQuery,
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.write(p.buffer); err != nil {
+		return p.timedOut(ctx, err)
+	}
+	p.prompts = append(p.prompts, id)
+	p.running = true
+	return nil
+}
+
+func (p *Process) addAssistant(ctx context.Context, content jsontext.Value) error {
+	if content.Kind() == '"' {
+		// The CLI takes an assistant's content as blocks.
+		content = jsontext.Value(`[{"type":"text","text":` + string(content) + `}]`)
+	}
+	line, err := appendLine(nil, struct {
+		Type    string       `json:"type"`
+		Message message.Turn `json:"message"`
+	}{"assistant", message.Turn{Role: message.RoleAssistant, Content: content}})
+	if err != nil {
+		return err
+	}
+	defer p.guard(ctx, p.options.ControlTimeout)()
+	if err := p.write(line); err != nil {
+		return p.timedOut(ctx, err)
+	}
+	return nil
+}
+
+// awaitResult reads until the result of what was sent last. The guard must be
+// on.
+func (p *Process) awaitResult(ctx context.Context) (*line, error) {
+	for {
+		l, err := p.read()
+		if err != nil {
+			return nil, p.timedOut(ctx, err)
+		}
+		switch l.Type {
+		case lineResult:
+			p.account(l)
+			p.running = false
+			return l, nil
+		case lineControlRequest:
+			if err := p.refuse(l); err != nil {
+				return nil, p.timedOut(ctx, err)
+			}
+		}
+	}
+}
+
+// newUUID makes a random UUID (RFC 9562, version 4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// drainTimeout bounds the wait for the end of an interrupted turn; it takes
+// about 31 ms.
+const drainTimeout = 2 * time.Second

@@ -1,0 +1,149 @@
+package claudecli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// errRefused is wrapped by the error of a control request that the CLI
+// answered with an error.
+var errRefused = errors.New("the CLI refused the request")
+
+// control is the body of a control request; which members are set depends on
+// the subtype.
+type control struct {
+	Subtype            string    `json:"subtype"`
+	SystemPrompt       any       `json:"systemPrompt,omitempty"`  // initialize: []string
+	NewSystemPrompt    string    `json:"system_prompt,omitempty"` // set_model
+	Model              string    `json:"model,omitempty"`
+	MaxThinkingTokens  *int64    `json:"max_thinking_tokens,omitempty"`
+	ThinkingDisplay    string    `json:"thinking_display,omitempty"`
+	Settings           *settings `json:"settings,omitempty"`
+	TargetMessageUUID  string    `json:"target_message_uuid,omitempty"`
+	InterruptIfRunning bool      `json:"interrupt_if_running,omitzero"`
+}
+
+type settings struct {
+	Model string            `json:"model,omitempty"`
+	Env   map[string]string `json:"env,omitempty"`
+}
+
+type controlResponse struct {
+	Subtype   string         `json:"subtype"`
+	RequestID string         `json:"request_id"`
+	Error     string         `json:"error"`
+	Response  jsontext.Value `json:"response"`
+}
+
+// ask sends control requests in one write and waits for all of their answers,
+// in order. The first refusal is returned, after all have answered.
+func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...control) ([]controlResponse, error) {
+	defer p.guard(ctx, timeout)()
+	first := p.requests + 1
+	p.buffer = p.buffer[:0]
+	for _, request := range requests {
+		p.requests++
+		var err error
+		p.buffer, err = appendLine(p.buffer, struct {
+			Type      string  `json:"type"`
+			RequestID string  `json:"request_id"`
+			Request   control `json:"request"`
+		}{lineControlRequest, controlID(p.requests), request})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := p.write(p.buffer); err != nil {
+		return nil, p.timedOut(ctx, err)
+	}
+	answers := make([]controlResponse, len(requests))
+	var refused error
+	for missing := len(requests); missing > 0; {
+		l, err := p.read()
+		if err != nil {
+			return nil, p.timedOut(ctx, err)
+		}
+		answer, mine, err := p.answer(l)
+		if err != nil {
+			return nil, err
+		}
+		i := mine - first
+		if i < 0 || i >= len(answers) {
+			continue
+		}
+		answers[i] = answer
+		missing--
+		if answer.Subtype != "success" && refused == nil {
+			refused = fmt.Errorf("%s: %w: %s", requests[i].Subtype, errRefused, answer.Error)
+		}
+	}
+	return answers, refused
+}
+
+// answer takes a line that comes while control requests are open. It returns
+// the number of the request that the line answers, or 0.
+func (p *Process) answer(l *line) (controlResponse, int, error) {
+	switch l.Type {
+	case lineResult:
+		p.account(l)
+		p.running = false
+	case lineControlRequest:
+		return controlResponse{}, 0, p.refuse(l)
+	case lineControlResponse:
+		var answer controlResponse
+		if err := json.Unmarshal(l.Response, &answer); err != nil {
+			return answer, 0, fmt.Errorf("decode control response: %w", err)
+		}
+		// The answer outlives the reader's buffer.
+		answer.Response = answer.Response.Clone()
+		return answer, controlNumber(answer.RequestID), nil
+	}
+	return controlResponse{}, 0, nil
+}
+
+// refuse answers a request of the CLI's own. A lean worker has no tools, hooks
+// or servers, so there is nothing to allow; an answer keeps it from waiting.
+func (p *Process) refuse(l *line) error {
+	type response struct {
+		Subtype   string `json:"subtype"`
+		RequestID string `json:"request_id"`
+		Error     string `json:"error"`
+	}
+	b, err := appendLine(nil, struct {
+		Type     string   `json:"type"`
+		Response response `json:"response"`
+	}{lineControlResponse, response{"error", l.RequestID, "not available here"}})
+	if err != nil {
+		return err
+	}
+	return p.write(b)
+}
+
+const controlPrefix = "r"
+
+func controlID(n int) string { return controlPrefix + strconv.Itoa(n) }
+
+func controlNumber(id string) int {
+	if len(id) < 2 || id[:1] != controlPrefix {
+		return 0
+	}
+	n, err := strconv.Atoi(id[1:])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func appendLine(dst []byte, v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return dst, fmt.Errorf("encode line: %w", err)
+	}
+	return append(append(dst, b...), '\n'), nil
+}

@@ -1,0 +1,51 @@
+package claudecli
+
+import "strings"
+
+// Emptying is a way to take a conversation out of a process between requests.
+type Emptying string
+
+// The ways, best first.
+const (
+	// EmptyByRewind takes the prompts back one by one, the last first
+	// (rewind_conversation). Nothing of the CLI's own is left behind.
+	EmptyByRewind Emptying = "rewind"
+	// EmptyByClear runs /clear, which leaves about 480 bytes of the CLI's own
+	// command text in front of the next prompt.
+	EmptyByClear Emptying = "clear"
+	// EmptyNever means that a process serves one request.
+	EmptyNever Emptying = "none"
+)
+
+// Features is what an installed CLI can do, as Probe found by looking at what
+// reached the upstream.
+type Features struct {
+	Version  string
+	Emptying Emptying
+	// ChangeSystem says that a new system prompt can be set after the first.
+	ChangeSystem bool
+	// LiveSettings says that model, thinking and max_tokens can be set between
+	// turns (apply_flag_settings).
+	LiveSettings bool
+	// Why tells for each mode that was passed over what it failed at.
+	Why []string
+}
+
+// Mode is a short text for the log and /health.
+func (f Features) Mode() string {
+	var mode string
+	switch f.Emptying {
+	case EmptyByRewind:
+		mode = "warm workers, emptied by rewind_conversation"
+	case EmptyByClear:
+		mode = "warm workers, emptied by /clear"
+	case EmptyNever:
+		mode = "a fresh parked process per request"
+	default:
+		return "not probed yet"
+	}
+	if len(f.Why) > 0 {
+		mode += " (" + strings.Join(f.Why, "; ") + ")"
+	}
+	return mode
+}

@@ -1,0 +1,115 @@
+// Package claudecli drives one process of the Claude Code CLI over its
+// stream-json protocol: start it, bind it to a request, run a turn, empty it,
+// end it. What it knows of the protocol was observed on the published CLI,
+// versions 2.1.197 and 2.1.331, and is checked at start-up by Probe.
+package claudecli
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	// DefaultStartTimeout bounds the time from spawn to the first answer: eight
+	// spawns at once took up to 3.2 s on two cores.
+	DefaultStartTimeout = 30 * time.Second
+	// DefaultControlTimeout bounds one control request; they take 1 to 30 ms.
+	DefaultControlTimeout = 5 * time.Second
+	// DefaultIdleTimeout bounds the wait for the first byte of an answer and
+	// between two (the old service's SDK_TIMEOUT_SECONDS).
+	DefaultIdleTimeout = 60 * time.Second
+)
+
+// Options say how to start a process.
+type Options struct {
+	Path string // the CLI's binary
+	// Root is the folder under which each process gets private folders for HOME,
+	// TMPDIR and its working directory; they are removed when it ends.
+	Root string
+	// Home replaces the private HOME: a subscription login needs its own.
+	Home string
+	// BaseURL, APIKey and AuthToken are the CLI's upstream and credential, as the
+	// Anthropic SDKs read them; empty ones aren't set.
+	BaseURL, APIKey, AuthToken string
+	// Env holds further NAME=VALUE pairs that the operator lets through.
+	Env []string
+	// Model is the model that the process starts with.
+	Model string
+	// Marker identifies the service instance in the process's environment.
+	Marker         string
+	Features       Features
+	StartTimeout   time.Duration
+	ControlTimeout time.Duration
+	IdleTimeout    time.Duration
+	Logger         *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	if o.StartTimeout <= 0 {
+		o.StartTimeout = DefaultStartTimeout
+	}
+	if o.ControlTimeout <= 0 {
+		o.ControlTimeout = DefaultControlTimeout
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = DefaultIdleTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// arguments are those of a lean worker: no tools, no settings files, no MCP
+// servers, nothing written to disk, no system prompt but the request's. No
+// argument comes from a request.
+func (o *Options) arguments() []string {
+	args := []string{
+		"-p", "--input-format=stream-json", "--output-format=stream-json",
+		"--verbose", "--include-partial-messages",
+		"--setting-sources=", "--strict-mcp-config", "--tools=", "--no-session-persistence",
+		"--system-prompt=",
+	}
+	if o.Model != "" {
+		args = append(args, "--model="+o.Model)
+	}
+	return args
+}
+
+// environment is built from nothing. In particular it has no CLAUDECODE, which
+// breaks nested runs, and thinking and retries are off: the service decides on
+// both per request.
+func (o *Options) environment(folder string) []string {
+	home := o.Home
+	if home == "" {
+		home = filepath.Join(folder, "home")
+	}
+	env := []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin",
+		"LANG=C.UTF-8",
+		"HOME=" + home,
+		"TMPDIR=" + filepath.Join(folder, "tmp"),
+		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+		"DISABLE_AUTOUPDATER=1",
+		"DISABLE_TELEMETRY=1",
+		"DISABLE_ERROR_REPORTING=1",
+		"CLAUDE_CODE_MAX_RETRIES=0",
+		// A stream that breaks is an error here, not a second, plain request.
+		"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK=1",
+		"MAX_THINKING_TOKENS=0",
+		// MAX_THINKING_TOKENS=0 leaves adaptive thinking on with the 5-5 models
+		// (seen with 2.1.331); this leaves the thinking member out of the body.
+		envDisableThinking + "=1",
+		"CLAUDE_API_WORKER=" + o.Marker,
+	}
+	add := func(name, value string) {
+		if value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	add("ANTHROPIC_BASE_URL", o.BaseURL)
+	add("ANTHROPIC_API_KEY", o.APIKey)
+	add("ANTHROPIC_AUTH_TOKEN", o.AuthToken)
+	return append(env, o.Env...)
+}
