@@ -86,7 +86,7 @@ func storable(s string) string {
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", "")
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
 }
 
 // ModelUsage is what one project used of one model.
