@@ -1,0 +1,120 @@
+package protocol
+
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/message"
+)
+
+// Answer is a whole answer of the Messages API, cut into what other protocols
+// say of it. Its slices share memory with the body where they can.
+type Answer struct {
+	ID, Model, StopReason string
+
+	Text     []byte // all text blocks, joined, as the inside of a JSON string
+	Thinking []byte // likewise
+	Tools    []ToolCall
+	Blocks   jsontext.Value // the content array as it came
+	// TextOnly says that there is no block but text.
+	TextOnly bool
+}
+
+// ToolCall is one call of a client's tool.
+type ToolCall struct {
+	ID, Name jsontext.Value // strings, quoted
+	Input    jsontext.Value
+}
+
+// ReadAnswer cuts an answer into its parts.
+func ReadAnswer(body []byte) (*Answer, error) {
+	a := &Answer{TextOnly: true}
+	s := NewScanner(body)
+	err := s.Document(func(name []byte) (err error) {
+		switch string(name) {
+		case "id":
+			a.ID, err = s.unquoted()
+		case "model":
+			a.Model, err = s.unquoted()
+		case "stop_reason":
+			a.StopReason, err = s.unquoted()
+		case "content":
+			start := s.Offset()
+			err = s.Array(func(int) error { return a.readBlock(s) })
+			a.Blocks = s.Since(start)
+		default:
+			err = s.Skip()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	return a, nil
+}
+
+func (s *Scanner) unquoted() (string, error) {
+	value, err := s.Text()
+	return Unquote(value), err
+}
+
+func (a *Answer) readBlock(s *Scanner) error {
+	var kind, text, thinking, id, name, input jsontext.Value
+	// Blocks of other types may use the same names for values of other kinds, so
+	// none is refused here.
+	err := s.Object(func(member []byte) error {
+		value, err := s.Value()
+		switch string(member) {
+		case "type":
+			kind = value
+		case "text":
+			text = value
+		case "thinking":
+			thinking = value
+		case "id":
+			id = value
+		case "name":
+			name = value
+		case "input":
+			input = value
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	switch string(Inner(kind)) {
+	case "text":
+		a.Text = join(a.Text, text)
+		return nil
+	case "thinking":
+		a.Thinking = join(a.Thinking, thinking)
+	case "tool_use":
+		a.Tools = append(a.Tools, ToolCall{ID: id, Name: name, Input: input})
+	}
+	a.TextOnly = false
+	return nil
+}
+
+// join copies only where there is more than one text.
+func join(texts []byte, text jsontext.Value) []byte {
+	inner := Inner(text)
+	if len(texts) == 0 {
+		return inner[:len(inner):len(inner)]
+	}
+	return append(texts, inner...)
+}
+
+// FinishReason gives the chat form's word for a stop reason of the Messages API.
+func FinishReason(stopReason string) string {
+	switch stopReason {
+	case message.StopMaxTokens, "model_context_window_exceeded":
+		return "length"
+	case message.StopToolUse:
+		return "tool_calls"
+	case message.StopRefusal:
+		return "content_filter"
+	}
+	return "stop" // end_turn, stop_sequence, and pause_turn, which no client here can resume
+}

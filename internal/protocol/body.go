@@ -1,0 +1,86 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"claude-code-api-service/internal/apierror"
+)
+
+// DefaultBodyLimit is the largest request body that is read when an operator
+// says nothing: 32 MiB, the Messages API's own limit.
+const DefaultBodyLimit = 32 << 20
+
+// chunkedBuffer is the first buffer for a body of unknown length.
+const chunkedBuffer = 8 << 10
+
+// ReadBody reads the whole body of a request of at most limit bytes (zero means
+// DefaultBodyLimit) into one buffer, which then belongs to the caller. A body
+// that says that it is larger is refused before a byte of it is read.
+//
+// Any Content-Type is accepted, because clients differ (curl -d says that it
+// sends a form) and only JSON gets past the decoder anyway. That opens nothing
+// to a browser's cross-site form: the key travels in a header that no form sets.
+// A Content-Encoding is refused: a compressed body has no honest size.
+//
+// An error is an apierror.Error.
+func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if limit <= 0 {
+		limit = DefaultBodyLimit
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, apierror.Invalid("Content-Encoding", "Content-Encoding: a compressed body isn't accepted")
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	src := http.MaxBytesReader(w, r.Body, limit)
+	if r.ContentLength >= 0 {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(src, body); err != nil {
+			return nil, readError(r, err, limit)
+		}
+		return body, nil
+	}
+	body := make([]byte, 0, chunkedBuffer)
+	for {
+		if len(body) == cap(body) {
+			grown := make([]byte, len(body), 2*cap(body))
+			copy(grown, body)
+			body = grown
+		}
+		n, err := src.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return nil, readError(r, err, limit)
+		}
+	}
+}
+
+func tooLarge(limit int64) error {
+	return &apierror.Error{
+		Category: apierror.BadRequest, Code: apierror.CodeTooLarge,
+		Message: fmt.Sprintf("the request body is larger than the limit of %d bytes", limit),
+	}
+}
+
+func readError(r *http.Request, err error, limit int64) error {
+	var maxBytes *http.MaxBytesError
+	switch {
+	case errors.As(err, &maxBytes):
+		return tooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return apierror.Wrap(apierror.Timeout, "the request body took too long to arrive", err)
+	case r.Context().Err() != nil, errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return apierror.Wrap(apierror.ClientClosed, "the caller left before the request body was complete", err)
+	}
+	// What is left is malformed chunking and a connection that broke.
+	return apierror.Wrap(apierror.BadRequest, "the request body couldn't be read", err)
+}

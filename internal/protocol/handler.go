@@ -1,0 +1,63 @@
+package protocol
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"claude-code-api-service/internal/apierror"
+)
+
+// HandlerFunc serves one request. What it returns is written by its family's
+// one error writer, so it must not have written anything itself by then.
+type HandlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// ErrorWriter writes an error in a family's envelope.
+type ErrorWriter func(w http.ResponseWriter, r *http.Request, err error)
+
+// Handle makes a http.Handler of a HandlerFunc. When the caller has left,
+// nothing is written: nobody is there to read it.
+func Handle(fn HandlerFunc, writeError ErrorWriter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := fn(w, r)
+		if err == nil || apierror.From(err).Status() == apierror.StatusClientClosed {
+			return
+		}
+		writeError(w, r, err)
+	})
+}
+
+// Log writes a failure's cause to the log, the one place where it may be read:
+// our own faults as errors, those of what stands behind us as warnings, those of
+// the caller for debugging only. A nil logger is silent.
+func Log(ctx context.Context, log *slog.Logger, requestID string, err error) {
+	if log == nil {
+		return
+	}
+	e := apierror.From(err)
+	level := slog.LevelDebug
+	switch e.Category {
+	case apierror.Internal:
+		level = slog.LevelError
+	case apierror.UpstreamError, apierror.ConnectionError, apierror.CLIError, apierror.Timeout:
+		level = slog.LevelWarn
+	case apierror.AuthError:
+		if e.Upstream != nil {
+			level = slog.LevelError
+		}
+	}
+	log.LogAttrs(ctx, level, "request failed", slog.String("request_id", requestID),
+		slog.String("category", string(e.Category)), slog.Int("status", e.Status()), slog.Any("error", err))
+}
+
+// WriteJSON sends a complete JSON body in one write. An error says that the
+// caller left.
+func WriteJSON(w http.ResponseWriter, status int, body []byte) error {
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	_, err := w.Write(body)
+	return writeError(err)
+}

@@ -1,0 +1,69 @@
+// Package protocol is what every client protocol shares over HTTP: opening a
+// call, reading its body, translating a conversation into the Messages form,
+// the headers of answers and errors, and writing a stream.
+package protocol
+
+import (
+	"net/http"
+	"strings"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+)
+
+// The headers that the service itself reads or writes.
+const (
+	HeaderRequestID     = "X-Request-Id"
+	HeaderBackend       = "X-Claude-Backend"
+	HeaderWarnings      = "X-Claude-Warnings"
+	HeaderServerTiming  = "Server-Timing"
+	HeaderErrorCategory = "X-Error-Category"
+	HeaderUpstream      = "X-Upstream-Status"
+	HeaderRetryAfter    = "Retry-After"
+	HeaderShouldRetry   = "X-Should-Retry"
+)
+
+// Open starts the walk of a request: it authenticates the caller before
+// anything of the body is read, and takes the backend that the header asks for.
+// The request's id is the one that was put into w's X-Request-ID before; the
+// endpoint is the route's path, as metrics and ledger name it. An error is an
+// apierror.Error.
+func Open(g *gateway.Gateway, w http.ResponseWriter, r *http.Request, endpoint string) (*gateway.Call, error) {
+	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, presentedKey(r.Header))
+	if err != nil {
+		return nil, err
+	}
+	switch prefer := r.Header.Get(HeaderBackend); prefer {
+	case "", gateway.BackendCLI, gateway.BackendDirect:
+		call.Prefer = prefer
+	default:
+		return nil, apierror.Invalid(HeaderBackend, "%s: must be cli or direct", HeaderBackend)
+	}
+	return call, nil
+}
+
+// presentedKey finds the key where the clients of both families put it:
+// x-api-key (Anthropic) or Authorization: Bearer (OpenAI). The former wins.
+func presentedKey(h http.Header) string {
+	if key := strings.TrimSpace(h.Get("X-Api-Key")); key != "" {
+		return key
+	}
+	scheme, key, _ := strings.Cut(strings.TrimSpace(h.Get("Authorization")), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(key)
+}
+
+// PreferBackend applies a body's use_cli: true asks for the CLI, false for the
+// direct path, nil for neither. A backend that the header named stays.
+func PreferBackend(call *gateway.Call, useCLI *bool) {
+	if call.Prefer != "" || useCLI == nil {
+		return
+	}
+	if *useCLI {
+		call.Prefer = gateway.BackendCLI
+	} else {
+		call.Prefer = gateway.BackendDirect
+	}
+}
