@@ -15,7 +15,11 @@ import (
 
 func benchmarkLedger(b *testing.B, callers int, synchronous string) {
 	ledger := usage.NewLedger(usage.Options{Store: open(b, sqlite.Options{Synchronous: synchronous})})
-	defer ledger.Close(context.Background())
+	defer func() {
+		if err := ledger.Close(context.Background()); err != nil {
+			b.Error(err)
+		}
+	}()
 	clock := latency.Start()
 	clock.Mark(latency.Auth)
 	clock.Mark(latency.Generate)

@@ -102,7 +102,7 @@ func selectKeys(ctx context.Context, statement *sql.Stmt, args ...any) ([]apikey
 	if err != nil {
 		return nil, fmt.Errorf("select keys: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
 	var keys []apikey.Key
 	for rows.Next() {
 		key, err := scanKey(rows)

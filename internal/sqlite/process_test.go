@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,14 +34,13 @@ func child(job string) {
 		if err != nil {
 			return err
 		}
-		defer db.Close()
 		switch job {
 		case "open":
-			return nil
+			return db.Close()
 		case "record":
 			return recordForever(db)
 		case "keys":
-			return createKeys(db)
+			return errors.Join(createKeys(db), db.Close())
 		}
 		return fmt.Errorf("no job %q", job)
 	}()
@@ -54,7 +54,7 @@ func child(job string) {
 // was acknowledged.
 func recordForever(db *sqlite.DB) error {
 	ledger := usage.NewLedger(usage.Options{Store: db})
-	var print sync.Mutex
+	var output sync.Mutex
 	var wg sync.WaitGroup
 	for w := range 16 {
 		wg.Go(func() {
@@ -64,9 +64,9 @@ func recordForever(db *sqlite.DB) error {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}
-				print.Lock()
+				output.Lock()
 				fmt.Println(id)
-				print.Unlock()
+				output.Unlock()
 			}
 		})
 	}

@@ -192,7 +192,7 @@ func (db *DB) Close() error {
 // the statements.
 func prepareAll(ctx context.Context, pool *sql.DB, queries map[string]**sql.Stmt) error {
 	for query, statement := range queries {
-		prepared, err := pool.PrepareContext(ctx, query)
+		prepared, err := pool.PrepareContext(ctx, query) //nolint:sqlclosecheck // the pool closes it
 		if err != nil {
 			return fmt.Errorf("prepare %q: %w", query, err)
 		}

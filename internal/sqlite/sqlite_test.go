@@ -45,6 +45,22 @@ func open(t testing.TB, options sqlite.Options) *sqlite.DB {
 	return db
 }
 
+// openRaw opens one connection without the package, as another program would.
+func openRaw(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	raw, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.SetMaxOpenConns(1)
+	t.Cleanup(func() {
+		if err := raw.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return raw
+}
+
 func TestKeys(t *testing.T) {
 	storetest.TestKeys(t, func(t *testing.T) apikey.Store { return open(t, sqlite.Options{}) })
 }
@@ -73,8 +89,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db, err := sqlite.Open(t.Context(), options)
 			if err == nil {
-				db.Close()
-				t.Fatal("opened")
+				t.Fatal("opened", db.Close())
 			}
 			if db != nil {
 				t.Error("a database beside an error")
@@ -117,16 +132,12 @@ func TestPathWithSpecialCharacters(t *testing.T) {
 func TestSettings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	open(t, sqlite.Options{Path: path})
-	raw, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
+	raw := openRaw(t, path)
 	var mode, check string
-	if err := raw.QueryRow("PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
+	if err := raw.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
 		t.Errorf("journal_mode is %q, %v; want wal", mode, err)
 	}
-	if err := raw.QueryRow("PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
+	if err := raw.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
 		t.Errorf("integrity_check is %q, %v", check, err)
 	}
 }
@@ -153,12 +164,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err := open(t, sqlite.Options{Path: path}).Close(); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	if _, err := raw.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"); err != nil {
+	raw := openRaw(t, path)
+	if _, err := raw.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := sqlite.Open(t.Context(), sqlite.Options{Path: path}); !errors.Is(err, sqlite.ErrNewerSchema) {
@@ -193,13 +200,8 @@ func TestCloseTwiceAndUseAfter(t *testing.T) {
 func TestBusyTimeout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	db := open(t, sqlite.Options{Path: path, BusyTimeout: 20 * time.Millisecond})
-	raw, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	raw.SetMaxOpenConns(1)
-	if _, err := raw.Exec("BEGIN IMMEDIATE"); err != nil {
+	raw := openRaw(t, path)
+	if _, err := raw.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.AppendUsage(t.Context(), []usage.Row{{}}); err == nil {
@@ -208,7 +210,7 @@ func TestBusyTimeout(t *testing.T) {
 	if _, err := db.ListUsage(t.Context(), 0, 1); err != nil {
 		t.Errorf("a reader waits for a writer: %v", err)
 	}
-	if _, err := raw.Exec("COMMIT"); err != nil {
+	if _, err := raw.ExecContext(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.AppendUsage(t.Context(), []usage.Row{{}}); err != nil {

@@ -50,7 +50,7 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	insert := tx.StmtContext(ctx, db.usage.insert)
+	insert := tx.StmtContext(ctx, db.usage.insert) //nolint:sqlclosecheck // the transaction closes it
 	args := make([]any, 0, 17+len(usageStages))
 	for i := range rows {
 		args = appendUsageArgs(args[:0], &rows[i])
@@ -88,7 +88,7 @@ func (db *DB) UsageByModel(ctx context.Context, projectID string, since time.Tim
 	if err != nil {
 		return nil, fmt.Errorf("select usage by model: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
 	var models []usage.ModelUsage
 	for rows.Next() {
 		var m usage.ModelUsage
@@ -111,7 +111,7 @@ func (db *DB) ListUsage(ctx context.Context, after int64, limit int) ([]usage.Ro
 	if err != nil {
 		return nil, fmt.Errorf("select usage: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
 	var list []usage.Row
 	for rows.Next() {
 		row, err := scanUsage(rows)

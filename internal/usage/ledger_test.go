@@ -364,7 +364,11 @@ func BenchmarkRecord(b *testing.B) {
 	for _, callers := range []int{1, 32} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
 			l := usage.NewLedger(usage.Options{Store: discard{}})
-			defer l.Close(context.Background())
+			defer func() {
+				if err := l.Close(context.Background()); err != nil {
+					b.Error(err)
+				}
+			}()
 			b.SetParallelism(callers)
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
