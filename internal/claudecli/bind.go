@@ -38,9 +38,17 @@ var errSystemFixed = errors.New("the system prompt of this process can't be chan
 // Ready waits until a started process answers and warms it. It may be called
 // once, before anything else.
 func (p *Process) Ready(ctx context.Context) error {
+	err := p.prepare(ctx)
+	if err != nil && p.broken == nil {
+		p.broken = err
+	}
+	return asCLIError("the Claude Code CLI didn't start", err)
+}
+
+func (p *Process) prepare(ctx context.Context) error {
 	answers, err := p.ask(ctx, p.options.StartTimeout, control{Subtype: "get_binary_version"})
 	if err != nil {
-		return asCLIError("the Claude Code CLI didn't start", err)
+		return err
 	}
 	var version struct {
 		Version string `json:"version"`
@@ -54,18 +62,21 @@ func (p *Process) Ready(ctx context.Context) error {
 		return nil
 	}
 	if err := p.initialize(ctx, ""); err != nil {
-		return asCLIError("the Claude Code CLI didn't start", err)
+		return err
 	}
 	// A prompt that asks nothing, taken back at once, takes 20 ms off the first
 	// turn (63 to 41 ms, 2.1.331).
 	if err := p.addUser(ctx, jsontext.Value(`"warm"`)); err != nil {
-		return asCLIError("the Claude Code CLI didn't start", err)
+		return err
 	}
 	return p.Empty(ctx)
 }
 
 // asCLIError gives an error that isn't the caller's own a category.
 func asCLIError(text string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *apierror.Error
 	if errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
