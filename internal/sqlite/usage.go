@@ -49,7 +49,7 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }()           // does nothing after the commit
 	insert := tx.StmtContext(ctx, db.usage.insert) //nolint:sqlclosecheck // the transaction closes it
 	args := make([]any, 0, 17+len(usageStages))
 	for i := range rows {
