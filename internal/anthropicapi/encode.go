@@ -1,0 +1,140 @@
+package anthropicapi
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/sse"
+)
+
+// errKind says that a backend answered a stream with a whole message, or the
+// other way round.
+var errKind = errors.New("the backend answered in the wrong form")
+
+// stopFrame ends a stream whose backend gave no message_stop of its own.
+var stopFrame = sse.Append(nil, message.EventMessageStop, []byte(`{"type":"message_stop"}`))
+
+// setHeader sets what an answer says of its call in this family. request-id is
+// the upstream's where it gave one, because that is what its support asks for.
+func (h *Handler) setHeader(header http.Header, call *gateway.Call) {
+	header["Request-Id"] = []string{call.RequestID}
+	protocol.SetHeader(header, call)
+	limits := call.Limits
+	if limits.RequestsLimit == 0 {
+		return
+	}
+	reset := h.now().Add(limits.RequestsReset + time.Second - 1).UTC().Truncate(time.Second)
+	header["Anthropic-Ratelimit-Requests-Limit"] = []string{strconv.Itoa(limits.RequestsLimit)}
+	header["Anthropic-Ratelimit-Requests-Remaining"] = []string{strconv.Itoa(limits.RequestsRemaining)}
+	header["Anthropic-Ratelimit-Requests-Reset"] = []string{reset.Format(time.RFC3339)}
+}
+
+// streamWriter passes a stream on.
+type streamWriter struct {
+	h      *Handler
+	call   *gateway.Call
+	w      http.ResponseWriter
+	stream *protocol.Stream
+	last   []byte // the held back message_stop
+	frame  []byte // reused
+	failed bool   // the upstream's own error event has been passed on
+}
+
+// Event implements gateway.EventWriter.
+func (s *streamWriter) Event(e message.Event) error {
+	s.start()
+	frame := e.Raw
+	if frame == nil {
+		s.frame = sse.Append(s.frame[:0], e.Type, e.Data)
+		frame = s.frame
+	}
+	switch e.Type {
+	case message.EventMessageStop:
+		s.last = bytes.Clone(frame)
+		return nil
+	case message.EventError:
+		s.failed = true
+	}
+	return s.stream.Write(frame)
+}
+
+func (s *streamWriter) start() {
+	if !s.stream.Started() {
+		s.h.setHeader(s.w.Header(), s.call)
+		s.stream.Start(s.call)
+	}
+}
+
+// Flush implements gateway.EventWriter.
+func (s *streamWriter) Flush() error { return s.stream.Flush() }
+
+// Message implements gateway.EventWriter.
+func (s *streamWriter) Message([]byte) error { return errKind }
+
+// End implements gateway.EventWriter.
+func (s *streamWriter) End(gateway.Result) error {
+	s.start()
+	if s.last == nil {
+		s.last = stopFrame
+	}
+	if err := s.stream.Write(s.last); err != nil {
+		return err
+	}
+	return s.stream.Close(s.call)
+}
+
+func (s *streamWriter) started() bool { return s.stream.Started() }
+
+// fail ends the stream with an error event. That the caller may be gone by then
+// changes nothing.
+func (s *streamWriter) fail(e *apierror.Error) {
+	if e.Category != apierror.ClientClosed && !s.failed {
+		body := appendError(nil, e, s.call.RequestID)
+		_ = s.stream.Write(sse.Append(nil, message.EventError, body))
+	}
+	_ = s.stream.Close(s.call)
+}
+
+// wholeWriter passes a whole answer on.
+type wholeWriter struct {
+	h    *Handler
+	call *gateway.Call
+	w    http.ResponseWriter
+	body []byte
+	sent bool
+}
+
+// Event implements gateway.EventWriter.
+func (p *wholeWriter) Event(message.Event) error { return errKind }
+
+// Flush implements gateway.EventWriter.
+func (p *wholeWriter) Flush() error { return nil }
+
+// Message implements gateway.EventWriter.
+func (p *wholeWriter) Message(body []byte) error {
+	p.body = body
+	return nil
+}
+
+// End implements gateway.EventWriter.
+func (p *wholeWriter) End(gateway.Result) error {
+	if p.body == nil {
+		return errKind
+	}
+	p.sent = true
+	p.call.Clock.Finish()
+	p.h.setHeader(p.w.Header(), p.call)
+	return protocol.WriteJSON(p.w, http.StatusOK, p.body)
+}
+
+func (p *wholeWriter) started() bool { return p.sent }
+
+// fail does nothing: an answer of a stated length can't be taken back.
+func (p *wholeWriter) fail(*apierror.Error) {}

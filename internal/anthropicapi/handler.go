@@ -1,0 +1,125 @@
+// Package anthropicapi serves the Anthropic Messages API
+// (platform.claude.com/docs): POST /v1/messages, and the list of models that
+// both families of clients read. What goes through unchanged isn't decoded.
+package anthropicapi
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+)
+
+// The routes, as metrics and ledger name them.
+const (
+	pathMessages = "/v1/messages"
+	pathModels   = "/v1/models"
+)
+
+// Options are what a Handler needs.
+type Options struct {
+	Gateway *gateway.Gateway
+	Models  []Model // what GET /v1/models lists, in this order
+	// MaxBody is the largest request body in bytes; 0 means
+	// protocol.DefaultBodyLimit.
+	MaxBody int64
+	Log     *slog.Logger     // nil: silent
+	Now     func() time.Time // nil: time.Now
+}
+
+// Handler serves the Messages API. It is safe for concurrent use.
+type Handler struct {
+	gateway *gateway.Gateway
+	models  modelList
+	maxBody int64
+	log     *slog.Logger
+	now     func() time.Time
+}
+
+// New makes a Handler.
+func New(options Options) *Handler {
+	h := &Handler{
+		gateway: options.Gateway, models: newModelList(options.Models),
+		maxBody: options.MaxBody, log: options.Log, now: options.Now,
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h
+}
+
+// Register adds the routes to mux.
+func (h *Handler) Register(mux *http.ServeMux) {
+	mux.Handle("POST "+pathMessages, protocol.Handle(h.serveMessages, h.writeError))
+	mux.Handle("GET "+pathModels, protocol.Handle(h.serveModels, h.writeModelsError))
+	mux.Handle("GET "+pathModels+"/{id}", protocol.Handle(h.serveModel, h.writeModelsError))
+}
+
+func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) error {
+	call, err := protocol.Open(h.gateway, w, r, pathMessages)
+	if err != nil {
+		return err
+	}
+	body, err := protocol.ReadBody(w, r, h.maxBody)
+	if err != nil {
+		return err
+	}
+	request, err := message.ParseRequest(body)
+	if err != nil {
+		return err
+	}
+	if request.MaxTokens == 0 {
+		return apierror.Invalid("max_tokens", "max_tokens: field required")
+	}
+	call.Request = request
+	call.Forward = forward(r.Header)
+	protocol.PreferBackend(call, request.UseCLI)
+
+	if request.Stream {
+		out := &streamWriter{h: h, call: call, w: w, stream: protocol.NewStream(w)}
+		return h.serve(w, r, call, out)
+	}
+	return h.serve(w, r, call, &wholeWriter{h: h, call: call, w: w})
+}
+
+// encoder is an EventWriter that knows what has left already.
+type encoder interface {
+	gateway.EventWriter
+	// started says that the header has left.
+	started() bool
+	// fail tells the caller of an error inside a started answer.
+	fail(e *apierror.Error)
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *gateway.Call, out encoder) error {
+	err := h.gateway.Serve(r.Context(), call, out)
+	if err == nil {
+		return nil
+	}
+	if out.started() {
+		protocol.Log(r.Context(), h.log, call.RequestID, err)
+		out.fail(apierror.From(err))
+		return nil
+	}
+	h.setHeader(w.Header(), call)
+	return err
+}
+
+// forward picks what the direct backend sends on: the version and the betas
+// that the caller's client was written for.
+func forward(h http.Header) http.Header {
+	var out http.Header
+	for _, name := range [...]string{"Anthropic-Version", "Anthropic-Beta"} {
+		if values := h[name]; len(values) > 0 {
+			if out == nil {
+				out = make(http.Header, 2)
+			}
+			out[name] = values
+		}
+	}
+	return out
+}
