@@ -59,6 +59,10 @@ func (sc *scratch) message(i int) *fault {
 			hasContent = true
 			return sc.content(i)
 		}
+		if sc.open {
+			_, f := sc.value()
+			return f
+		}
 		return invalid("messages.%d.%s: Extra inputs are not permitted", i, bytes.Clone(name))
 	})
 	switch {

@@ -74,6 +74,9 @@ type scratch struct {
 	dec    jsontext.Decoder
 	req    request
 	turn   turn
+	// open says that members which the API doesn't know are accepted: the
+	// request asks for beta features, and those aren't listed here.
+	open bool
 	// before is the end of what stood in front of the member that object hands
 	// out.
 	before int
@@ -94,15 +97,15 @@ func (sc *scratch) reset() {
 	}
 }
 
-// decode reads the body into req. open says that members which the API doesn't
-// know are accepted (a request for beta features).
+// decode reads the body into req.
 func (sc *scratch) decode(open bool) *fault {
+	sc.open = open
 	sc.source = *bytes.NewBuffer(sc.body)
 	sc.dec.Reset(&sc.source)
 	if sc.dec.PeekKind() != '{' {
 		return sc.syntax()
 	}
-	f := sc.object(func(name []byte) *fault { return sc.member(name, open) })
+	f := sc.object(sc.member)
 	if f != nil {
 		return f
 	}
@@ -191,7 +194,7 @@ func (sc *scratch) unquote(raw span) span {
 	return span{start, len(sc.arena)}
 }
 
-func (sc *scratch) member(name []byte, open bool) *fault {
+func (sc *scratch) member(name []byte) *fault {
 	r := &sc.req
 	kind := sc.dec.PeekKind()
 	switch string(name) {
@@ -255,7 +258,7 @@ func (sc *scratch) member(name []byte, open bool) *fault {
 		r.autoCache = kind == '{'
 	case "metadata", "top_p", "top_k", "service_tier", "container", "inference_geo":
 	default:
-		if !open {
+		if !sc.open {
 			return invalid("%s: Extra inputs are not permitted", known)
 		}
 	}
@@ -281,6 +284,5 @@ func (sc *scratch) within(object span, name string) span {
 // tokensOf is the rule of this simulator: four bytes of text are a token.
 func tokensOf(bytes int) int { return (bytes + 3) / 4 }
 
-// beta says whether a request asks for beta features, whose members the
-// simulator doesn't list.
+// beta says whether a request asks for beta features.
 func beta(h http.Header) bool { return len(h["Anthropic-Beta"]) > 0 }

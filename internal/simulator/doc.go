@@ -10,9 +10,9 @@
 // The answer to a prompt is "Echo: " and the last text of the last user
 // message. After a tool_result it is "Tool result: " and the result. With a
 // tool_choice of any or tool it is a tool_use, and with a JSON schema as output
-// format it is JSON, whose values follow the schema. With thinking on, a thinking
-// block comes first. max_tokens and stop_sequences cut the text, never a tool's
-// input.
+// format, or the CLI's tool StructuredOutput, it is JSON whose values follow the
+// schema. With thinking on, a thinking block comes first. max_tokens and
+// stop_sequences cut the text, never a tool's input.
 //
 // # Tokens
 //
@@ -24,12 +24,12 @@
 //
 // # Directives
 //
-// A request can ask the simulator for more than the API has: in the
-// header x-simulator, or in double brackets in the text of the last user
-// message, for clients that can't send a header. Several stand in one pair of
-// brackets with spaces between them, or in several pairs; what the prompt says
-// wins over the header. The echo leaves them out. In a prompt, brackets whose
-// first word is none of these are ordinary text.
+// A request can ask the simulator for more than the API has: in the header
+// x-simulator, or in double brackets in the text of the last user message, for
+// clients that can't send a header. Several stand in one pair of brackets with
+// spaces between them, or in several pairs; what the prompt says wins over the
+// header. The echo leaves them out. In a prompt, brackets whose first word is
+// none of these are ordinary text.
 //
 //	delay=300ms     wait before the answer's header
 //	interval=20ms   wait between two deltas; a plain answer waits for all of them together

@@ -28,6 +28,7 @@ func appendMessage(dst []byte, a *answer, model []byte) []byte {
 	dst = appendStop(dst, a)
 	dst = append(dst, `,"usage":`...)
 	dst = appendUsage(dst, a.usage, a.usage.OutputTokens)
+	dst = appendCacheCreation(dst, a.usage)
 	return append(dst, '}')
 }
 
@@ -87,6 +88,14 @@ func appendUsage(dst []byte, u message.Usage, output int64) []byte {
 	return append(dst, '}')
 }
 
+// appendCacheCreation adds to a usage object what only a whole message has. All
+// that is cached counts as kept for five minutes, whatever the request asks.
+func appendCacheCreation(dst []byte, u message.Usage) []byte {
+	dst = append(dst[:len(dst)-1], `,"cache_creation":{"ephemeral_5m_input_tokens":`...)
+	dst = strconv.AppendInt(dst, u.CacheCreationInputTokens, 10)
+	return append(dst, `,"ephemeral_1h_input_tokens":0},"service_tier":"standard"}`...)
+}
+
 // begin appends the start of an event, up to its type.
 func begin(dst []byte, event string) []byte {
 	dst = append(dst, "event: "...)
@@ -104,6 +113,7 @@ func appendMessageStart(dst []byte, a *answer, model []byte) []byte {
 	dst = appendHead(dst, a, model)
 	dst = append(dst, `],"stop_reason":null,"stop_sequence":null,"usage":`...)
 	dst = appendUsage(dst, a.usage, 1) // as the API, which counts the first token there
+	dst = appendCacheCreation(dst, a.usage)
 	return append(dst, "}"+endOfEvent...)
 }
 

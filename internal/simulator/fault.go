@@ -15,7 +15,7 @@ type fault struct {
 	retryAfter int // seconds; negative when there is no such header
 }
 
-// Overloaded is the status that the API uses when it has no capacity left.
+// statusOverloaded is the status that the API uses when it has no capacity left.
 const statusOverloaded = 529
 
 func newFault(status int, format string, args ...any) *fault {

@@ -8,8 +8,12 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// maxDepth ends schemas that refer to themselves.
-const maxDepth = 16
+const (
+	// maxDepth ends schemas that refer to themselves, and maxGenerated those
+	// that branch while they do.
+	maxDepth     = 16
+	maxGenerated = 1 << 20
+)
 
 // generate appends a JSON value that fits a JSON schema: enum, const and
 // default as they are, the required properties of objects, the least number of
@@ -27,7 +31,7 @@ func generate(dst, schema []byte) ([]byte, *fault) {
 type generator struct{ root map[string]any }
 
 func (g *generator) value(dst []byte, schema map[string]any, name string, depth int) []byte {
-	if depth > maxDepth {
+	if depth > maxDepth || len(dst) > maxGenerated {
 		return append(dst, "null"...)
 	}
 	if c, ok := schema["const"]; ok {

@@ -38,6 +38,8 @@ const (
 	// requests; the oldest is forgotten first.
 	cachePrefixes = 10_000
 	failedPrompts = 1_000
+	// keepScratch is the most memory that one request leaves to a later one.
+	keepScratch = 2 << 20
 )
 
 // Simulator is the imitated API. It is an http.Handler, safe for concurrent
@@ -107,7 +109,9 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{s: s, w: w, r: r, scratch: sc, requestID: s.id("req_")}
 	x.serve(place, inFlight)
 	// Not deferred: a connection cut on purpose is a panic, and drops it.
-	s.scratch.Put(sc)
+	if cap(sc.body)+cap(sc.arena)+cap(sc.text) <= keepScratch {
+		s.scratch.Put(sc)
+	}
 }
 
 // place is an endpoint, as Stats counts them.

@@ -96,7 +96,7 @@ func TestStartServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer, err := io.ReadAll(response.Body)
-	response.Body.Close()
+	_ = response.Body.Close()
 	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(answer), `"Echo: hi"`) {
 		t.Fatalf("%d %s %v", response.StatusCode, answer, err)
 	}

@@ -8,16 +8,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// structuredOutput is the tool by which the CLI asks for JSON of a schema; it
+// insists until the tool has been called.
+const structuredOutput = "StructuredOutput"
+
 // calls decides which tools the answer calls: those that directives name, else
-// one where tool_choice asks for it and no result has come back yet.
+// one where tool_choice or the CLI's structured output asks for it and no
+// result has come back yet.
 func (x *exchange) calls(d *directives) ([]toolCall, *fault) {
 	if len(d.tools) > 0 {
-		for i := range d.tools {
-			if f := x.fill(&d.tools[i]); f != nil {
-				return nil, f
-			}
-		}
-		return d.tools, nil
+		return x.fill(d.tools)
+	}
+	if !d.hasText && len(x.req.lastUser.results) == 0 && x.tool(structuredOutput) != nil {
+		return x.fill([]toolCall{{name: structuredOutput}})
 	}
 	raw := x.req.choice.of(x.body)
 	if len(raw) == 0 || raw[0] == 'n' {
@@ -43,7 +46,6 @@ func (x *exchange) calls(d *directives) ([]toolCall, *fault) {
 	if choice.Type == "any" {
 		choice.Name = string(x.req.tools[0].name.of(x.arena))
 	}
-	call := toolCall{name: choice.Name}
 	if x.tool(choice.Name) == nil {
 		return nil, invalid("tool_choice: Tool '%s' not found in provided tools", choice.Name)
 	}
@@ -52,10 +54,7 @@ func (x *exchange) calls(d *directives) ([]toolCall, *fault) {
 	if len(x.req.lastUser.results) > 0 {
 		return nil, nil
 	}
-	if f := x.fill(&call); f != nil {
-		return nil, f
-	}
-	return []toolCall{call}, nil
+	return x.fill([]toolCall{{name: choice.Name}})
 }
 
 // tool finds a tool by its name, or by the end of its name as the CLI writes
@@ -74,27 +73,28 @@ func (x *exchange) tool(name string) *tool {
 	return nil
 }
 
-// fill completes a call: the tool's whole name, and an input that fits its
-// schema.
-func (x *exchange) fill(call *toolCall) *fault {
-	t := x.tool(call.name)
-	if t == nil {
-		return invalid("x-simulator: tool %q isn't among the request's tools", call.name)
+// fill completes calls: a tool's whole name, and an input that fits its schema.
+func (x *exchange) fill(calls []toolCall) ([]toolCall, *fault) {
+	for i := range calls {
+		call := &calls[i]
+		t := x.tool(call.name)
+		if t == nil {
+			return nil, invalid("x-simulator: tool %q isn't among the request's tools", call.name)
+		}
+		call.name = string(t.name.of(x.arena))
+		switch {
+		case call.input != nil:
+		case t.schema.empty():
+			call.input = []byte("{}") // a tool of the API's own, whose schema isn't sent
+		default:
+			input, f := generate(nil, t.schema.of(x.body))
+			if f != nil {
+				return nil, f
+			}
+			call.input = input
+		}
 	}
-	call.name = string(t.name.of(x.arena))
-	if call.input != nil {
-		return nil
-	}
-	if t.schema.empty() {
-		call.input = []byte("{}") // a tool of the API's own, whose schema isn't sent
-		return nil
-	}
-	input, f := generate(nil, t.schema.of(x.body))
-	if f != nil {
-		return f
-	}
-	call.input = input
-	return nil
+	return calls, nil
 }
 
 // outputSchema gives the JSON schema that the answer must fit, nil when it is
