@@ -65,7 +65,6 @@ func (s *Simulator) Start(addr string) (string, error) {
 	}
 	served := make(chan struct{})
 	s.server.http, s.server.served, s.server.end = srv, served, end
-	s.server.closing.Store(false)
 	go func() {
 		defer close(served)
 		_ = srv.Serve(listener) // always http.ErrServerClosed, or the listener broke and clients see it
@@ -91,6 +90,7 @@ func (s *Simulator) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = s.Wait(ctx, func(stats Stats) bool { return stats.InFlight == 0 && stats.ConnectionsOpen == 0 })
+	s.server.closing.Store(false)
 	s.server.http = nil
 }
 

@@ -98,7 +98,7 @@ func TestManySlowStreams(t *testing.T) {
 				errs <- err
 				return
 			}
-			defer response.Body.Close()
+			defer func() { _ = response.Body.Close() }()
 			lines := bufio.NewScanner(response.Body)
 			for deltas := 0; deltas < 2 && lines.Scan(); {
 				if lines.Text() == "event: content_block_delta" {
