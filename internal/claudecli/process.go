@@ -15,6 +15,9 @@ import (
 	"claude-code-api-service/internal/apierror"
 )
 
+// ErrDied is wrapped by errors that come from a process that has ended.
+var ErrDied = errors.New("the process ended")
+
 // Process is one CLI process. One goroutine at a time owns it; only Kill,
 // Exited, PID and ResidentBytes may be called beside the owner. It has no
 // reading goroutine: the owner reads the process's output itself, so that an
@@ -202,7 +205,7 @@ func (p *Process) failure(operation string, err error) error {
 	p.broken = err
 	p.Kill()
 	<-p.exited
-	cause := fmt.Errorf("%s: %w (exit: %v, stderr: %q)", operation, err, p.waitErr, p.stderr.String())
+	cause := fmt.Errorf("%s: %w: %w (exit: %v, stderr: %q)", operation, ErrDied, err, p.waitErr, p.stderr.String())
 	return apierror.Wrap(apierror.CLIError, "the Claude Code CLI ended unexpectedly", cause)
 }
 

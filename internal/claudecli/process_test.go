@@ -14,15 +14,14 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
+	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/fakeclaude"
 	"claude-code-api-service/internal/message"
 )
 
 func TestMain(m *testing.M) {
 	fakeclaude.RunIfAsked()
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("claude-code-api-service/internal/claudecli.init.func1.1"),
-		goleak.IgnoreTopFunction("claude-code-api-service/internal/claudecli.init.OnceValue[...].func1.1"),
-		goleak.IgnoreAnyFunction("claude-code-api-service/internal/claudecli.spawner"))
+	goleak.VerifyTestMain(m, clitest.IgnoreSpawner())
 }
 
 var rewinding = claudecli.Features{Emptying: claudecli.EmptyByRewind, ChangeSystem: true, LiveSettings: true}

@@ -11,14 +11,16 @@ import (
 // started the child, and would come when that thread ends (golang/go#27505).
 var spawner = sync.OnceValue(func() chan<- func() {
 	jobs := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for job := range jobs {
-			job()
-		}
-	}()
+	go runOnOneThread(jobs)
 	return jobs
 })
+
+func runOnOneThread(jobs <-chan func()) {
+	runtime.LockOSThread()
+	for job := range jobs {
+		job()
+	}
+}
 
 func startOnSpawner(cmd *exec.Cmd) error {
 	started := make(chan error, 1)

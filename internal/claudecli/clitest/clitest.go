@@ -8,9 +8,17 @@ import (
 	"os"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/simulator"
 )
+
+// IgnoreSpawner is for goleak: the thread that starts processes lives as long as
+// the program.
+func IgnoreSpawner() goleak.Option {
+	return goleak.IgnoreAnyFunction("claude-code-api-service/internal/claudecli.runOnOneThread")
+}
 
 // RequireVariable makes a missing CLI a failure instead of a skip, when it is
 // set to 1.

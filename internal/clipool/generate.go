@@ -1,0 +1,143 @@
+package clipool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+)
+
+// Generate serves a request on a worker. Invalid requests are refused before a
+// worker is taken. It implements gateway.Backend.
+func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
+	conversation, err := prepare(call)
+	if err != nil {
+		return gateway.Result{}, err
+	}
+	answer, err := p.turn(ctx, call, conversation, out)
+	if err != nil && answer.ID == "" && errors.Is(err, claudecli.ErrDied) && ctx.Err() == nil {
+		// A worker that dies before its upstream said anything has most likely died
+		// while it was idle. The caller has got nothing yet: another one serves it.
+		answer, err = p.turn(ctx, call, conversation, out)
+	}
+	result := gateway.Result{Summary: answer.Summary, CostMicroUSD: answer.CostMicroUSD}
+	if err == nil && !call.Request.Stream {
+		err = writeMessage(out, answer)
+	}
+	return result, err
+}
+
+func prepare(call *gateway.Call) (*message.Conversation, error) {
+	if call.Request.HasTools {
+		return nil, apierror.Invalid("tools", "tools: client tools can't be used on the CLI backend; ask for the direct one with X-Claude-Backend: direct")
+	}
+	conversation, err := call.Request.Conversation()
+	if err != nil {
+		return nil, err
+	}
+	for i := range conversation.Turns {
+		turn := &conversation.Turns[i]
+		if turn.Content, err = acceptable(fmt.Sprintf("messages.%d.content", i), turn.Content); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range call.Request.Unsettable() {
+		call.Warn(name + " can't be set on the CLI backend")
+	}
+	return conversation, nil
+}
+
+// acceptable refuses content blocks that belong to tools, and takes out cache
+// markers: the CLI sets its own, and there is a limit on their number.
+func acceptable(field string, content jsontext.Value) (jsontext.Value, error) {
+	if content.Kind() != '[' {
+		return content, nil
+	}
+	var blocks []map[string]jsontext.Value
+	if err := json.Unmarshal(content, &blocks); err != nil {
+		return nil, apierror.Wrap(apierror.BadRequest, field+": wrong type", err)
+	}
+	marked := false
+	for i, block := range blocks {
+		switch string(block["type"]) {
+		case `"tool_use"`, `"tool_result"`, `"server_tool_use"`, `"mcp_tool_use"`:
+			return nil, apierror.Invalid(fmt.Sprintf("%s.%d.type", field, i), "%s.%d.type: tools can't be used on the CLI backend", field, i)
+		}
+		if _, ok := block["cache_control"]; ok {
+			delete(block, "cache_control")
+			marked = true
+		}
+	}
+	if !marked {
+		return content, nil
+	}
+	return json.Marshal(blocks, json.Deterministic(true))
+}
+
+// turn runs the request on a worker.
+func (p *Pool) turn(ctx context.Context, call *gateway.Call, c *message.Conversation, out gateway.EventWriter) (claudecli.Answer, error) {
+	w, err := p.acquire(ctx, p.class(call, c.System))
+	call.Clock.Mark(latency.Queue)
+	if err != nil {
+		return claudecli.Answer{}, err
+	}
+	defer p.release(w)
+	last := len(c.Turns) - 1
+	err = w.process.Bind(ctx, claudecli.Settings{
+		System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: call.Request.MaxTokens,
+	})
+	if err == nil {
+		err = w.process.Replay(ctx, c.Turns[:last])
+	}
+	call.Clock.Mark(latency.Bind)
+	if err != nil {
+		return claudecli.Answer{}, err
+	}
+	return w.process.Turn(ctx, c.Turns[last].Content, handler(call, out))
+}
+
+// class is what a worker must have served before, if anything, to serve this
+// request.
+func (p *Pool) class(call *gateway.Call, system string) string {
+	f := p.features.Load()
+	if f == nil {
+		// Not probed yet: the request waits. Nothing is assumed.
+		f = &claudecli.Features{}
+	}
+	class := f.Class(system)
+	if p.options.Reuse == ReuseSameProject {
+		class = call.Caller.ProjectID + "\x00" + class
+	}
+	return class
+}
+
+func handler(call *gateway.Call, out gateway.EventWriter) claudecli.Handler {
+	h := claudecli.Handler{First: func() { call.Clock.Mark(latency.FirstByte) }}
+	if call.Request.Stream {
+		h.Event, h.Flush = out.Event, out.Flush
+	}
+	return h
+}
+
+func writeMessage(out gateway.EventWriter, answer claudecli.Answer) error {
+	content := answer.Content
+	if content == nil {
+		content = []jsontext.Value{}
+	}
+	body, err := json.Marshal(message.Message{
+		ID: answer.ID, Type: "message", Role: message.RoleAssistant, Model: answer.Model,
+		Content: content, StopReason: answer.StopReason, Usage: answer.Usage,
+	})
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	return out.Message(body)
+}

@@ -1,0 +1,321 @@
+// Package clipool keeps Claude Code CLI processes started ahead and hands them
+// to requests: a Backend of the gateway. A worker that has served one class of
+// requests (a project, see Reuse) is emptied and serves the same class again,
+// or is replaced.
+package clipool
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli"
+)
+
+// Reuse says what requests one worker may serve in turn.
+type Reuse string
+
+// The values of pool.reuse.
+const (
+	ReuseNever       Reuse = "never"        // one request a process
+	ReuseSameProject Reuse = "same-project" // those of one project; the default
+	ReuseAlways      Reuse = "always"       // any
+)
+
+// Defaults of Options.
+const (
+	DefaultWorkers        = 5
+	DefaultQueuePerWorker = 10
+	// DefaultMaxTurns recycles a worker: memory growth is known in the field. A
+	// new process costs 0.67 CPU-seconds, so this is 1 ms a request.
+	DefaultMaxTurns = 500
+	DefaultMaxAge   = time.Hour
+	// DefaultMaxResidentBytes is four times what a parked worker uses.
+	DefaultMaxResidentBytes = 1 << 30
+	// DefaultSpareAfter is how long a worker of one project idles before it is
+	// replaced by one that any project can take, when there is no such one.
+	DefaultSpareAfter = 30 * time.Second
+)
+
+const (
+	inspectEvery = 5 * time.Second
+	minBackoff   = 250 * time.Millisecond
+	maxBackoff   = 30 * time.Second
+	emptyTimeout = 10 * time.Second
+)
+
+// Options configure a Pool.
+type Options struct {
+	Workers        int // the most processes at once
+	QueuePerWorker int // how many requests may wait, for each worker
+	Reuse          Reuse
+	// Starting is how many processes may start at once: eight at once took
+	// 2.1-3.2 s each on two cores. By default half the cores, at least one.
+	Starting         int
+	MaxTurns         int
+	MaxAge           time.Duration
+	MaxResidentBytes int64
+	SpareAfter       time.Duration
+	// Process is how each worker is started. Features come with Start.
+	Process claudecli.Options
+	Logger  *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	set := func(to *int, value int) {
+		if *to <= 0 {
+			*to = value
+		}
+	}
+	set(&o.Workers, DefaultWorkers)
+	set(&o.QueuePerWorker, DefaultQueuePerWorker)
+	set(&o.Starting, max(1, runtime.NumCPU()/2))
+	set(&o.MaxTurns, DefaultMaxTurns)
+	if o.Reuse == "" {
+		o.Reuse = ReuseSameProject
+	}
+	if o.MaxAge <= 0 {
+		o.MaxAge = DefaultMaxAge
+	}
+	if o.MaxResidentBytes <= 0 {
+		o.MaxResidentBytes = DefaultMaxResidentBytes
+	}
+	if o.SpareAfter <= 0 {
+		o.SpareAfter = DefaultSpareAfter
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Process.Logger == nil {
+		o.Process.Logger = o.Logger
+	}
+}
+
+// worker is one process on its way between parking and requests. What isn't a
+// Process belongs to the pool's lock.
+type worker struct {
+	process   *claudecli.Process
+	class     string // "" until its first request
+	idleSince time.Time
+}
+
+// waiter is a request in the queue.
+type waiter struct {
+	class string
+	grant chan grant // holds one
+}
+
+type grant struct {
+	worker *worker
+	err    error
+}
+
+// Pool hands workers to requests. It is safe for concurrent use. Its lock is
+// never held over I/O.
+type Pool struct {
+	options Options
+	// features are set once, before any worker starts.
+	features atomic.Pointer[claudecli.Features]
+	status   gauges
+
+	mu      sync.Mutex
+	idle    []*worker // the one that became idle last is last
+	waiting []*waiter // first in, first out within a class
+	// alive are the workers that are ready: idle, with a request, or being emptied.
+	alive    map[*worker]bool
+	starting int
+	owners   map[string]int // live workers by class
+	// failure is why the last start failed, until one succeeds.
+	failure  error
+	failures int // in a row
+	retry    *time.Timer
+	closed   bool
+	// tasks counts the pool's goroutines and the workers that are alive, so that
+	// it can't fall to zero while a request holds one.
+	tasks sync.WaitGroup
+	stop  context.CancelFunc
+	life  context.Context
+}
+
+// New makes a pool that has no workers yet: requests queue until Start or Fail.
+func New(options Options) *Pool {
+	options.setDefaults()
+	p := &Pool{options: options, alive: map[*worker]bool{}, owners: map[string]int{}}
+	p.life, p.stop = context.WithCancel(context.Background())
+	p.status.reason.Store(&notStarted)
+	return p
+}
+
+var notStarted = "starting: the CLI is being probed"
+
+// Start begins to start workers, for a CLI with these features.
+func (p *Pool) Start(features claudecli.Features) {
+	p.features.Store(&features)
+	p.options.Logger.Info("CLI pool", "mode", features.Mode(), "cli_version", features.Version,
+		"workers", p.options.Workers, "reuse", p.options.Reuse)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.tasks.Go(p.inspect)
+	p.arrange()
+}
+
+// Fail says that the CLI can't be used: every request is refused with the
+// reason.
+func (p *Pool) Fail(err error) {
+	p.options.Logger.Error("CLI pool", "error", err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failure = err
+	p.failWaiting()
+	p.publish()
+}
+
+// Close ends every worker and waits until they are gone. Requests that wait
+// are refused; those that run fail. It may be called more than once.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		if p.retry != nil {
+			p.retry.Stop()
+		}
+		for len(p.idle) > 0 {
+			p.discard(p.takeIdle(0))
+		}
+		// Those with a request are ended under it; their owners discard them.
+		for w := range p.alive {
+			w.process.Kill()
+		}
+		p.failWaiting()
+		p.publish()
+	}
+	p.mu.Unlock()
+	p.stop()
+	p.tasks.Wait()
+}
+
+// acquire gives a worker that may serve the class: at once when one is idle,
+// else in turn.
+func (p *Pool) acquire(ctx context.Context, class string) (*worker, error) {
+	p.mu.Lock()
+	if err := p.refusal(); err != nil {
+		p.mu.Unlock()
+		return nil, err
+	}
+	if w := p.match(class); w != nil {
+		p.publish()
+		p.mu.Unlock()
+		return w, nil
+	}
+	if len(p.waiting) >= p.options.Workers*p.options.QueuePerWorker {
+		p.mu.Unlock()
+		return nil, &apierror.Error{Category: apierror.Overloaded, Message: "the CLI queue is full", RetryAfter: time.Second}
+	}
+	waiter := &waiter{class: class, grant: make(chan grant, 1)}
+	p.waiting = append(p.waiting, waiter)
+	p.arrange()
+	p.publish()
+	p.mu.Unlock()
+	select {
+	case g := <-waiter.grant:
+		return g.worker, g.err
+	case <-ctx.Done():
+		p.leave(waiter)
+		return nil, ctx.Err()
+	}
+}
+
+// refusal is why no request can be served now. The lock must be held.
+func (p *Pool) refusal() error {
+	switch {
+	case p.closed:
+		return &apierror.Error{Category: apierror.Overloaded, Message: "the service is shutting down", RetryAfter: time.Second}
+	case p.failure != nil && len(p.alive) == 0:
+		return &apierror.Error{
+			Category: apierror.Overloaded, Message: "the Claude Code CLI isn't available: " + callerText(p.failure),
+			RetryAfter: time.Second, Cause: p.failure,
+		}
+	}
+	return nil
+}
+
+func callerText(err error) string { return apierror.From(err).Message }
+
+// leave takes a request out of the queue. A worker that it was given in the
+// same moment goes to the next.
+func (p *Pool) leave(waiter *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.waiting {
+		if other == waiter {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			p.publish()
+			return
+		}
+	}
+	if g := <-waiter.grant; g.worker != nil {
+		p.park(g.worker)
+		p.publish()
+	}
+}
+
+// release takes a worker back after a request: it is emptied, off the request's
+// path, or ended.
+func (p *Pool) release(w *worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || !p.reusable(w) {
+		p.discard(w)
+		p.arrange()
+		p.publish()
+		return
+	}
+	p.tasks.Go(func() { p.recycle(w) })
+}
+
+func (p *Pool) reusable(w *worker) bool {
+	return p.options.Reuse != ReuseNever && p.features.Load().Emptying != claudecli.EmptyNever && !p.worn(w)
+}
+
+func (p *Pool) recycle(w *worker) {
+	ctx, cancel := context.WithTimeout(p.life, emptyTimeout)
+	err := w.process.Empty(ctx)
+	cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.options.Logger.Warn("worker isn't reused", "pid", w.process.PID(), "error", err)
+		p.discard(w)
+		p.arrange()
+	} else {
+		p.park(w)
+	}
+	p.publish()
+}
+
+// worn says that a worker has done enough.
+func (p *Pool) worn(w *worker) bool {
+	return w.process.Turns() >= p.options.MaxTurns || time.Since(w.process.Started()) >= p.options.MaxAge
+}
+
+// discard ends a worker that is in nobody's hands. The lock must be held.
+func (p *Pool) discard(w *worker) {
+	delete(p.alive, w)
+	if w.class != "" {
+		p.owners[w.class]--
+		if p.owners[w.class] == 0 {
+			delete(p.owners, w.class)
+		}
+	}
+	go func() {
+		w.process.Close()
+		p.tasks.Done()
+	}()
+}

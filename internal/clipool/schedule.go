@@ -1,0 +1,245 @@
+package clipool
+
+import (
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli"
+)
+
+// Which worker serves which request, and when workers start. Everything here
+// needs the pool's lock.
+
+// match takes an idle worker for the class: one that served it before, the
+// warmest first, else one that served nobody yet.
+func (p *Pool) match(class string) *worker {
+	fresh := -1
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		switch p.idle[i].class {
+		case class:
+			return p.takeIdle(i)
+		case "":
+			fresh = i
+		}
+	}
+	if fresh < 0 {
+		return nil
+	}
+	w := p.takeIdle(fresh)
+	p.own(w, class)
+	return w
+}
+
+func (p *Pool) takeIdle(i int) *worker {
+	w := p.idle[i]
+	p.idle = append(p.idle[:i], p.idle[i+1:]...)
+	return w
+}
+
+func (p *Pool) own(w *worker, class string) {
+	if w.class == "" {
+		w.class = class
+		p.owners[class]++
+	}
+}
+
+// park gives an emptied or new worker to a request that waits, or keeps it.
+func (p *Pool) park(w *worker) {
+	switch i := p.next(w); {
+	case p.closed:
+		p.discard(w)
+	case i >= 0:
+		p.hand(w, i)
+	case i == replace:
+		p.discard(w)
+		p.arrange()
+	default:
+		w.idleSince = time.Now()
+		p.idle = append(p.idle, w)
+		p.arrange()
+	}
+}
+
+func (p *Pool) hand(w *worker, i int) {
+	waiter := p.waiting[i]
+	p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+	p.own(w, waiter.class)
+	waiter.grant <- grant{worker: w}
+}
+
+const (
+	keep    = -1
+	replace = -2
+)
+
+// next decides what becomes of a free worker: the index of the waiter that gets
+// it, keep, or replace. The head of the queue has the first claim; a worker of
+// another class passes it over only while somebody else serves the head's class
+// or will soon, so that two busy projects share the pool without a new process
+// for each request, and neither waits for ever.
+func (p *Pool) next(w *worker) int {
+	if len(p.waiting) == 0 {
+		return keep
+	}
+	head := p.waiting[0].class
+	if w.class == "" || w.class == head {
+		return 0
+	}
+	if p.owners[head] == 0 && p.starting == 0 {
+		return replace
+	}
+	for i, waiter := range p.waiting {
+		if waiter.class == w.class {
+			return i
+		}
+	}
+	if p.starting < p.options.Starting {
+		return replace
+	}
+	return keep
+}
+
+// arrange starts as many workers as there is room for, and makes room when a
+// request waits and only workers of other classes are idle.
+func (p *Pool) arrange() {
+	if p.closed || p.features.Load() == nil {
+		return
+	}
+	if len(p.waiting) > p.starting && len(p.idle) > 0 && p.starting < p.options.Starting &&
+		len(p.alive)+p.starting >= p.options.Workers {
+		p.discard(p.takeIdle(0)) // idle the longest
+	}
+	for len(p.alive)+p.starting < p.options.Workers && p.starting < p.options.Starting && p.retry == nil {
+		p.starting++
+		p.tasks.Go(p.startOne)
+	}
+}
+
+// startOne starts a worker and waits until it is ready.
+func (p *Pool) startOne() {
+	options := p.options.Process
+	options.Features = *p.features.Load()
+	process, err := claudecli.Start(options)
+	if err == nil {
+		if err = process.Ready(p.life); err != nil {
+			process.Close()
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting--
+	if err != nil {
+		p.startFailed(err)
+	} else {
+		w := &worker{process: process}
+		p.alive[w] = true
+		p.tasks.Add(1)
+		p.failure, p.failures = nil, 0
+		p.tasks.Go(func() { p.watch(w) })
+		p.park(w)
+		p.arrange()
+	}
+	p.publish()
+}
+
+// startFailed refuses those who wait when there is nobody to serve them, and
+// tries again later.
+func (p *Pool) startFailed(err error) {
+	if p.closed {
+		return
+	}
+	p.options.Logger.Error("start worker", "error", err)
+	p.failure = err
+	if len(p.alive) == 0 {
+		p.failWaiting()
+	}
+	backoff := min(minBackoff<<min(p.failures, 10), maxBackoff)
+	p.failures++
+	if p.retry == nil {
+		p.retry = time.AfterFunc(backoff, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.retry = nil
+			p.arrange()
+			p.publish()
+		})
+	}
+}
+
+func (p *Pool) failWaiting() {
+	for _, waiter := range p.waiting {
+		err := p.refusal()
+		if err == nil {
+			err = apierror.New(apierror.Overloaded, "the service is shutting down")
+		}
+		waiter.grant <- grant{err: err}
+	}
+	p.waiting = nil
+}
+
+// watch replaces a worker that dies while it is idle. One that dies with a
+// request is found out by that.
+func (p *Pool) watch(w *worker) {
+	<-w.process.Exited()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.idle {
+		if other == w {
+			p.options.Logger.Warn("an idle worker died", "pid", w.process.PID())
+			p.discard(p.takeIdle(i))
+			p.arrange()
+			p.publish()
+			return
+		}
+	}
+}
+
+// inspect replaces idle workers that are worn, have grown, or stand in the way
+// of other projects.
+func (p *Pool) inspect() {
+	ticker := time.NewTicker(inspectEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case <-ticker.C:
+			p.replaceIdle()
+		}
+	}
+}
+
+func (p *Pool) replaceIdle() {
+	grown := p.grown()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh := false
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		w := p.idle[i]
+		if grown[w] || p.worn(w) {
+			p.discard(p.takeIdle(i))
+			continue
+		}
+		fresh = fresh || w.class == ""
+	}
+	if !fresh && p.starting == 0 && len(p.idle) > 0 && time.Since(p.idle[0].idleSince) >= p.options.SpareAfter {
+		p.discard(p.takeIdle(0))
+	}
+	p.arrange()
+	p.publish()
+}
+
+// grown finds idle workers with too much memory. It reads /proc, so it holds no
+// lock meanwhile.
+func (p *Pool) grown() map[*worker]bool {
+	p.mu.Lock()
+	idle := append([]*worker(nil), p.idle...)
+	p.mu.Unlock()
+	grown := map[*worker]bool{}
+	for _, w := range idle {
+		if w.process.ResidentBytes() > p.options.MaxResidentBytes {
+			grown[w] = true
+		}
+	}
+	return grown
+}

@@ -1,0 +1,57 @@
+package clipool
+
+import "sync/atomic"
+
+// Status is the pool's state as /health, /ready and /metrics tell it.
+type Status struct {
+	Idle, Busy, Starting, Queued int64
+	// Reason is why no request can be served now, "" when one can.
+	Reason string
+	// Mode says how workers are used.
+	Mode string
+}
+
+// gauges is the state outside the lock: reading it waits for nobody.
+type gauges struct {
+	idle, busy, starting, queued atomic.Int64
+	reason                       atomic.Pointer[string]
+}
+
+var noReason = ""
+
+// publish copies the state into the gauges. The lock must be held.
+func (p *Pool) publish() {
+	p.status.idle.Store(int64(len(p.idle)))
+	p.status.busy.Store(int64(len(p.alive) - len(p.idle)))
+	p.status.starting.Store(int64(p.starting))
+	p.status.queued.Store(int64(len(p.waiting)))
+	reason := &noReason
+	switch {
+	case p.closed:
+		text := "shutting down"
+		reason = &text
+	case len(p.alive) == 0 && p.failure != nil:
+		text := callerText(p.failure)
+		reason = &text
+	case len(p.alive) == 0:
+		text := "starting: no CLI worker is ready yet"
+		reason = &text
+	case len(p.waiting) >= p.options.Workers*p.options.QueuePerWorker:
+		text := "saturated: the CLI queue is full"
+		reason = &text
+	}
+	p.status.reason.Store(reason)
+}
+
+// Status reads the state. It takes no lock.
+func (p *Pool) Status() Status {
+	s := Status{
+		Idle: p.status.idle.Load(), Busy: p.status.busy.Load(),
+		Starting: p.status.starting.Load(), Queued: p.status.queued.Load(),
+		Reason: *p.status.reason.Load(),
+	}
+	if f := p.features.Load(); f != nil {
+		s.Mode = f.Mode()
+	}
+	return s
+}
