@@ -28,11 +28,14 @@ type Service struct {
 // unmatched is the pattern of what no other matches.
 const unmatched = "/"
 
-// probes are the routes that machines ask all the time: the access log has them
-// at the debug level.
-var probes = map[string]bool{
-	"GET /health": true, "GET /healthz": true, "GET /livez": true,
-	"GET /ready": true, "GET /readyz": true, "GET /metrics": true,
+// isProbe says whether a pattern is one of the routes that machines ask all the
+// time: the access log has them at the debug level.
+func isProbe(pattern string) bool {
+	switch pattern {
+	case "GET /health", "GET /healthz", "GET /livez", "GET /ready", "GET /readyz", "GET /metrics":
+		return true
+	}
+	return false
 }
 
 func (s *Server) registerOwn() {

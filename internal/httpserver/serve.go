@@ -96,7 +96,7 @@ func (s *Server) finish(rec *recorder, r *http.Request) {
 
 func (s *Server) logAccess(rec *recorder, r *http.Request, id string, took time.Duration) {
 	level := slog.LevelInfo
-	if probes[r.Pattern] {
+	if isProbe(r.Pattern) {
 		level = slog.LevelDebug
 	}
 	// The request's own context has ended where the caller left.
