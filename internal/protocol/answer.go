@@ -1,10 +1,9 @@
 package protocol
 
 import (
-	"fmt"
-
 	"github.com/go-json-experiment/json/jsontext"
 
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/message"
 )
 
@@ -27,10 +26,10 @@ type ToolCall struct {
 	Input    jsontext.Value
 }
 
-// ReadAnswer cuts an answer into its parts.
-func ReadAnswer(body []byte) (*Answer, error) {
+// ReadAnswer reads an answer from a Scanner and cuts it into its parts. An error
+// is an apierror.Error of the upstream's.
+func ReadAnswer(s *Scanner) (*Answer, error) {
 	a := &Answer{TextOnly: true}
-	s := NewScanner(body)
 	err := s.Document(func(name []byte) (err error) {
 		switch string(name) {
 		case "id":
@@ -49,7 +48,7 @@ func ReadAnswer(body []byte) (*Answer, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return nil, apierror.Wrap(apierror.UpstreamError, "the upstream's answer couldn't be read", err)
 	}
 	return a, nil
 }

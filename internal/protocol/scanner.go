@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -33,6 +34,30 @@ func (s *Scanner) Reset(doc []byte) {
 	*s.buf = *bytes.NewBuffer(doc)
 	s.dec.Reset(s.buf)
 }
+
+// Scanners keeps Scanners between requests, because a decoder's own tables cost
+// more than the reading of a short document. The zero value is ready for use, and
+// it is safe for concurrent use.
+type Scanners struct{ pool sync.Pool }
+
+// Get gives a Scanner that reads doc.
+func (p *Scanners) Get(doc []byte) *Scanner {
+	if s, ok := p.pool.Get().(*Scanner); ok {
+		s.Reset(doc)
+		return s
+	}
+	return NewScanner(doc)
+}
+
+// Put takes a Scanner back. What it gave out stays valid; it keeps nothing of
+// its document.
+func (p *Scanners) Put(s *Scanner) {
+	s.Reset(nil)
+	p.pool.Put(s)
+}
+
+// Len is the document's size.
+func (s *Scanner) Len() int { return len(s.doc) }
 
 // Offset is where in the document the reading has come to.
 func (s *Scanner) Offset() int { return int(s.dec.InputOffset()) }

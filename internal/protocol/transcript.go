@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/message"
@@ -35,6 +37,9 @@ type chatMessage struct {
 	textOnly   bool
 	calls      []byte // tool_calls as content blocks
 }
+
+// Grow makes room for so many bytes of messages.
+func (t *Transcript) Grow(n int) { t.turns = slices.Grow(t.turns, n) }
 
 // Read reads an array of messages.
 func (t *Transcript) Read(s *Scanner) error {

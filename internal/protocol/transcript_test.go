@@ -152,10 +152,27 @@ func TestScannerValues(t *testing.T) {
 	}
 }
 
+func TestScannersForgetTheirDocument(t *testing.T) {
+	var scanners protocol.Scanners
+	for _, doc := range []string{`{"a":1}`, `{"a":{"b":[`, `{"a":2}`, `[`, `{"a":{"a":3}}`} {
+		s := scanners.Get([]byte(doc))
+		var last string
+		err := s.Document(func([]byte) error {
+			value, err := s.Value()
+			last = string(value)
+			return err
+		})
+		if complete := strings.HasSuffix(doc, "}"); complete != (err == nil) || complete && `{"a":`+last+`}` != doc {
+			t.Errorf("%s: last value %s, %v", doc, last, err)
+		}
+		scanners.Put(s)
+	}
+}
+
 func TestReadAnswer(t *testing.T) {
-	a, err := protocol.ReadAnswer([]byte(`{"id":"msg_1","model":"m","stop_reason":"tool_use","content":[
+	a, err := protocol.ReadAnswer(protocol.NewScanner([]byte(`{"id":"msg_1","model":"m","stop_reason":"tool_use","content":[
 		{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"a\n"},{"type":"text","text":"b"},
-		{"type":"tool_use","id":"t1","name":"n","input":{"a":1}},{"type":"odd","text":{},"id":7}]}`))
+		{"type":"tool_use","id":"t1","name":"n","input":{"a":1}},{"type":"odd","text":{},"id":7}]}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,8 +185,9 @@ func TestReadAnswer(t *testing.T) {
 	if !a.Blocks.IsValid() || a.Blocks.Kind() != '[' {
 		t.Errorf("blocks %s", a.Blocks)
 	}
-	if _, err := protocol.ReadAnswer([]byte(`{"content":[`)); err == nil {
-		t.Error("a broken answer was read")
+	_, err = protocol.ReadAnswer(protocol.NewScanner([]byte(`{"content":[`)))
+	if e := apierror.From(err); e == nil || e.Category != apierror.UpstreamError {
+		t.Errorf("a broken answer: %v", err)
 	}
 }
 

@@ -1,0 +1,206 @@
+package openaiapi_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+	"go.uber.org/goleak"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/openaiapi"
+	"claude-code-api-service/internal/protocol/protocoltest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(int) { http.DefaultClient.CloseIdleConnections() }))
+}
+
+const (
+	plain = `{"model":"haiku","messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}]}`
+	whole = `{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-5-5","content":[{"type":"text","text":"hel\"lo"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":2}}`
+)
+
+var now = time.Unix(1_767_323_045, 0)
+
+func handler(rooms *protocoltest.Rooms) *openaiapi.Handler {
+	return openaiapi.New(openaiapi.Options{Gateway: rooms.Gateway(), MaxBody: 1 << 20, Now: func() time.Time { return now }})
+}
+
+func serve(t testing.TB, rooms *protocoltest.Rooms) (url string) {
+	return protocoltest.Server(t, handler(rooms).Register).URL + "/v1/chat/completions"
+}
+
+func TestWholeAnswer(t *testing.T) {
+	cost := int64(1_234)
+	usage := message.Usage{InputTokens: 3, OutputTokens: 2, CacheReadInputTokens: 5, CacheCreationInputTokens: 7}
+	tests := []struct {
+		name, body string
+		cost       *int64
+		want       string
+	}{
+		{"text", whole, &cost, `{"id":"chatcmpl-1","object":"chat.completion","created":1767323045,"model":"claude-haiku-5-5",` +
+			`"choices":[{"index":0,"message":{"role":"assistant","content":"hel\"lo","refusal":null},"logprobs":null,"finish_reason":"stop"}],` +
+			`"usage":{"prompt_tokens":15,"completion_tokens":2,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":5},"input_tokens":3,"output_tokens":2},` +
+			`"content":"hel\"lo","cost":0.001234,"project_id":"acme"}`},
+		{"thinking and tools", `{"id":"msg_1","model":"m","stop_reason":"tool_use","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"w","input":{"a":"b"}},{"type":"tool_use","id":"t2","name":"n","input":{}}]}`, nil,
+			`{"id":"chatcmpl-1","object":"chat.completion","created":1767323045,"model":"m",` +
+				`"choices":[{"index":0,"message":{"role":"assistant","content":null,"refusal":null,"reasoning_content":"hm",` +
+				`"tool_calls":[{"id":"t1","type":"function","function":{"name":"w","arguments":"{\"a\":\"b\"}"}},{"id":"t2","type":"function","function":{"name":"n","arguments":"{}"}}]},"logprobs":null,"finish_reason":"tool_calls"}],` +
+				`"usage":{"prompt_tokens":15,"completion_tokens":2,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":5},"input_tokens":3,"output_tokens":2},` +
+				`"content":"","cost":null,"project_id":"acme"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rooms := &protocoltest.Rooms{
+				Message: []byte(tt.body), Result: gateway.Result{Summary: message.Summary{Usage: usage}, CostMicroUSD: tt.cost},
+				Limits: gateway.Limits{RequestsLimit: 100, RequestsRemaining: 40, RequestsReset: 359_200 * time.Millisecond},
+				Header: http.Header{"Request-Id": {"req_up"}},
+			}
+			answer := protocoltest.Post(t, serve(t, rooms), plain)
+			if answer.Status != http.StatusOK || answer.Body != tt.want {
+				t.Fatalf("%d\ngot  %s\nwant %s", answer.Status, answer.Body, tt.want)
+			}
+			for name, want := range map[string]string{
+				"Content-Type": "application/json", "X-Request-Id": protocoltest.RequestID, "X-Claude-Backend": "cli", "Request-Id": "req_up",
+				"X-Ratelimit-Limit-Requests": "100", "X-Ratelimit-Remaining-Requests": "40", "X-Ratelimit-Reset-Requests": "6m0s",
+			} {
+				if got := answer.Header.Get(name); got != want {
+					t.Errorf("%s = %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestErrors(t *testing.T) {
+	tests := []struct {
+		name   string
+		err    error
+		status int
+		body   string
+		header map[string]string
+	}{
+		{"any", errors.New("secret"), 500, `{"error":{"message":"internal error","type":"server_error","param":null,"code":"internal"}}`, nil},
+		{"model", &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeModelNotFound, Param: "model", Message: "model: gpt-9"}, 404,
+			`{"error":{"message":"model: gpt-9","type":"invalid_request_error","param":"model","code":"model_not_found"}}`, nil},
+		{"rate limit", &apierror.Error{Category: apierror.RateLimited, Message: "slow down", RetryAfter: time.Second}, 429,
+			`{"error":{"message":"slow down","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
+			map[string]string{"Retry-After": "1", "X-Ratelimit-Limit-Requests": "2", "X-Ratelimit-Reset-Requests": "1s"}},
+		{"budget spent", apierror.New(apierror.BudgetExceeded, "spent"), 429,
+			`{"error":{"message":"spent","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}`, map[string]string{"X-Should-Retry": "false"}},
+		{"budget held", &apierror.Error{Category: apierror.BudgetExceeded, Message: "held", RetryAfter: time.Second}, 429,
+			`{"error":{"message":"held","type":"requests","param":null,"code":"rate_limit_exceeded"}}`, map[string]string{"Retry-After": "1"}},
+		{"upstream", &apierror.Error{Category: apierror.BadRequest, Message: "prompt is too long", Upstream: &apierror.Upstream{Status: 400, Body: []byte(`{"no":1}`)}}, 400,
+			`{"error":{"message":"prompt is too long","type":"invalid_request_error","param":null,"code":null}}`, map[string]string{"X-Upstream-Status": "400"}},
+		{"our credential", &apierror.Error{Category: apierror.AuthError, Message: "refused", Upstream: &apierror.Upstream{Status: 401, OurCredential: true}}, 502,
+			`{"error":{"message":"refused","type":"server_error","param":null,"code":"upstream_error"}}`, nil},
+		{"permission", apierror.New(apierror.Permission, "no"), 403, `{"error":{"message":"no","type":"permission_error","param":null,"code":"permission_denied"}}`, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rooms := &protocoltest.Rooms{Err: tt.err, Limits: gateway.Limits{RequestsLimit: 2, RequestsReset: time.Second}}
+			answer := protocoltest.Post(t, serve(t, rooms), plain)
+			if answer.Status != tt.status || answer.Body != tt.body {
+				t.Errorf("%d %s", answer.Status, answer.Body)
+			}
+			for name, want := range tt.header {
+				if got := answer.Header.Get(name); got != want {
+					t.Errorf("%s = %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+	answer := protocoltest.Do(t, http.MethodPost, serve(t, &protocoltest.Rooms{}), plain)
+	if want := `{"error":{"message":"invalid API key","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`; answer.Status != 401 || answer.Body != want {
+		t.Errorf("without a key: %d %s", answer.Status, answer.Body)
+	}
+	answer = protocoltest.Post(t, serve(t, &protocoltest.Rooms{}), strings.Repeat(" ", 1<<20+1))
+	if answer.Status != 413 || !strings.Contains(answer.Body, `"code":"request_too_large"`) {
+		t.Errorf("too large: %d %s", answer.Status, answer.Body)
+	}
+	answer = protocoltest.Post(t, serve(t, &protocoltest.Rooms{Message: []byte(`{"content":7}`)}), plain)
+	if answer.Status != 502 {
+		t.Errorf("an unreadable answer: %d %s", answer.Status, answer.Body)
+	}
+}
+
+func TestCall(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(whole), Warn: []string{"temperature: has no effect"}}
+	answer := protocoltest.Post(t, serve(t, rooms),
+		`{"use_cli":false,"project_id":"other","seed":7,"temperature":1.5,"messages":[{"role":"user","content":"hi"}]}`)
+	call := rooms.Calls()[0]
+	if call.Prefer != "direct" || call.Endpoint != "/v1/chat/completions" || call.Request.Model != "" {
+		t.Errorf("call = %+v", call)
+	}
+	want := "seed: has no effect here; temperature: is at most 1 here, and was set to 1; project_id: the key's project is billed; temperature: has no effect"
+	if got := answer.Header.Get("X-Claude-Warnings"); got != want {
+		t.Errorf("warnings = %q", got)
+	}
+	if !strings.Contains(answer.Body, `"project_id":"acme"`) {
+		t.Errorf("body = %s", answer.Body)
+	}
+}
+
+func TestOfficialSDK(t *testing.T) {
+	tools := golden(t, "tools.sse")
+	result := summary(t, tools)
+	rooms := &protocoltest.Rooms{Message: []byte(whole), Stream: tools, Result: result}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := openai.NewClient(option.WithBaseURL(strings.TrimSuffix(serve(t, rooms), "chat/completions")),
+		option.WithAPIKey(protocoltest.Key), option.WithHTTPClient(&http.Client{Transport: transport}), option.WithMaxRetries(0))
+	params := openai.ChatCompletionNewParams{
+		Model:    "haiku",
+		Messages: []openai.ChatCompletionMessageParamUnion{openai.SystemMessage("be brief"), openai.UserMessage("hi")},
+		Tools: []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(openai.FunctionDefinitionParam{
+			Name: "weather", Parameters: openai.FunctionParameters{"type": "object"},
+		})},
+	}
+	answer, err := client.Chat.Completions.New(t.Context(), params)
+	if err != nil || answer.Choices[0].Message.Content != `hel"lo` || answer.Choices[0].FinishReason != "stop" || answer.Usage.PromptTokens != 12 {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+
+	params.StreamOptions.IncludeUsage = openai.Bool(true)
+	stream := client.Chat.Completions.NewStreaming(t.Context(), params)
+	var streamed openai.ChatCompletionAccumulator
+	for stream.Next() {
+		if !streamed.AddChunk(stream.Current()) {
+			t.Errorf("chunk doesn't fit: %s", stream.Current().RawJSON())
+		}
+	}
+	if stream.Err() != nil {
+		t.Fatal(stream.Err())
+	}
+	choice := streamed.Choices[0]
+	if choice.Message.Content != "I will look." || choice.FinishReason != "tool_calls" || streamed.Usage.TotalTokens != 21 {
+		t.Errorf("%+v", streamed)
+	}
+	var arguments []string
+	for _, call := range choice.Message.ToolCalls {
+		arguments = append(arguments, call.Function.Name+call.Function.Arguments)
+	}
+	if got := strings.Join(arguments, " "); got != `weather{"city": "Paris"} now{} add{"a":1,"b":"x"}` {
+		t.Errorf("tool calls = %s", got)
+	}
+
+	rooms.Err = &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeModelNotFound, Param: "model", Message: "model: x"}
+	_, err = client.Chat.Completions.New(t.Context(), params)
+	var failed *openai.Error
+	if !errors.As(err, &failed) || failed.StatusCode != http.StatusNotFound || failed.Code != "model_not_found" || failed.Param != "model" {
+		t.Errorf("err = %v", err)
+	}
+	stream = client.Chat.Completions.NewStreaming(t.Context(), params)
+	for stream.Next() {
+	}
+	if stream.Err() == nil {
+		t.Error("the SDK didn't see the error inside the stream")
+	}
+}

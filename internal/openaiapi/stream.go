@@ -1,0 +1,236 @@
+package openaiapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+)
+
+// streamWriter translates a stream event by event. Texts keep their escaped
+// bytes; nothing is decoded that is only passed on. Thinking becomes
+// reasoning_content, which isn't OpenAI's but is what clients of other
+// compatible services read; the others ignore it.
+type streamWriter struct {
+	call         *gateway.Call
+	w            http.ResponseWriter
+	stream       *protocol.Stream
+	created      int64
+	includeUsage bool
+
+	scanner *protocol.Scanner
+	event   streamEvent
+	read    func(name []byte) error // s.event's reader, made once
+	inner   func(name []byte) error
+	frame   []byte // reused
+	before  []byte // a chunk up to its choices; nil before the first chunk
+
+	tools     int            // how many tools have been called
+	inTool    bool           // the open block is a tool's
+	input     jsontext.Value // the open tool's input as its block started
+	hasDeltas bool           // some of the open tool's arguments have been sent
+}
+
+// streamEvent is what is read of one event. Its slices share memory with it.
+type streamEvent struct {
+	id, model, kind, text, thinking, partial, toolID, name, input jsontext.Value
+}
+
+func newStreamWriter(w http.ResponseWriter, call *gateway.Call, created int64, includeUsage bool) *streamWriter {
+	s := &streamWriter{
+		call: call, w: w, stream: protocol.NewStream(w), created: created, includeUsage: includeUsage,
+		scanner: protocol.NewScanner(nil), frame: make([]byte, 0, 1_024),
+	}
+	s.read, s.inner = s.readMember, s.readInner
+	return s
+}
+
+// readMember reads an event: what matters is in one object inside it.
+func (s *streamWriter) readMember(name []byte) error {
+	switch string(name) {
+	case "message", "content_block", "delta":
+		return s.scanner.Object(s.inner)
+	}
+	return s.scanner.Skip()
+}
+
+func (s *streamWriter) readInner(name []byte) error {
+	value, err := s.scanner.Value()
+	e := &s.event
+	switch string(name) {
+	case "type":
+		e.kind = value
+	case "text":
+		e.text = value
+	case "thinking":
+		e.thinking = value
+	case "partial_json":
+		e.partial = value
+	case "id":
+		e.id, e.toolID = value, value
+	case "model":
+		e.model = value
+	case "name":
+		e.name = value
+	case "input":
+		e.input = value
+	}
+	return err
+}
+
+// Event implements gateway.EventWriter.
+func (s *streamWriter) Event(e message.Event) error {
+	s.frame = s.frame[:0]
+	switch e.Type {
+	case message.EventMessageStart, message.EventContentBlockStart, message.EventContentBlockDelta:
+		s.event = streamEvent{}
+		s.scanner.Reset(e.Data)
+		if err := s.scanner.Document(s.read); err != nil {
+			return apierror.Wrap(apierror.UpstreamError, "the upstream's stream couldn't be read", err)
+		}
+		s.translate(e.Type)
+	case message.EventContentBlockStop:
+		s.endTool()
+	case message.EventPing:
+		if s.before != nil {
+			s.frame = append(s.frame, ": ping\n\n"...) // keeps idle connections open
+		}
+	}
+	if len(s.frame) == 0 {
+		return nil
+	}
+	return s.stream.Write(s.frame)
+}
+
+// translate appends the chunk for the event that was read, if it makes one.
+func (s *streamWriter) translate(eventType string) {
+	e := &s.event
+	if eventType == message.EventMessageStart {
+		s.begin(protocol.Unquote(e.id), protocol.Unquote(e.model))
+		return
+	}
+	switch kind := string(protocol.Inner(e.kind)); kind {
+	case "text", "text_delta":
+		s.appendDelta(`"content":`, e.text)
+	case "thinking", "thinking_delta":
+		s.appendDelta(`"reasoning_content":`, e.thinking)
+	case "tool_use":
+		s.inTool, s.hasDeltas = true, false
+		s.input = append(s.input[:0], e.input...)
+		s.open()
+		s.frame = strconv.AppendInt(append(s.frame, `"tool_calls":[{"index":`...), int64(s.tools), 10)
+		s.frame = append(append(s.frame, `,"id":`...), e.toolID...)
+		s.frame = append(append(s.frame, `,"type":"function","function":{"name":`...), e.name...)
+		s.frame = append(s.frame, `,"arguments":""}}]`...)
+		s.close()
+		s.tools++
+	case "input_json_delta":
+		if s.inTool && len(protocol.Inner(e.partial)) > 0 {
+			s.hasDeltas = true
+			s.appendArguments(e.partial)
+		}
+	}
+}
+
+// endTool ends the open block. A tool without parameters comes without deltas,
+// or with empty ones; clients parse the arguments all the same, so they get what
+// the block started with.
+func (s *streamWriter) endTool() {
+	if s.inTool && !s.hasDeltas {
+		s.appendArguments(appendText(nil, string(arguments(s.input))))
+	}
+	s.inTool = false
+}
+
+func (s *streamWriter) appendArguments(quoted jsontext.Value) {
+	s.open()
+	s.frame = strconv.AppendInt(append(s.frame, `"tool_calls":[{"index":`...), int64(s.tools-1), 10)
+	s.frame = append(append(s.frame, `,"function":{"arguments":`...), quoted...)
+	s.frame = append(s.frame, "}}]"...)
+	s.close()
+}
+
+// appendDelta appends a chunk that adds a text, none for an empty one.
+func (s *streamWriter) appendDelta(field string, quoted jsontext.Value) {
+	if len(protocol.Inner(quoted)) == 0 {
+		return
+	}
+	s.open()
+	s.frame = append(append(s.frame, field...), quoted...)
+	s.close()
+}
+
+// begin sends the header and makes the chunk that names the role.
+func (s *streamWriter) begin(id, model string) {
+	if s.before != nil {
+		return
+	}
+	setHeader(s.w.Header(), s.call)
+	s.stream.Start(s.call)
+	s.before = appendText([]byte(`data: {"id":`), answerID(id))
+	s.before = strconv.AppendInt(append(s.before, `,"object":"chat.completion.chunk","created":`...), s.created, 10)
+	s.before = appendText(append(s.before, `,"model":`...), model)
+	s.before = append(s.before, `,"choices":[`...)
+	s.open()
+	s.frame = append(s.frame, `"role":"assistant","content":"","refusal":null`...)
+	s.close()
+}
+
+func (s *streamWriter) open() {
+	if s.before == nil {
+		s.begin("", s.call.Model) // an upstream that left out message_start
+	}
+	s.frame = append(append(s.frame, s.before...), `{"index":0,"delta":{`...)
+}
+
+func (s *streamWriter) close() { s.closeWith("null") }
+
+func (s *streamWriter) closeWith(finishReason string) {
+	s.frame = append(s.frame, `},"logprobs":null,"finish_reason":`...)
+	s.frame = append(append(s.frame, finishReason...), "}]"...)
+	if s.includeUsage {
+		s.frame = append(s.frame, `,"usage":null`...)
+	}
+	s.frame = append(s.frame, "}\n\n"...)
+}
+
+// Flush implements gateway.EventWriter.
+func (s *streamWriter) Flush() error { return s.stream.Flush() }
+
+// Message implements gateway.EventWriter.
+func (s *streamWriter) Message([]byte) error { return errKind }
+
+// End implements gateway.EventWriter: the chunk with the finish_reason, the one
+// with the usage where it was asked for, and the end mark.
+func (s *streamWriter) End(result gateway.Result) error {
+	s.frame = s.frame[:0]
+	s.begin(result.ID, s.call.Model) // where not one event came
+	s.open()
+	s.closeWith(`"` + protocol.FinishReason(result.StopReason) + `"`)
+	if s.includeUsage {
+		s.frame = append(append(s.frame, s.before...), `],"usage":`...)
+		s.frame = append(appendUsage(s.frame, result.Usage), "}\n\n"...)
+	}
+	s.frame = append(s.frame, "data: [DONE]\n\n"...)
+	if err := s.stream.Write(s.frame); err != nil {
+		return err
+	}
+	return s.stream.Close(s.call)
+}
+
+func (s *streamWriter) started() bool { return s.stream.Started() }
+
+// fail ends the stream with an error and without the end mark, so that no
+// client takes it for complete.
+func (s *streamWriter) fail(e *apierror.Error) {
+	if e.Category != apierror.ClientClosed {
+		frame := append(appendError([]byte("data: "), e), "\n\n"...)
+		_ = s.stream.Write(frame) // a caller who left isn't told
+	}
+	_ = s.stream.Close(s.call)
+}

@@ -1,0 +1,139 @@
+package openaiapi
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+)
+
+// errKind says that a backend answered a stream with a whole message, or the
+// other way round.
+var errKind = errors.New("the backend answered in the wrong form")
+
+// answerID makes the API's form of an answer's id.
+func answerID(id string) string { return "chatcmpl-" + strings.TrimPrefix(id, "msg_") }
+
+// wholeWriter translates a whole answer. Beside the API's own fields stand the
+// flat ones that this service gave before it spoke the API: content, cost and
+// project_id, and input_tokens and output_tokens in usage.
+type wholeWriter struct {
+	call     *gateway.Call
+	scanners *protocol.Scanners
+	w        http.ResponseWriter
+	created  int64
+	answer   *protocol.Answer
+	sent     bool
+}
+
+// Event implements gateway.EventWriter.
+func (p *wholeWriter) Event(message.Event) error { return errKind }
+
+// Flush implements gateway.EventWriter.
+func (p *wholeWriter) Flush() error { return nil }
+
+// Message implements gateway.EventWriter.
+func (p *wholeWriter) Message(body []byte) (err error) {
+	scanner := p.scanners.Get(body)
+	p.answer, err = protocol.ReadAnswer(scanner)
+	p.scanners.Put(scanner)
+	return err
+}
+
+// End implements gateway.EventWriter.
+func (p *wholeWriter) End(result gateway.Result) error {
+	if p.answer == nil {
+		return errKind
+	}
+	p.sent = true
+	body := p.append(make([]byte, 0, 2*len(p.answer.Text)+len(p.answer.Thinking)+1_024), result)
+	p.call.Clock.Finish()
+	setHeader(p.w.Header(), p.call)
+	return protocol.WriteJSON(p.w, http.StatusOK, body)
+}
+
+func (p *wholeWriter) started() bool { return p.sent }
+
+// fail does nothing: an answer of a stated length can't be taken back.
+func (p *wholeWriter) fail(*apierror.Error) {}
+
+func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
+	a := p.answer
+	dst = appendText(append(dst, `{"id":`...), answerID(a.ID))
+	dst = strconv.AppendInt(append(dst, `,"object":"chat.completion","created":`...), p.created, 10)
+	dst = appendText(append(dst, `,"model":`...), a.Model)
+	dst = append(dst, `,"choices":[{"index":0,"message":{"role":"assistant","content":`...)
+	if len(a.Text) == 0 && len(a.Tools) > 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = appendInner(dst, a.Text)
+	}
+	dst = append(dst, `,"refusal":null`...)
+	if len(a.Thinking) > 0 {
+		dst = appendInner(append(dst, `,"reasoning_content":`...), a.Thinking)
+	}
+	if len(a.Tools) > 0 {
+		dst = append(dst, `,"tool_calls":[`...)
+		for i, call := range a.Tools {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(append(dst, `{"id":`...), call.ID...)
+			dst = append(append(dst, `,"type":"function","function":{"name":`...), call.Name...)
+			dst = append(appendText(append(dst, `,"arguments":`...), string(arguments(call.Input))), "}}"...)
+		}
+		dst = append(dst, ']')
+	}
+	dst = append(dst, `},"logprobs":null,"finish_reason":"`...)
+	dst = append(append(dst, protocol.FinishReason(a.StopReason)...), `"}],"usage":`...)
+	dst = appendUsage(dst, result.Usage)
+	dst = append(dst, `,"content":`...)
+	dst = appendInner(dst, a.Text)
+	dst = append(dst, `,"cost":`...)
+	if result.CostMicroUSD != nil {
+		dst = strconv.AppendFloat(dst, float64(*result.CostMicroUSD)/1e6, 'f', -1, 64)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	dst = appendText(append(dst, `,"project_id":`...), p.call.Caller.ProjectID)
+	return append(dst, '}')
+}
+
+// arguments is a tool's input, which may be absent.
+func arguments(input jsontext.Value) jsontext.Value {
+	if len(input) == 0 {
+		return jsontext.Value("{}")
+	}
+	return input
+}
+
+// appendInner puts back the quotes around the inside of a JSON string.
+func appendInner(dst, inner []byte) []byte {
+	return append(append(append(dst, '"'), inner...), '"')
+}
+
+// appendUsage appends the token counts. prompt_tokens is everything that the
+// model read; input_tokens leaves out the cache, as in the Messages API.
+func appendUsage(dst []byte, u message.Usage) []byte {
+	for _, field := range [...]struct {
+		name  string
+		value int64
+	}{
+		{`{"prompt_tokens":`, u.Prompt()},
+		{`,"completion_tokens":`, u.OutputTokens},
+		{`,"total_tokens":`, u.Prompt() + u.OutputTokens},
+		{`,"prompt_tokens_details":{"cached_tokens":`, u.CacheReadInputTokens},
+		{`},"input_tokens":`, u.InputTokens},
+		{`,"output_tokens":`, u.OutputTokens},
+	} {
+		dst = strconv.AppendInt(append(dst, field.name...), field.value, 10)
+	}
+	return append(dst, '}')
+}
