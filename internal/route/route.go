@@ -1,0 +1,185 @@
+// Package route chooses the backend and the model of a request.
+package route
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+)
+
+// The aliases of models, and the word that leaves the choice to the service.
+const (
+	Auto   = "auto"
+	Haiku  = "haiku"
+	Sonnet = "sonnet"
+	Opus   = "opus"
+)
+
+// claudePrefix begins every full model id that passes through.
+const claudePrefix = "claude"
+
+// bytesPerToken is the rough size of a token by which the context is measured
+// for the automatic choice.
+const bytesPerToken = 4
+
+// order is in which the backends are tried where nothing names one.
+var order = [...]string{gateway.BackendCLI, gateway.BackendDirect}
+
+// Options are what a Router needs.
+type Options struct {
+	// Backends are those that exist, by name; either may be absent or nil.
+	Backends map[string]gateway.Backend
+	// DefaultBackend serves requests that ask for none; "" means whichever
+	// exists, the CLI first.
+	DefaultBackend string
+	// Resolve gives the full id of an alias.
+	Resolve func(alias string) (id string, ok bool)
+	// ModelMap names the models that stand for others: a full id or an alias for
+	// each name. nil maps nothing.
+	ModelMap map[string]string
+	// BudgetLeft gives the tokens that a caller may still spend, nil when there
+	// is no limit. A nil func means that nobody has a limit.
+	BudgetLeft func(caller *gateway.Caller) *int64
+}
+
+// Router implements gateway.Router. It is safe for concurrent use and does no
+// I/O.
+type Router struct{ options Options }
+
+// New makes a Router. The maps must not change afterwards.
+func New(options Options) *Router { return &Router{options} }
+
+// Route implements gateway.Router.
+func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
+	name, backend, err := r.backend(call.Prefer)
+	if err != nil {
+		return nil, err
+	}
+	call.Backend = name
+	if call.Model, err = r.model(call); err != nil {
+		return nil, err
+	}
+	return backend, nil
+}
+
+// backend finds the preferred backend, else the default one, else any.
+func (r *Router) backend(prefer string) (string, gateway.Backend, error) {
+	if prefer != "" {
+		if backend := r.options.Backends[prefer]; backend != nil {
+			return prefer, backend, nil
+		}
+		return "", nil, r.absent(prefer)
+	}
+	if backend := r.options.Backends[r.options.DefaultBackend]; backend != nil {
+		return r.options.DefaultBackend, backend, nil
+	}
+	for _, name := range order {
+		if backend := r.options.Backends[name]; backend != nil {
+			return name, backend, nil
+		}
+	}
+	return "", nil, errNone()
+}
+
+func errNone() error { return apierror.New(apierror.Overloaded, "no backend is available") }
+
+// absent refuses a preference that can't be met. It is the request's fault, not
+// a failure: which backends there are is configuration, and asking again won't
+// change it.
+func (r *Router) absent(prefer string) error {
+	var have []string
+	for _, name := range order {
+		if r.options.Backends[name] != nil {
+			have = append(have, name)
+		}
+	}
+	if len(have) == 0 {
+		return errNone()
+	}
+	return apierror.Invalid("use_cli", "use_cli or X-Claude-Backend asks for the backend %s, which isn't configured; available: %s",
+		prefer, strings.Join(have, ", "))
+}
+
+// model finds the full id that goes to the backend.
+func (r *Router) model(call *gateway.Call) (string, error) {
+	requested := call.Request.Model
+	switch requested {
+	case "", Auto:
+		alias, err := r.choose(call)
+		if err != nil {
+			return "", err
+		}
+		return r.resolve(requested, alias)
+	case Haiku, Sonnet, Opus:
+		return r.resolve(requested, requested)
+	}
+	if strings.HasPrefix(requested, claudePrefix) {
+		return requested, nil
+	}
+	if mapped, ok := r.options.ModelMap[requested]; ok {
+		return r.resolve(requested, mapped)
+	}
+	return "", notFound(requested)
+}
+
+// resolve gives the id of an alias; a full id is its own.
+func (r *Router) resolve(requested, alias string) (string, error) {
+	if id, ok := r.options.Resolve(alias); ok {
+		return id, nil
+	}
+	if strings.HasPrefix(alias, claudePrefix) {
+		return alias, nil
+	}
+	return "", notFound(requested)
+}
+
+func notFound(model string) error {
+	return &apierror.Error{
+		Category: apierror.BadRequest, Code: apierror.CodeModelNotFound, Param: "model",
+		Message: fmt.Sprintf("model: %s doesn't exist or isn't available here", model),
+	}
+}
+
+// choose makes the automatic choice. Only this one decodes the conversation.
+func (r *Router) choose(call *gateway.Call) (string, error) {
+	conversation, err := call.Request.Conversation()
+	if err != nil {
+		return "", err
+	}
+	var budget *int64
+	if r.options.BudgetLeft != nil {
+		budget = r.options.BudgetLeft(call.Caller)
+	}
+	last := conversation.Turns[len(conversation.Turns)-1]
+	alias, _ := Recommend(text(last), len(call.Request.Body())/bytesPerToken, budget)
+	return alias, nil
+}
+
+// text gives a turn's words, without what isn't text.
+func text(turn message.Turn) string {
+	if turn.Content.Kind() == '"' {
+		var whole string
+		if err := json.Unmarshal(turn.Content, &whole); err != nil {
+			return "" // Conversation has read it as valid JSON
+		}
+		return whole
+	}
+	var blocks []struct {
+		Text string `json:"text"`
+	}
+	if err := json.Unmarshal(turn.Content, &blocks); err != nil {
+		return "" // a block of a type we don't know, whose text isn't one
+	}
+	var texts []string
+	for _, b := range blocks {
+		if b.Text != "" {
+			texts = append(texts, b.Text)
+		}
+	}
+	return strings.Join(texts, "\n")
+}

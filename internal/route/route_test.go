@@ -1,0 +1,168 @@
+package route_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/route"
+)
+
+// named is a backend that only has a name.
+type named string
+
+func (named) Generate(context.Context, *gateway.Call, gateway.EventWriter) (gateway.Result, error) {
+	return gateway.Result{}, nil
+}
+
+var (
+	cli    = map[string]gateway.Backend{"cli": named("cli")}
+	direct = map[string]gateway.Backend{"direct": named("direct"), "cli": nil}
+	both   = map[string]gateway.Backend{"cli": named("cli"), "direct": named("direct")}
+)
+
+func resolve(alias string) (string, bool) {
+	switch alias {
+	case "haiku", "sonnet", "opus":
+		return "claude-" + alias + "-5-5", true
+	}
+	return "", false
+}
+
+func call(t *testing.T, members string) *gateway.Call {
+	t.Helper()
+	if !strings.Contains(members, "messages") {
+		members += `"messages":[{"role":"user","content":"hello"}]`
+	}
+	request, err := message.ParseRequest([]byte("{" + members + "}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gateway.Call{Request: request, Caller: &gateway.Caller{}}
+}
+
+func TestBackend(t *testing.T) {
+	tests := []struct {
+		name      string
+		backends  map[string]gateway.Backend
+		byDefault string
+		prefer    string
+		want      string
+		refused   apierror.Category
+	}{
+		{"the CLI first", both, "", "", "cli", ""},
+		{"what exists", direct, "", "", "direct", ""},
+		{"the default", both, "direct", "", "direct", ""},
+		{"an absent default", cli, "direct", "", "cli", ""},
+		{"preferred", both, "cli", "direct", "direct", ""},
+		{"preferred but absent", cli, "", "direct", "", apierror.BadRequest},
+		{"nil is absent", direct, "", "cli", "", apierror.BadRequest},
+		{"none", nil, "", "", "", apierror.Overloaded},
+		{"none, preferred", nil, "", "cli", "", apierror.Overloaded},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := route.New(route.Options{Backends: tt.backends, DefaultBackend: tt.byDefault, Resolve: resolve})
+			c := call(t, `"model":"haiku",`)
+			c.Prefer = tt.prefer
+			backend, err := r.Route(c)
+			if tt.refused != "" {
+				e := apierror.From(err)
+				if e == nil || e.Category != tt.refused {
+					t.Fatalf("err = %v", err)
+				}
+				if tt.refused == apierror.BadRequest && (!strings.Contains(e.Message, "X-Claude-Backend") || !strings.Contains(e.Message, "use_cli")) {
+					t.Errorf("message = %q", e.Message)
+				}
+				return
+			}
+			if err != nil || backend != gateway.Backend(named(tt.want)) || c.Backend != tt.want {
+				t.Errorf("%v %q, %v", backend, c.Backend, err)
+			}
+		})
+	}
+}
+
+func TestModel(t *testing.T) {
+	few := int64(999)
+	tests := []struct {
+		name, members, want string
+		budget              *int64
+		refused             bool
+	}{
+		{name: "haiku", members: `"model":"haiku",`, want: "claude-haiku-5-5"},
+		{name: "full id", members: `"model":"claude-3-opus-20240229",`, want: "claude-3-opus-20240229"},
+		{name: "mapped to an alias", members: `"model":"gpt-4",`, want: "claude-opus-5-5"},
+		{name: "mapped to an id", members: `"model":"small",`, want: "claude-tiny"},
+		{name: "mapped to nothing", members: `"model":"odd",`, refused: true},
+		{name: "unknown", members: `"model":"gpt-9",`, refused: true},
+		{name: "absent", want: "claude-sonnet-5-5"},
+		{name: "auto", members: `"model":"auto",`, want: "claude-sonnet-5-5"},
+		{name: "auto reads the last message", members: `"model":"auto","messages":[{"role":"user","content":"debug"},{"role":"assistant","content":"x"},{"role":"user","content":[{"type":"image","source":{}},{"type":"text","text":"LIST the files"}]}]`, want: "claude-haiku-5-5"},
+		{name: "auto with a large context", members: `"messages":[{"role":"user","content":"` + strings.Repeat("x ", 20_001) + `"}]`, want: "claude-opus-5-5"},
+		{name: "auto with little budget", budget: &few, want: "claude-haiku-5-5"},
+		{name: "auto with a broken conversation", members: `"messages":[{"role":"robot","content":"x"}]`, refused: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := route.New(route.Options{
+				Backends: both, Resolve: resolve,
+				ModelMap:   map[string]string{"gpt-4": "opus", "small": "claude-tiny", "odd": "gpt-4"},
+				BudgetLeft: func(*gateway.Caller) *int64 { return tt.budget },
+			})
+			c := call(t, tt.members)
+			_, err := r.Route(c)
+			if tt.refused {
+				if e := apierror.From(err); e == nil || e.Category != apierror.BadRequest || e.Param == "" {
+					t.Fatalf("err = %v", err)
+				}
+				return
+			}
+			if err != nil || c.Model != tt.want {
+				t.Errorf("%q, %v; want %q", c.Model, err, tt.want)
+			}
+		})
+	}
+	_, err := route.New(route.Options{Backends: both, Resolve: resolve}).Route(call(t, `"model":"gpt-4",`))
+	if e := apierror.From(err); e == nil || e.Code != apierror.CodeModelNotFound || e.Status() != 404 || e.Param != "model" {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestRecommend(t *testing.T) {
+	tokens := func(n int64) *int64 { return &n }
+	long := strings.Repeat("word ", 20)
+	tests := []struct {
+		name, prompt string
+		context      int
+		budget       *int64
+		want, reason string
+	}{
+		{"scarce budget", "analyze", 20_000, tokens(999), "haiku", "1000 tokens of the budget"},
+		{"enough budget", "analyze", 20_000, tokens(1_000), "opus", "context is over 10000"},
+		{"large context", "list", 10_001, nil, "opus", "context"},
+		{"context at the bound", "hello", 10_000, nil, "sonnet", "default"},
+		{"short and simple", "Please SHOW it", 0, nil, "haiku", `"show"`},
+		{"simple before complex", "create a design", 0, nil, "haiku", `"create"`},
+		{"long and simple", long + "list", 0, nil, "sonnet", "default"},
+		{"99 characters", strings.Repeat("ä", 94) + " list", 0, nil, "haiku", `"list"`},
+		{"100 characters", strings.Repeat("ä", 95) + " list", 0, nil, "sonnet", "default"},
+		{"complex", "debug: this", 0, nil, "sonnet", `"debug"`},
+		{"long and complex", long + "refactor", 0, nil, "sonnet", `"refactor"`},
+		{"complex, low budget", "refactor", 0, tokens(4_999), "haiku", "5000 tokens"},
+		{"complex, budget at the bound", "refactor", 0, tokens(5_000), "sonnet", `"refactor"`},
+		{"words are whole", "the latest budget address", 0, nil, "sonnet", "default"},
+		{"empty", "", 0, nil, "sonnet", "default"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			alias, reasoning := route.Recommend(tt.prompt, tt.context, tt.budget)
+			if alias != tt.want || !strings.Contains(reasoning, tt.reason) {
+				t.Errorf("%s: %s, want %s because of %s", alias, reasoning, tt.want, tt.reason)
+			}
+		})
+	}
+}
