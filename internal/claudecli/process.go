@@ -72,7 +72,7 @@ func (p *Process) spawn() error {
 		closeAll(childIn, parentIn)
 		return fmt.Errorf("make pipe: %w", err)
 	}
-	cmd := exec.Command(p.options.Path, p.options.arguments()...)
+	cmd := exec.Command(p.options.Path, p.options.arguments()...) //nolint:noctx // it outlives the request that starts it; Kill ends it
 	cmd.Env = p.options.environment(p.folder)
 	cmd.Dir = filepath.Join(p.folder, "work")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, p.stderr
@@ -205,7 +205,7 @@ func (p *Process) failure(operation string, err error) error {
 	p.broken = err
 	p.Kill()
 	<-p.exited
-	cause := fmt.Errorf("%s: %w: %w (exit: %v, stderr: %q)", operation, ErrDied, err, p.waitErr, p.stderr.String())
+	cause := fmt.Errorf("%s: %w: %w (exit: %v, stderr: %q)", operation, ErrDied, err, p.waitErr, p.stderr.String()) //nolint:errorlint // waitErr is nil after exit 0
 	return apierror.Wrap(apierror.CLIError, "the Claude Code CLI ended unexpectedly", cause)
 }
 

@@ -257,7 +257,7 @@ func TestHeaderLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	_, _ = io.WriteString(conn, "GET /health HTTP/1.1\r\n")
 	if _, err := io.ReadAll(conn); err != nil { // ends only when the server hangs up
 		t.Errorf("a slow header: %v", err)

@@ -51,7 +51,7 @@ func (s *Simulator) Start(addr string) (string, error) {
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, port)) //nolint:noctx // to listen waits for nobody
 	if err != nil {
 		return "", fmt.Errorf("simulator: %w", err)
 	}

@@ -131,12 +131,15 @@ func (f *fake) run() int {
 		case "assistant":
 			f.context = append(f.context, "")
 		}
-		f.out.Flush()
+		if f.out.Flush() != nil {
+			return 1 // nobody reads any more
+		}
 	}
 	return 0
 }
 
-func (f *fake) put(format string, args ...any) { fmt.Fprintf(f.out, format+"\n", args...) }
+// put writes a line. Its error is the buffer's, which Flush gives again.
+func (f *fake) put(format string, args ...any) { _, _ = fmt.Fprintf(f.out, format+"\n", args...) }
 
 func quoted(s string) string {
 	b, err := json.Marshal(s, jsontext.AllowInvalidUTF8(true))
@@ -287,7 +290,7 @@ func (f *fake) message(prompt, stop string, die bool) {
 	event(fmt.Sprintf(`{"type":"message_start","message":{"id":%s,"type":"message","role":"assistant","model":%s,"content":[],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":1}}}`, quoted(id), quoted(f.model)))
 	event(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`)
 	if die {
-		f.out.Flush()
+		_ = f.out.Flush()
 		fmt.Fprintln(os.Stderr, "fakeclaude: dying in mid-turn")
 		os.Exit(3)
 	}

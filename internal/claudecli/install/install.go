@@ -84,7 +84,7 @@ func Ensure(ctx context.Context, folder, version string, progress func(text stri
 	if err != nil {
 		return "", fmt.Errorf("make the cache folder: %w", err)
 	}
-	defer os.RemoveAll(trial)
+	defer func() { _ = os.RemoveAll(trial) }() // gone already when all went well
 	progress("installing Claude Code " + version + " from npm (about 400 MB, once) …")
 	if err := npmInstall(ctx, npm, trial, "@anthropic-ai/"+platformPackage()+"@"+version); err != nil {
 		return "", err

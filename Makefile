@@ -1,0 +1,76 @@
+# Everything a person or a CI machine runs. `make help` lists it.
+
+GO       ?= go
+FUZZTIME ?= 10s
+
+# golangci-lint comes from a module file of its own, so that its several hundred
+# dependencies stay out of the service's go.mod (docs/adr/0008). The first use
+# builds it (about three minutes on two cores); after that it is in Go's build
+# cache.
+LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: vet lint test-go ## all checks: vet, lint, and every test under the race detector, with the real CLI
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint at its pinned version, with .golangci.yml
+	$(LINT) run ./...
+
+.PHONY: format
+format: ## format every file as the lint check wants it
+	$(LINT) fmt ./...
+
+# The race detector is linked in through cgo, so these tests need a C compiler;
+# the service itself doesn't.
+.PHONY: test-go
+test-go: need-cc cli ## Go tests, shuffled, under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m ./...
+
+.PHONY: need-cc
+need-cc:
+	@command -v "$$($(GO) env CC)" >/dev/null || { echo 'The race detector needs a C compiler (Debian: apt install gcc), or name one in CC.' >&2; exit 1; }
+
+# Before the other tests, so that several packages don't fetch the same 400 MB at
+# once, and so that the progress is seen.
+.PHONY: cli
+cli: ## install the pinned Claude Code CLI versions from npm into the cache folder, and check them
+	$(GO) test -count=1 -v -timeout 25m -run '^TestPinnedVersions$$' ./internal/claudecli/clitest
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u); do \
+		for target in $$($(GO) test -list '^Fuzz' $$dir | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+		done; \
+	done
+
+.PHONY: bench-cli
+bench-cli: ## measure the CLI path against a bare warm process and a process per request
+	$(GO) run ./cmd/claude-api bench cli
+
+.PHONY: bench-direct
+bench-direct: ## measure the direct path against the upstream alone
+	$(GO) run ./cmd/claude-api bench direct
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks of the parts
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: build
+build: ## build bin/claude-api, static
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/claude-api ./cmd/claude-api
+
+.PHONY: clean
+clean: ## remove what build made
+	rm -rf bin
