@@ -38,7 +38,7 @@ type streamWriter struct {
 
 // streamEvent is what is read of one event. Its slices share memory with it.
 type streamEvent struct {
-	id, model, kind, text, thinking, partial, toolID, name, input jsontext.Value
+	id, model, kind, text, thinking, partial, name, input jsontext.Value
 }
 
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, created int64, includeUsage bool) *streamWriter {
@@ -66,17 +66,17 @@ func (s *streamWriter) readInner(name []byte) error {
 	case "type":
 		e.kind = value
 	case "text":
-		e.text = value
+		e.text = protocol.Quoted(value)
 	case "thinking":
-		e.thinking = value
+		e.thinking = protocol.Quoted(value)
 	case "partial_json":
-		e.partial = value
+		e.partial = protocol.Quoted(value)
 	case "id":
-		e.id, e.toolID = value, value
+		e.id = protocol.Quoted(value)
 	case "model":
-		e.model = value
+		e.model = protocol.Quoted(value)
 	case "name":
-		e.name = value
+		e.name = protocol.Quoted(value)
 	case "input":
 		e.input = value
 	}
@@ -122,10 +122,13 @@ func (s *streamWriter) translate(eventType string) {
 	case "tool_use":
 		s.inTool, s.hasDeltas = true, false
 		s.input = append(s.input[:0], e.input...)
+		if len(s.input) == 0 {
+			s.input = append(s.input, "{}"...)
+		}
 		s.open()
 		s.frame = strconv.AppendInt(append(s.frame, `"tool_calls":[{"index":`...), int64(s.tools), 10)
-		s.frame = append(append(s.frame, `,"id":`...), e.toolID...)
-		s.frame = append(append(s.frame, `,"type":"function","function":{"name":`...), e.name...)
+		s.frame = append(append(s.frame, `,"id":`...), protocol.Quoted(e.id)...)
+		s.frame = append(append(s.frame, `,"type":"function","function":{"name":`...), protocol.Quoted(e.name)...)
 		s.frame = append(s.frame, `,"arguments":""}}]`...)
 		s.close()
 		s.tools++
@@ -142,7 +145,7 @@ func (s *streamWriter) translate(eventType string) {
 // the block started with.
 func (s *streamWriter) endTool() {
 	if s.inTool && !s.hasDeltas {
-		s.appendArguments(appendText(nil, string(arguments(s.input))))
+		s.appendArguments(appendText(nil, string(s.input)))
 	}
 	s.inTool = false
 }

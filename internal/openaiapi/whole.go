@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
@@ -87,7 +85,7 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 			}
 			dst = append(append(dst, `{"id":`...), call.ID...)
 			dst = append(append(dst, `,"type":"function","function":{"name":`...), call.Name...)
-			dst = append(appendText(append(dst, `,"arguments":`...), string(arguments(call.Input))), "}}"...)
+			dst = append(appendText(append(dst, `,"arguments":`...), string(call.Input)), "}}"...)
 		}
 		dst = append(dst, ']')
 	}
@@ -104,14 +102,6 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 	}
 	dst = appendText(append(dst, `,"project_id":`...), p.call.Caller.ProjectID)
 	return append(dst, '}')
-}
-
-// arguments is a tool's input, which may be absent.
-func arguments(input jsontext.Value) jsontext.Value {
-	if len(input) == 0 {
-		return jsontext.Value("{}")
-	}
-	return input
 }
 
 // appendInner puts back the quotes around the inside of a JSON string.

@@ -23,7 +23,7 @@ type Answer struct {
 // ToolCall is one call of a client's tool.
 type ToolCall struct {
 	ID, Name jsontext.Value // strings, quoted
-	Input    jsontext.Value
+	Input    jsontext.Value // "{}" where the upstream left it out
 }
 
 // ReadAnswer reads an answer from a Scanner and cuts it into its parts. An error
@@ -85,12 +85,15 @@ func (a *Answer) readBlock(s *Scanner) error {
 	}
 	switch string(Inner(kind)) {
 	case "text":
-		a.Text = join(a.Text, text)
+		a.Text = join(a.Text, Quoted(text))
 		return nil
 	case "thinking":
-		a.Thinking = join(a.Thinking, thinking)
+		a.Thinking = join(a.Thinking, Quoted(thinking))
 	case "tool_use":
-		a.Tools = append(a.Tools, ToolCall{ID: id, Name: name, Input: input})
+		if len(input) == 0 {
+			input = jsontext.Value("{}")
+		}
+		a.Tools = append(a.Tools, ToolCall{ID: Quoted(id), Name: Quoted(name), Input: input})
 	}
 	a.TextOnly = false
 	return nil

@@ -142,7 +142,9 @@ func TestReadBodyOfCallerWhoLeft(t *testing.T) {
 	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
-	conn.Close()
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if e := apierror.From(<-failed); e == nil || e.Category != apierror.ClientClosed {
 		t.Errorf("err = %v", e)
 	}
@@ -257,7 +259,7 @@ func TestStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body := bufio.NewReader(response.Body)
 	if line, _ := body.ReadString('\n'); line != "data: 1\n" {
 		t.Fatalf("first line %q", line)
@@ -305,7 +307,7 @@ func TestStreamToCallerWhoLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	response.Body.Close()
+	_ = response.Body.Close()
 	if e := apierror.From(<-failed); e.Category != apierror.ClientClosed {
 		t.Errorf("err = %v", e)
 	}

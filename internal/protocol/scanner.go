@@ -237,6 +237,15 @@ func (s *Scanner) Number(low, high float64) (*float64, error) {
 
 func format(n float64) string { return strconv.FormatFloat(n, 'g', -1, 64) }
 
+// Quoted gives a value that is a string as it is, and "" (with its quotes) for
+// what isn't one, so that it can stand where a string is due.
+func Quoted(value jsontext.Value) jsontext.Value {
+	if value.Kind() != '"' {
+		return jsontext.Value(`""`)
+	}
+	return value
+}
+
 // Unquote gives a JSON string's text, "" for nil.
 func Unquote(value jsontext.Value) string {
 	if len(value) < 2 {

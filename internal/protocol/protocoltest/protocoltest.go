@@ -43,8 +43,6 @@ type Rooms struct {
 	Warn    []string // what the backend couldn't honour
 	Header  http.Header
 	Backend string // "cli" when it is ""
-	// Committed is called by the ledger while it commits. May be nil.
-	Committed func()
 
 	mu      sync.Mutex
 	calls   []*gateway.Call
@@ -99,9 +97,6 @@ func (r *Rooms) Record(_ context.Context, entry gateway.Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries = append(r.entries, entry)
-	if r.Committed != nil {
-		r.Committed()
-	}
 	return r.RecordErr
 }
 
@@ -195,7 +190,7 @@ func Do(t testing.TB, method, url, body string, headers ...string) Answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
