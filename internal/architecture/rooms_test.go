@@ -1,0 +1,111 @@
+package architecture_test
+
+// room is one package and what its files, tests excepted, may import beside the
+// standard library.
+type room struct {
+	// row names the rooms that stand beside each other, which never import each
+	// other; "" for a room that stands alone.
+	row string
+	// may are packages of this module, below internal/.
+	may []string
+	// outside are packages of other modules, with all that is below them.
+	outside []string
+	// tests says that only tests, and other rooms of this kind, may import it.
+	tests bool
+}
+
+const (
+	jsonLibrary = "github.com/go-json-experiment/json"
+	goleak      = "go.uber.org/goleak"
+	prometheus  = "github.com/prometheus/client_golang/prometheus"
+)
+
+// rooms is the table. A package that isn't in it fails the test, and so does a
+// line without a package.
+func rooms() map[string]room {
+	// What every room on the walk of a request may know.
+	walk := []string{"apierror", "gateway", "latency", "message"}
+
+	return map[string]room{
+		// The core, from the bottom up.
+		"internal/apierror": {},
+		"internal/latency":  {},
+		"internal/sse":      {},
+		// apierror: what message can't decode is the caller's fault, and the error
+		// names the field (docs/adr/0001).
+		"internal/message": {may: []string{"apierror"}, outside: []string{jsonLibrary}},
+		"internal/pricing": {may: []string{"message"}, outside: []string{jsonLibrary}},
+		"internal/gateway": {may: []string{"apierror", "latency", "message"}},
+
+		// Keys, limits and the ledger; each declares its own Store.
+		"internal/admission": {row: "owners", may: walk},
+		"internal/apikey":    {row: "owners", may: walk},
+		"internal/usage":     {row: "owners", may: walk},
+
+		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
+
+		// The backends. clipool drives claudecli's processes: the one import between
+		// rooms that stand beside each other.
+		"internal/claudecli":         {row: "backends", may: []string{"apierror", "message"}, outside: []string{jsonLibrary}},
+		"internal/clipool":           {row: "backends", may: with(walk, "claudecli"), outside: []string{jsonLibrary}},
+		"internal/anthropic":         {row: "backends", may: with(walk, "sse"), outside: []string{jsonLibrary}},
+		"internal/claudecli/install": {},
+
+		// The protocols, and what they share over HTTP.
+		"internal/protocol":     {may: with(walk, "sse"), outside: []string{jsonLibrary}},
+		"internal/anthropicapi": {row: "protocols", may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/openaiapi":    {row: "protocols", may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/processapi":   {row: "protocols", may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary}},
+
+		// Around the walk. httpserver gets the protocols' routes as functions, so it
+		// knows none of them.
+		"internal/httpserver": {may: []string{"apierror", "latency"}, outside: []string{jsonLibrary}},
+		"internal/telemetry":  {may: []string{"gateway", "latency"}, outside: []string{prometheus}},
+
+		// The stores.
+		"internal/sqlite": {
+			row: "stores", may: with(walk, "apikey", "usage"),
+			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
+		},
+
+		// The Anthropic API imitated. The start-up probe, the demo and the
+		// benchmark need it too, not only tests.
+		"internal/simulator": {may: []string{"message", "sse"}, outside: []string{jsonLibrary}},
+
+		// It measures from outside: over HTTP, and processes that it starts itself.
+		"internal/benchmark": {},
+
+		// The program.
+		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
+		"internal/app": {
+			may: with(
+				walk, "admission", "anthropic", "anthropicapi", "apikey", "claudecli", "claudecli/install", "clipool", "config",
+				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "route", "simulator", "sqlite", "telemetry", "usage",
+			),
+			outside: []string{prometheus},
+		},
+		"cmd/claude-api": {
+			// apikey and sqlite: `keys` works on the data folder, without a service.
+			may:     []string{"apierror", "apikey", "app", "benchmark", "claudecli/install", "config", "simulator", "sqlite"},
+			outside: []string{"github.com/alecthomas/kong"},
+		},
+
+		// For tests.
+		"internal/architecture":         {tests: true},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "usage")},
+		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
+		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
+		"internal/protocol/protocoltest": {
+			tests: true, may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary},
+		},
+	}
+}
+
+func with(list []string, more ...string) []string {
+	return append(append([]string(nil), list...), more...)
+}
+
+// beside are the imports that are allowed between rooms of one row.
+func beside(from, to string) bool {
+	return from == "internal/clipool" && to == "internal/claudecli"
+}
