@@ -152,6 +152,9 @@ func New(options Options) *Pool {
 
 var notStarted = "starting: the CLI is being probed"
 
+// Process is how workers are started, for the probe.
+func (p *Pool) Process() claudecli.Options { return p.options.Process }
+
 // Start begins to start workers, for a CLI with these features.
 func (p *Pool) Start(features claudecli.Features) {
 	p.features.Store(&features)

@@ -7,6 +7,8 @@ type Status struct {
 	Idle, Busy, Starting, Queued int64
 	// Reason is why no request can be served now, "" when one can.
 	Reason string
+	// Failed says that the reason is a CLI that can't be used.
+	Failed bool
 	// Mode says how workers are used.
 	Mode string
 }
@@ -15,6 +17,7 @@ type Status struct {
 type gauges struct {
 	idle, busy, starting, queued atomic.Int64
 	reason                       atomic.Pointer[string]
+	failed                       atomic.Bool
 }
 
 var noReason = ""
@@ -41,6 +44,7 @@ func (p *Pool) publish() {
 		reason = &text
 	}
 	p.status.reason.Store(reason)
+	p.status.failed.Store(len(p.alive) == 0 && p.failure != nil)
 }
 
 // Status reads the state. It takes no lock.
@@ -48,7 +52,7 @@ func (p *Pool) Status() Status {
 	s := Status{
 		Idle: p.status.idle.Load(), Busy: p.status.busy.Load(),
 		Starting: p.status.starting.Load(), Queued: p.status.queued.Load(),
-		Reason: *p.status.reason.Load(),
+		Reason: *p.status.reason.Load(), Failed: p.status.failed.Load(),
 	}
 	if f := p.features.Load(); f != nil {
 		s.Mode = f.Mode()

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"claude-code-api-service/internal/benchmark"
+	"claude-code-api-service/internal/claudecli/install"
+)
+
+type benchCommand struct {
+	CLI    benchCLICommand    `cmd:"" name:"cli" help:"The CLI path against a bare warm process and a process per request."`
+	Direct benchDirectCommand `cmd:"" help:"The direct path against the upstream itself."`
+}
+
+type benchCLICommand struct {
+	ClaudePath string        `help:"The Claude Code CLI's binary; empty: the pinned version from npm." env:"CLAUDE_API_CLAUDE_PATH"`
+	Turns      int           `help:"Warm turns on each side." default:"200"`
+	Cold       int           `help:"Requests with a process each." default:"10"`
+	Duration   time.Duration `help:"Length of each throughput measurement." default:"10s"`
+}
+
+func (c *benchCLICommand) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cli := c.ClaudePath
+	if cli == "" {
+		var err error
+		if cli, err = pinnedCLI(ctx); err != nil {
+			return err
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	result, err := benchmark.RunCLI(ctx, benchmark.CLIOptions{
+		StandOptions: benchmark.StandOptions{Self: self, CLI: cli},
+		Turns:        c.Turns, Cold: c.Cold, Duration: c.Duration, Progress: progress,
+	})
+	if err != nil {
+		return err
+	}
+	result.Print(os.Stdout)
+	return nil
+}
+
+type benchDirectCommand struct {
+	Requests int `help:"Requests on each side." default:"2000"`
+}
+
+func (c *benchDirectCommand) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	result, err := benchmark.RunDirect(ctx, benchmark.DirectOptions{
+		StandOptions: benchmark.StandOptions{Self: self}, Requests: c.Requests, Progress: progress,
+	})
+	if err != nil {
+		return err
+	}
+	result.Print(os.Stdout)
+	return nil
+}
+
+// pinnedCLI gives the CLI version that the service is tested with, from the
+// cache folder or npm.
+func pinnedCLI(ctx context.Context) (string, error) {
+	folder, err := install.CacheFolder()
+	if err != nil {
+		return "", err
+	}
+	path, err := install.Ensure(ctx, folder, install.Version, progress)
+	if errors.Is(err, install.ErrNoNPM) {
+		return "", fmt.Errorf("the Claude Code CLI %s isn't there and can't be fetched: %w", install.Version, err)
+	}
+	return path, err
+}
+
+// progress tells on standard error what goes on.
+func progress(text string) { fmt.Fprintln(os.Stderr, "·", text) }

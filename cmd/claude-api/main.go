@@ -1,0 +1,70 @@
+// Command claude-api serves Claude over HTTP: through warm Claude Code CLI
+// processes and through the Anthropic API.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
+	"claude-code-api-service/internal/config"
+)
+
+// commands is the command line.
+type commands struct {
+	Config string `help:"Configuration file (YAML)." env:"CLAUDE_API_CONFIG" type:"path"`
+
+	Serve     serveCommand     `cmd:"" help:"Serve requests."`
+	Demo      demoCommand      `cmd:"" help:"Show on this machine, without an account, what a request costs: cold, warm and direct."`
+	Keys      keysCommand      `cmd:"" help:"Create, list and revoke API keys."`
+	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
+	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
+	Version   kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("claude-api"),
+		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
+		kong.UsageOnError(),
+		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},
+	)
+	if err != nil {
+		fail(err)
+	}
+	file, err := config.ReadFile(configPath(os.Args[1:]))
+	if err != nil {
+		fail(err)
+	}
+	if err := kong.Resolvers(file).Apply(parser); err != nil {
+		fail(err)
+	}
+	ctx, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	if err := ctx.Run(); err != nil {
+		fail(err)
+	}
+}
+
+// configPath finds --config before the flags are parsed, because the file gives
+// flags their values.
+func configPath(args []string) string {
+	for i, arg := range args {
+		if arg == "--config" && i+1 < len(args) {
+			return args[i+1]
+		}
+		if len(arg) > 9 && arg[:9] == "--config=" {
+			return arg[9:]
+		}
+	}
+	return os.Getenv(config.FileVariable)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "claude-api:", err)
+	os.Exit(1)
+}

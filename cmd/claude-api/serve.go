@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"claude-code-api-service/internal/app"
+	"claude-code-api-service/internal/config"
+	"claude-code-api-service/internal/simulator"
+)
+
+type serveCommand struct {
+	config.Config `embed:""`
+}
+
+// Run serves until SIGTERM or an interrupt; a second one ends at once.
+func (c *serveCommand) Run() error {
+	anthropic, err := config.ReadAnthropic(os.Getenv)
+	if err != nil {
+		return err
+	}
+	c.Anthropic = anthropic
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return app.Run(context.Background(), &c.Config)
+}
+
+type simulatorCommand struct {
+	Listen string `help:"Address to listen on." default:"127.0.0.1:8007"`
+}
+
+// Run serves the simulator until it is interrupted.
+func (c *simulatorCommand) Run() error {
+	s := simulator.New(simulator.Options{})
+	url, err := s.Start(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	printf("An imitation of the Anthropic API listens on %s\n", url)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,239 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli"
+	"claude-code-api-service/internal/clipool"
+	"claude-code-api-service/internal/httpserver"
+	"claude-code-api-service/internal/pricing"
+	"claude-code-api-service/internal/simulator"
+)
+
+// firstModel is the model that workers start with. It is the one that auto
+// mostly chooses; a request for another is bound to it.
+const firstModel = "sonnet"
+
+func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
+	run, err := newRunFolder(filepath.Join(a.config.DataDir, "workers"))
+	if err != nil {
+		return err
+	}
+	a.later(func(context.Context) error { return run.remove() })
+	model, ok := catalogue.Resolve(firstModel)
+	if !ok {
+		return fmt.Errorf("the price data has no model for %s", firstModel)
+	}
+	c := a.config
+	options := clipool.Options{
+		Workers: c.MaxWorkers, Reuse: clipool.Reuse(c.PoolReuse), Logger: a.log,
+		Process: claudecli.Options{
+			Path: path, Root: run.path, Home: c.ClaudeHome, Model: model, Marker: run.marker,
+			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
+			Env: inherited(c.ClaudeEnv), IdleTimeout: c.SDKTimeout.Duration(), Logger: a.log,
+		},
+	}
+	a.pool = clipool.New(options)
+	a.later(func(context.Context) error { a.pool.Close(); return nil })
+	if c.Anthropic.Empty() && c.ClaudeHome == "" {
+		a.log.Warn("the CLI has no credential: set ANTHROPIC_API_KEY, or CLAUDE_API_CLAUDE_HOME for a login of its own")
+	}
+	return nil
+}
+
+// inherited gives NAME=VALUE for the variables that the operator lets through.
+func inherited(names []string) []string {
+	var env []string
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// startPool probes the CLI and starts its workers, in the background.
+func (a *App) startPool() {
+	if a.pool == nil {
+		return
+	}
+	a.tasks.Go(func() {
+		features, err := a.probe(a.life)
+		if err != nil {
+			a.pool.Fail(err)
+			return
+		}
+		a.pool.Start(features)
+	})
+}
+
+func (a *App) probe(ctx context.Context) (claudecli.Features, error) {
+	upstream := &probeUpstream{Simulator: simulator.New(simulator.Options{KeepBodies: 1_000})}
+	url, err := upstream.Start("127.0.0.1:0")
+	if err != nil {
+		return claudecli.Features{}, apierror.Wrap(apierror.CLIError, "the Claude Code CLI can't be probed", err)
+	}
+	defer upstream.Close()
+	upstream.url = url
+	features, err := claudecli.Probe(ctx, a.pool.Process(), upstream)
+	if err != nil {
+		var e *apierror.Error
+		if !errors.As(err, &e) {
+			err = apierror.Wrap(apierror.CLIError, "this version of the Claude Code CLI can't be driven", err)
+		}
+		return features, err
+	}
+	return features, nil
+}
+
+// probeUpstream shows the simulator as the probe needs it.
+type probeUpstream struct {
+	*simulator.Simulator
+	url string
+}
+
+func (u *probeUpstream) URL() string { return u.url }
+
+func (u *probeUpstream) Bodies() [][]byte {
+	var bodies [][]byte
+	for _, r := range u.Requests() {
+		if r.Path == "/v1/messages" {
+			bodies = append(bodies, r.Body)
+		}
+	}
+	return bodies
+}
+
+func (u *probeUpstream) Seen(ctx context.Context, text string) error {
+	return u.Wait(ctx, func(simulator.Stats) bool {
+		for _, body := range u.Bodies() {
+			if bytes.Contains(body, []byte(text)) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// services is what /health tells. It reads gauges only.
+func (a *App) services() map[string]httpserver.Service {
+	services := map[string]httpserver.Service{
+		"cli":    {Status: httpserver.StatusOff, Detail: "no CLI is configured or found"},
+		"direct": {Status: httpserver.StatusOff, Detail: "no ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN"},
+		"ledger": {Status: httpserver.StatusOK, Detail: "SQLite, synchronous " + a.config.Synchronous},
+	}
+	if a.direct != nil {
+		services["direct"] = httpserver.Service{Status: httpserver.StatusOK}
+	}
+	if a.pool != nil {
+		s := a.pool.Status()
+		cli := httpserver.Service{Status: httpserver.StatusOK}
+		if s.Reason != "" {
+			cli.Status = httpserver.StatusDegraded
+			cli.Detail = s.Reason + "; "
+		}
+		cli.Detail += fmt.Sprintf("%d idle, %d busy, %d starting, %d queued; %s", s.Idle, s.Busy, s.Starting, s.Queued, s.Mode)
+		services["cli"] = cli
+	}
+	return services
+}
+
+// ready is what /ready tells. A CLI that can't be used leaves the service ready
+// when there is a direct path.
+func (a *App) ready() (bool, string) {
+	if a.pool == nil {
+		return true, ""
+	}
+	s := a.pool.Status()
+	if s.Reason == "" || s.Failed && a.direct != nil {
+		return true, ""
+	}
+	return false, s.Reason
+}
+
+func (a *App) registerPool(registry prometheus.Registerer) {
+	if a.pool == nil {
+		return
+	}
+	gauge := func(name, help string, labels prometheus.Labels, value func(clipool.Status) int64) {
+		registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(value(a.pool.Status())) },
+		))
+	}
+	for state, value := range map[string]func(clipool.Status) int64{
+		"idle":     func(s clipool.Status) int64 { return s.Idle },
+		"busy":     func(s clipool.Status) int64 { return s.Busy },
+		"starting": func(s clipool.Status) int64 { return s.Starting },
+	} {
+		gauge("claude_api_cli_workers", "CLI processes by state.", prometheus.Labels{"state": state}, value)
+	}
+	gauge("claude_api_cli_queue_length", "Requests that wait for a CLI process.", nil, func(s clipool.Status) int64 { return s.Queued })
+}
+
+// runFolder is where one run of the service keeps its workers' folders. A lock
+// tells the folders of services that run from those of services that were
+// killed; those are removed.
+type runFolder struct {
+	path, marker string
+	lock         *os.File
+}
+
+const lockName = "lock"
+
+func newRunFolder(parent string) (*runFolder, error) {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, fmt.Errorf("make the workers' folder: %w", err)
+	}
+	removeLeftovers(parent)
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	marker := hex.EncodeToString(random[:])
+	run := &runFolder{path: filepath.Join(parent, "run-"+marker), marker: marker}
+	if err := os.Mkdir(run.path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the workers' folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(run.path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the workers' folder: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the workers' folder: %w", err), lock.Close())
+	}
+	run.lock = lock
+	return run, nil
+}
+
+func (r *runFolder) remove() error {
+	return errors.Join(os.RemoveAll(r.path), r.lock.Close())
+}
+
+// removeLeftovers removes the folders of runs that hold no lock any more. What
+// can't be removed is left for the next start.
+func removeLeftovers(parent string) {
+	folders, err := filepath.Glob(filepath.Join(parent, "run-*"))
+	if err != nil {
+		return
+	}
+	for _, folder := range folders {
+		lock, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR, 0)
+		if err != nil {
+			continue // made a moment ago by another service, and not locked yet
+		}
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			_ = os.RemoveAll(folder)
+		}
+		_ = lock.Close()
+	}
+}

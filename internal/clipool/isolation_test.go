@@ -1,0 +1,129 @@
+package clipool_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli"
+	"claude-code-api-service/internal/claudecli/clitest"
+	"claude-code-api-service/internal/clipool"
+)
+
+// TestNoWordReachesAnothersUpstream runs many callers at once on the real CLI
+// and reads every body that reached the upstream: each may hold the words of
+// one request only, whatever the pool's reuse, and also after callers that left
+// in the middle and requests that the upstream refused.
+func TestNoWordReachesAnothersUpstream(t *testing.T) {
+	for _, version := range clitest.Versions {
+		for _, reuse := range []clipool.Reuse{clipool.ReuseAlways, clipool.ReuseSameProject} {
+			t.Run(version+" "+string(reuse), func(t *testing.T) {
+				testIsolation(t, version, reuse)
+			})
+		}
+	}
+}
+
+func newRealPool(t testing.TB, version string, upstream *clitest.Upstream, change func(*clipool.Options)) *clipool.Pool {
+	t.Helper()
+	process := claudecli.Options{Path: clitest.Path(t, version), Root: t.TempDir(), Model: model}
+	probe := clitest.NewUpstream(t)
+	features, err := claudecli.Probe(t.Context(), process, probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	process.BaseURL, process.APIKey = upstream.URL(), "sk-simulator"
+	options := clipool.Options{Workers: 3, Starting: runtime.NumCPU(), QueuePerWorker: 1_000, Process: process}
+	if change != nil {
+		change(&options)
+	}
+	p := clipool.New(options)
+	t.Cleanup(p.Close)
+	p.Start(features)
+	return p
+}
+
+func testIsolation(t *testing.T, version string, reuse clipool.Reuse) {
+	const callers, each = 8, 12
+	upstream := clitest.NewUpstream(t)
+	p := newRealPool(t, version, upstream, func(o *clipool.Options) { o.Reuse = reuse })
+	var wg sync.WaitGroup
+	for caller := range callers {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(caller), 7))
+			for n := range each {
+				isolated(t, p, upstream, random, fmt.Sprintf("c%dn%d", caller, n), caller%2)
+			}
+		})
+	}
+	wg.Wait()
+	words := regexp.MustCompile(`word-(c\d+n\d+)-`)
+	seen := map[string]bool{}
+	for _, body := range upstream.Bodies() {
+		owners := map[string]bool{}
+		for _, m := range words.FindAllSubmatch(body, -1) {
+			owners[string(m[1])] = true
+			seen[string(m[1])] = true
+		}
+		if len(owners) > 1 {
+			t.Errorf("one upstream body holds the words of %v: %s", owners, body)
+		}
+	}
+	if len(seen) < callers*each*9/10 {
+		t.Errorf("only %d of %d requests reached the upstream", len(seen), callers*each)
+	}
+}
+
+// isolated sends one request of a random kind whose words all carry its name.
+func isolated(t *testing.T, p *clipool.Pool, upstream *clitest.Upstream, random *rand.Rand, name string, project int) {
+	word := func(part string) string { return "word-" + name + "-" + part }
+	system := ""
+	if random.IntN(2) == 0 {
+		system = fmt.Sprintf(`"system":"%s",`, word("system"))
+	}
+	history := ""
+	for i := range random.IntN(3) {
+		history += fmt.Sprintf(`{"role":"user","content":"%s"},{"role":"assistant","content":"%s"},`, word(fmt.Sprint("asked", i)), word(fmt.Sprint("said", i)))
+	}
+	directive := ""
+	ctx, leave := context.WithTimeout(t.Context(), time.Minute)
+	defer leave()
+	kind := random.IntN(8)
+	switch kind {
+	case 0:
+		directive = "[[error=529]]"
+	case 1:
+		directive = "[[error=400]]"
+	case 2:
+		directive = "[[hang]]"
+		go func() {
+			if upstream.Seen(ctx, word("prompt")) == nil {
+				leave()
+			}
+		}()
+	case 3:
+		directive = "[[cut-after=2 tokens=20]]"
+	case 4:
+		directive = "[[tokens=400]]" // more than max_tokens: the CLI would go on
+	}
+	body := fmt.Sprintf(`{"model":"haiku","max_tokens":%d,%s"stream":%t,"messages":[%s{"role":"user","content":"%s %s"}]}`,
+		100+random.IntN(3), system, random.IntN(2) == 0, history, word("prompt"), directive)
+	out := &collector{}
+	_, err := p.Generate(ctx, newCall(t, fmt.Sprint("project", project), body), out)
+	if kind > 3 && err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	if kind < 2 && (err == nil || apierror.From(err).Upstream == nil) {
+		t.Errorf("%s: the upstream's refusal became %v", name, err)
+	}
+	if kind > 4 && !bytes.Contains([]byte(out.text.String()), []byte(word(""))) {
+		t.Errorf("%s got another's answer: %s", name, out.text.String())
+	}
+}

@@ -1,0 +1,205 @@
+// Package config is the service's configuration: a YAML file below environment
+// variables below flags, with defaults and checks.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is the configuration of the service. Each field is a flag; its variable
+// has the prefix CLAUDE_API_, and where the service that this one replaces had a
+// name for it, that still works. In the YAML file a field has the flag's name.
+type Config struct {
+	Listen string `help:"Address to listen on." default:"127.0.0.1:8006" env:"CLAUDE_API_LISTEN"`
+	Port   int    `help:"Port to listen on, instead of the one in --listen." env:"CLAUDE_API_PORT,PORT"`
+	Data   `embed:""`
+
+	ClaudePath string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
+	ClaudeHome string            `help:"HOME of the CLI's processes, for a subscription login; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME"`
+	ClaudeEnv  []string          `help:"Names of variables that the CLI's processes may inherit; none by default." env:"CLAUDE_API_CLAUDE_ENV"`
+	MaxWorkers int               `help:"The most CLI processes at once." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS"`
+	PoolReuse  string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE"`
+	DefaultUse string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
+	ModelMap   map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
+
+	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a direct call that failed before anything was answered." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES"`
+	SDKTimeout    Seconds `name:"sdk-timeout-seconds" help:"Time to an upstream's first byte, and between two." default:"60" env:"CLAUDE_API_SDK_TIMEOUT_SECONDS,SDK_TIMEOUT_SECONDS"`
+	PromptCaching bool    `name:"prompt-caching-enabled" help:"Add cache_control markers to direct calls that have none." env:"CLAUDE_API_PROMPT_CACHING_ENABLED,PROMPT_CACHING_ENABLED"`
+	MaxBodyBytes  int64   `help:"The largest request body." default:"33554432" env:"CLAUDE_API_MAX_BODY_BYTES"`
+
+	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL"`
+	LogJSON         bool    `name:"log-json" help:"Log as JSON." env:"CLAUDE_API_LOG_JSON,LOG_JSON"`
+	ShutdownTimeout Seconds `help:"How long running requests may take to finish when the service is stopped." default:"30" env:"CLAUDE_API_SHUTDOWN_TIMEOUT,SHUTDOWN_TIMEOUT"`
+
+	Anthropic Anthropic `kong:"-"`
+}
+
+// Data is where the service keeps its data; the commands that work on it take
+// the same flags.
+type Data struct {
+	DataDir     string `help:"Folder for the service's data." default:"${data_dir}" env:"CLAUDE_API_DATA_DIR"`
+	DBPath      string `name:"db-path" help:"The SQLite file; empty: claude-api.db in the data folder." env:"CLAUDE_API_DB_PATH,DB_PATH"`
+	Synchronous string `help:"SQLite's synchronous setting: NORMAL survives kill -9, FULL also power loss." default:"NORMAL" enum:"NORMAL,FULL" env:"CLAUDE_API_SYNCHRONOUS"`
+}
+
+// Database is the path of the SQLite file.
+func (d *Data) Database() string {
+	if d.DBPath != "" {
+		return d.DBPath
+	}
+	return filepath.Join(d.DataDir, "claude-api.db")
+}
+
+// DefaultDataDir is where data goes when nothing else is said.
+func DefaultDataDir() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ".claude-api"
+	}
+	return filepath.Join(home, ".claude-api")
+}
+
+// Anthropic is the upstream and the service's credential for it. It comes from
+// the environment only, under the names that the Anthropic SDKs read.
+type Anthropic struct {
+	BaseURL   string
+	APIKey    Secret
+	AuthToken Secret
+}
+
+// Empty says that there is no credential.
+func (a Anthropic) Empty() bool { return a.APIKey == "" && a.AuthToken == "" }
+
+// ReadAnthropic reads ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and
+// ANTHROPIC_BASE_URL; the first two also as files, under NAME_FILE.
+func ReadAnthropic(getenv func(string) string) (Anthropic, error) {
+	key, err := secret(getenv, "ANTHROPIC_API_KEY")
+	if err != nil {
+		return Anthropic{}, err
+	}
+	token, err := secret(getenv, "ANTHROPIC_AUTH_TOKEN")
+	if err != nil {
+		return Anthropic{}, err
+	}
+	return Anthropic{BaseURL: getenv("ANTHROPIC_BASE_URL"), APIKey: key, AuthToken: token}, nil
+}
+
+func secret(getenv func(string) string, name string) (Secret, error) {
+	if value := getenv(name); value != "" {
+		return Secret(value), nil
+	}
+	path := getenv(name + "_FILE")
+	if path == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read %s_FILE: %w", name, err)
+	}
+	return Secret(strings.TrimSpace(string(data))), nil
+}
+
+// Secret is a text that never prints.
+type Secret string
+
+const redacted = "[redacted]"
+
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// GoString hides the secret from %#v.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// MarshalText hides the secret from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Reveal gives the text.
+func (s Secret) Reveal() string { return string(s) }
+
+// Seconds is a duration that may be written as a bare number of seconds, as the
+// old service's variables were, or with a unit.
+type Seconds time.Duration
+
+// UnmarshalText reads "30", "1.5" or "90s".
+func (s *Seconds) UnmarshalText(text []byte) error {
+	if n, err := strconv.ParseFloat(string(text), 64); err == nil {
+		if n < 0 || n > 1e6 {
+			return fmt.Errorf("%q isn't a number of seconds between 0 and 1,000,000", text)
+		}
+		*s = Seconds(n * float64(time.Second))
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is neither a number of seconds nor a duration such as 90s", text)
+	}
+	*s = Seconds(d)
+	return nil
+}
+
+// Duration is the time itself.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) }
+
+// UseCLI is the configured default backend: nil when none is.
+func (c *Config) UseCLI() *bool {
+	if use, known := truth[strings.ToLower(c.DefaultUse)]; known {
+		return &use
+	}
+	return nil
+}
+
+// truth is how a yes and a no may be written.
+var truth = map[string]bool{
+	"true": true, "1": true, "yes": true, "on": true,
+	"false": false, "0": false, "no": false, "off": false,
+}
+
+// CLIOff says that the service runs without a CLI.
+func (c *Config) CLIOff() bool { return strings.EqualFold(c.ClaudePath, "off") }
+
+// Validate checks what the flags' own types don't, and applies --port. It names
+// the flag at fault.
+func (c *Config) Validate() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		return fmt.Errorf("--port: %d isn't a port", c.Port)
+	}
+	if c.Port > 0 {
+		c.Listen = net.JoinHostPort(host, strconv.Itoa(c.Port))
+	}
+	if c.DefaultUse != "" && c.UseCLI() == nil {
+		return fmt.Errorf("--default-use-cli: %q is neither true nor false", c.DefaultUse)
+	}
+	if c.MaxWorkers < 1 || c.MaxWorkers > 1000 {
+		return errors.New("--max-workers: must be between 1 and 1000")
+	}
+	if c.MaxBodyBytes < 1 {
+		return errors.New("--max-body-bytes: must be at least 1")
+	}
+	if c.SDKMaxRetries < 0 {
+		return errors.New("--sdk-max-retries: must not be negative")
+	}
+	if c.SDKTimeout <= 0 {
+		return errors.New("--sdk-timeout-seconds: must be more than 0")
+	}
+	for _, name := range c.ClaudeEnv {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "CLAUDECODE") {
+			return fmt.Errorf("--claude-env: %q can't be passed on", name)
+		}
+	}
+	return nil
+}
