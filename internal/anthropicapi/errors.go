@@ -6,14 +6,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
 )
 
 // writeError writes an error in the Messages API's envelope. An error answer of
 // the upstream goes on unchanged, as Claude Code and the SDKs need it, except
 // one about the service's own credential.
-func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	e, id := h.beginError(w, r, err)
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) {
+	e, id := h.beginError(w, r, call, err)
 	if up := e.Upstream; up != nil && !up.OurCredential && up.Status >= http.StatusBadRequest && len(up.Body) > 0 {
 		header := w.Header()
 		header.Set("Content-Type", "application/json")
@@ -30,8 +31,8 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) 
 
 // writeModelsError writes an envelope that both families read: the list of
 // models has one address for both.
-func (h *Handler) writeModelsError(w http.ResponseWriter, r *http.Request, err error) {
-	e, id := h.beginError(w, r, err)
+func (h *Handler) writeModelsError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) {
+	e, id := h.beginError(w, r, call, err)
 	body := appendKind(nil, e)
 	body = append(body, `,"param":null,"code":`...)
 	if e.Code != "" {
@@ -42,8 +43,9 @@ func (h *Handler) writeModelsError(w http.ResponseWriter, r *http.Request, err e
 	_ = protocol.WriteJSON(w, status(e), appendID(body, id))
 }
 
-func (h *Handler) beginError(w http.ResponseWriter, r *http.Request, err error) (e *apierror.Error, id string) {
+func (h *Handler) beginError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) (e *apierror.Error, id string) {
 	header := w.Header()
+	h.setHeader(header, call)
 	id = header.Get(protocol.HeaderRequestID)
 	protocol.Log(r.Context(), h.log, id, err)
 	e = apierror.From(err)

@@ -18,6 +18,7 @@ import (
 const (
 	pathMessages = "/v1/messages"
 	pathModels   = "/v1/models"
+	pathModel    = "/v1/models/{id}"
 )
 
 // Options are what a Handler needs.
@@ -54,16 +55,12 @@ func New(options Options) *Handler {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathMessages, protocol.Handle(h.serveMessages, h.writeError))
-	mux.Handle("GET "+pathModels, protocol.Handle(h.serveModels, h.writeModelsError))
-	mux.Handle("GET "+pathModels+"/{id}", protocol.Handle(h.serveModel, h.writeModelsError))
+	mux.Handle("POST "+pathMessages, protocol.Handle(h.gateway, pathMessages, h.serveMessages, h.writeError))
+	mux.Handle("GET "+pathModels, protocol.Handle(h.gateway, pathModels, h.serveModels, h.writeModelsError))
+	mux.Handle("GET "+pathModel, protocol.Handle(h.gateway, pathModel, h.serveModel, h.writeModelsError))
 }
 
-func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) error {
-	call, err := protocol.Open(h.gateway, w, r, pathMessages)
-	if err != nil {
-		return err
-	}
+func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	body, err := protocol.ReadBody(w, r, h.maxBody)
 	if err != nil {
 		return err
@@ -81,9 +78,9 @@ func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) error {
 
 	if request.Stream {
 		out := &streamWriter{h: h, call: call, w: w, stream: protocol.NewStream(w)}
-		return h.serve(w, r, call, out)
+		return h.serve(r, call, out)
 	}
-	return h.serve(w, r, call, &wholeWriter{h: h, call: call, w: w})
+	return h.serve(r, call, &wholeWriter{h: h, call: call, w: w})
 }
 
 // encoder is an EventWriter that knows what has left already.
@@ -95,7 +92,7 @@ type encoder interface {
 	fail(e *apierror.Error)
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *gateway.Call, out encoder) error {
+func (h *Handler) serve(r *http.Request, call *gateway.Call, out encoder) error {
 	err := h.gateway.Serve(r.Context(), call, out)
 	if err == nil {
 		return nil
@@ -105,7 +102,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, call *gateway.Ca
 		out.fail(apierror.From(err))
 		return nil
 	}
-	h.setHeader(w.Header(), call)
 	return err
 }
 

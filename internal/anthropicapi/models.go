@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
 )
 
@@ -60,10 +61,7 @@ func (m Model) encode() []byte {
 
 // serveModels lists the models. Without limit it gives all of them, because
 // OpenAI's clients know no pages.
-func (h *Handler) serveModels(w http.ResponseWriter, r *http.Request) error {
-	if _, err := protocol.Open(h.gateway, w, r, pathModels); err != nil {
-		return err
-	}
+func (h *Handler) serveModels(w http.ResponseWriter, r *http.Request, _ *gateway.Call) error {
 	page, err := h.models.page(r.URL.Query())
 	if err != nil {
 		return err
@@ -72,10 +70,7 @@ func (h *Handler) serveModels(w http.ResponseWriter, r *http.Request) error {
 	return protocol.WriteJSON(w, http.StatusOK, h.models.encode(page))
 }
 
-func (h *Handler) serveModel(w http.ResponseWriter, r *http.Request) error {
-	if _, err := protocol.Open(h.gateway, w, r, pathModels+"/{id}"); err != nil {
-		return err
-	}
+func (h *Handler) serveModel(w http.ResponseWriter, r *http.Request, _ *gateway.Call) error {
 	i, ok := h.models.byID[r.PathValue("id")]
 	if !ok {
 		return &apierror.Error{

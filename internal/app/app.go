@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -186,7 +188,7 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
 			openaiapi.New(openaiapi.Options{Gateway: g, MaxBody: limit, Log: a.log}).Register,
-			processapi.New(processapi.Options{Gateway: g, MaxBody: limit, Log: a.log}).Register,
+			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
 		},
 		Endpoints: []string{
 			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/process",
@@ -197,6 +199,16 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Ready:    a.ready,
 		Logger:   a.log,
 	})
+}
+
+// processModels puts the configured names in front of the rules for other
+// vendors' models.
+func processModels(configured map[string]string) []processapi.ModelRule {
+	var rules []processapi.ModelRule
+	for _, name := range slices.Sorted(maps.Keys(configured)) {
+		rules = append(rules, processapi.ModelRule{Name: strings.ToLower(name), Model: configured[name]})
+	}
+	return append(rules, processapi.DefaultModels()...)
 }
 
 // models lists the full ids and, in front of them, the aliases.

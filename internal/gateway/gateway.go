@@ -74,7 +74,7 @@ type EventWriter interface {
 	// Flush sends what Event wrote.
 	Flush() error
 	// Message takes a whole answer, as the JSON of a message.Message. It is held
-	// back until End.
+	// back until End, and not copied: the writer owns body from here on.
 	Message(body []byte) error
 	// End sends what was held back: the answer's last bytes.
 	End(result Result) error
@@ -109,7 +109,8 @@ type Recorder interface {
 	Record(ctx context.Context, entry Entry) error
 }
 
-// Observer hears of every finished request, for the metrics.
+// Observer hears of every finished request, for the metrics; also of those that
+// were refused before they had a caller or a model.
 type Observer interface {
 	Observe(entry Entry)
 }
@@ -137,6 +138,8 @@ type Call struct {
 	// UpstreamHeader is what of the upstream's answer header may be passed on.
 	// May be nil.
 	UpstreamHeader http.Header
+
+	served bool // Serve was called: it tells the observer
 }
 
 // Warn notes something of the request that can't be honoured.
@@ -158,16 +161,23 @@ type Gateway struct{ Options }
 func New(options Options) *Gateway { return &Gateway{options} }
 
 // Open starts the walk: it starts the call's clock and authenticates the
-// caller, before anything of the body is read.
+// caller, before anything of the body is read. The call is there also beside an
+// error, for what is known of it.
 func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key string) (*Call, error) {
 	call := &Call{RequestID: requestID, Endpoint: endpoint, Clock: latency.Start()}
 	caller, err := g.Authenticator.Authenticate(ctx, key)
 	call.Clock.Mark(latency.Auth)
-	if err != nil {
-		return nil, err
-	}
 	call.Caller = caller
-	return call, nil
+	return call, err
+}
+
+// Refuse tells the observer of a call that ended with an error before it was
+// served: a key that isn't known, a body that can't be decoded. After Serve it
+// does nothing.
+func (g *Gateway) Refuse(ctx context.Context, call *Call, err error) {
+	if !call.served {
+		g.observe(call, Result{}, withContext(ctx, err))
+	}
 }
 
 // Serve walks an opened and decoded call to its end: admit, route, generate,
@@ -175,6 +185,7 @@ func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key string) (*C
 // before the answer's last byte leaves. The error is for the caller: an
 // apierror.Error, or any other for a plain 500.
 func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error {
+	call.served = true
 	call.Clock.Mark(latency.Decode)
 	if err := g.Admitter.Admit(ctx, call); err != nil {
 		g.observe(call, Result{}, err)
@@ -213,8 +224,11 @@ func (g *Gateway) observe(call *Call, result Result, err error) {
 func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err error) Entry {
 	entry := Entry{
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint,
-		Caller: call.Caller, Backend: call.Backend, Requested: call.Request.Model, Routed: call.Model,
+		Caller: call.Caller, Backend: call.Backend, Routed: call.Model,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock,
+	}
+	if call.Request != nil {
+		entry.Requested = call.Request.Model
 	}
 	if e := apierror.From(withContext(ctx, err)); e != nil {
 		entry.Status, entry.Category = e.Status(), string(e.Category)

@@ -25,8 +25,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
 	defer func() {
 		abort := s.recovered(recover(), rec, r, id)
+		// Asked before the answer's last bytes leave: a caller who has them all may
+		// close at once, and hasn't left early.
+		early := left(r)
 		s.finish(rec, r)
-		s.logAccess(rec, r, id, time.Since(start))
+		s.logAccess(rec, r, id, time.Since(start), early)
 		if abort {
 			panic(http.ErrAbortHandler)
 		}
@@ -94,7 +97,7 @@ func (s *Server) finish(rec *recorder, r *http.Request) {
 	}
 }
 
-func (s *Server) logAccess(rec *recorder, r *http.Request, id string, took time.Duration) {
+func (s *Server) logAccess(rec *recorder, r *http.Request, id string, took time.Duration, early bool) {
 	level := slog.LevelInfo
 	if isProbe(r.Pattern) {
 		level = slog.LevelDebug
@@ -106,7 +109,7 @@ func (s *Server) logAccess(rec *recorder, r *http.Request, id string, took time.
 	}
 	status := rec.status
 	switch {
-	case left(r):
+	case early:
 		status = apierror.StatusClientClosed
 	case status == 0:
 		status = http.StatusOK // what net/http sends for a handler that writes nothing

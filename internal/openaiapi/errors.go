@@ -27,8 +27,9 @@ func setHeader(header http.Header, call *gateway.Call) {
 }
 
 // writeError writes an error in the Chat Completions API's envelope.
-func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) {
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) {
 	header := w.Header()
+	setHeader(header, call)
 	protocol.Log(r.Context(), h.log, header.Get(protocol.HeaderRequestID), err)
 	e := apierror.From(err)
 	protocol.SetErrorHeader(header, e)

@@ -46,14 +46,10 @@ func New(options Options) *Handler {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathChat, protocol.Handle(h.serveChat, h.writeError))
+	mux.Handle("POST "+pathChat, protocol.Handle(h.gateway, pathChat, h.serveChat, h.writeError))
 }
 
-func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request) error {
-	call, err := protocol.Open(h.gateway, w, r, pathChat)
-	if err != nil {
-		return err
-	}
+func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	body, err := protocol.ReadBody(w, r, h.maxBody)
 	if err != nil {
 		return err
@@ -83,7 +79,6 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request) error {
 		out.fail(apierror.From(err))
 		return nil
 	}
-	setHeader(w.Header(), call)
 	return err
 }
 

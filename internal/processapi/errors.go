@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
 )
 
@@ -22,8 +23,9 @@ func unavailable(param, what string) error {
 
 // writeError writes an error in the endpoint's envelope: detail for its former
 // clients, error beside it.
-func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) {
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) {
 	header := w.Header()
+	protocol.SetHeader(header, call)
 	protocol.Log(r.Context(), h.log, header.Get(protocol.HeaderRequestID), err)
 	e := apierror.From(err)
 	status, code := e.Status(), string(e.Code)

@@ -46,14 +46,10 @@ func New(options Options) *Handler {
 
 // Register adds the route to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathProcess, protocol.Handle(h.serveProcess, h.writeError))
+	mux.Handle("POST "+pathProcess, protocol.Handle(h.gateway, pathProcess, h.serveProcess, h.writeError))
 }
 
-func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request) error {
-	call, err := protocol.Open(h.gateway, w, r, pathProcess)
-	if err != nil {
-		return err
-	}
+func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	body, err := protocol.ReadBody(w, r, h.maxBody)
 	if err != nil {
 		return err
@@ -84,7 +80,6 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request) error {
 		protocol.Log(r.Context(), h.log, call.RequestID, err)
 		return nil // an answer of a stated length can't be taken back
 	}
-	protocol.SetHeader(w.Header(), call)
 	return err
 }
 

@@ -2,10 +2,12 @@ package processapi
 
 import "strings"
 
-// ModelRule says that a model name of another vendor stands for Model where
-// Match (in lower case; "" fits every name) begins a word or a number in it:
-// "mini" is in gpt-4o-mini and not in gemini.
+// ModelRule says that a model name of another vendor stands for Model: where it
+// is Name, or, when Name is "", where Match begins a word or a number in it
+// ("mini" is in gpt-4o-mini and not in gemini; "" fits every name). Both are in
+// lower case.
 type ModelRule struct {
+	Name  string
 	Match string
 	Model string
 }
@@ -14,10 +16,11 @@ type ModelRule struct {
 // largest of the GPT-4 generation and o1 opus, and all others sonnet.
 func DefaultModels() []ModelRule {
 	return []ModelRule{
-		{"mini", "haiku"}, {"nano", "haiku"}, {"3.5", "haiku"}, {"flash", "haiku"},
-		{"gpt-4o", "opus"}, {"gpt-4-turbo", "opus"}, {"o1", "opus"},
-		{"gpt-4", "sonnet"}, {"gpt-5", "sonnet"}, {"gemini", "sonnet"},
-		{"", "sonnet"},
+		{Match: "mini", Model: "haiku"}, {Match: "nano", Model: "haiku"},
+		{Match: "3.5", Model: "haiku"}, {Match: "flash", Model: "haiku"},
+		{Match: "gpt-4o", Model: "opus"}, {Match: "gpt-4-turbo", Model: "opus"}, {Match: "o1", Model: "opus"},
+		{Match: "gpt-4", Model: "sonnet"}, {Match: "gpt-5", Model: "sonnet"}, {Match: "gemini", Model: "sonnet"},
+		{Model: "sonnet"},
 	}
 }
 
@@ -41,6 +44,9 @@ func substitute(rules []ModelRule, name string) (model string, mapped bool) {
 }
 
 func (r ModelRule) fits(name string) bool {
+	if r.Name != "" {
+		return name == r.Name
+	}
 	if r.Match == "" {
 		return true
 	}

@@ -22,7 +22,10 @@ func TestSubstitute(t *testing.T) {
 			t.Errorf("%s: %s (mapped %v), want %s", name, got, mapped, want)
 		}
 	}
-	if got, mapped := substitute([]ModelRule{{"x", "opus"}}, "unknown"); got != "unknown" || mapped {
+	if got, mapped := substitute([]ModelRule{{Name: "gpt-4", Model: "haiku"}, {Model: "opus"}}, "gpt-4o"); got != "opus" || !mapped {
+		t.Errorf("a whole name fitted another: %q, %t", got, mapped)
+	}
+	if got, mapped := substitute([]ModelRule{{Match: "x", Model: "opus"}}, "unknown"); got != "unknown" || mapped {
 		t.Errorf("without a rule: %s, %v", got, mapped)
 	}
 }

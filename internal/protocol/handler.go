@@ -7,24 +7,35 @@ import (
 	"strconv"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 )
 
-// HandlerFunc serves one request. What it returns is written by its family's
-// one error writer, so it must not have written anything itself by then.
-type HandlerFunc func(w http.ResponseWriter, r *http.Request) error
+// HandlerFunc serves one request of a caller who was authenticated. What it
+// returns is written by its family's one error writer, so it must not have
+// written anything itself by then.
+type HandlerFunc func(w http.ResponseWriter, r *http.Request, call *gateway.Call) error
 
-// ErrorWriter writes an error in a family's envelope.
-type ErrorWriter func(w http.ResponseWriter, r *http.Request, err error)
+// ErrorWriter writes an error in a family's envelope, with what is known of the
+// call in the header.
+type ErrorWriter func(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error)
 
-// Handle makes a http.Handler of a HandlerFunc. When the caller has left,
-// nothing is written: nobody is there to read it.
-func Handle(fn HandlerFunc, writeError ErrorWriter) http.Handler {
+// Handle makes a http.Handler of a HandlerFunc: it opens the call, and has an
+// error observed and written. When the caller has left, nothing is written:
+// nobody is there to read it. The endpoint is the route's path, as metrics and
+// ledger name it.
+func Handle(g *gateway.Gateway, endpoint string, fn HandlerFunc, writeError ErrorWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := fn(w, r)
-		if err == nil || apierror.From(err).Status() == apierror.StatusClientClosed {
+		call, err := Open(g, w, r, endpoint)
+		if err == nil {
+			err = fn(w, r, call)
+		}
+		if err == nil {
 			return
 		}
-		writeError(w, r, err)
+		g.Refuse(r.Context(), call, err)
+		if apierror.From(err).Status() != apierror.StatusClientClosed {
+			writeError(w, r, call, err)
+		}
 	})
 }
 

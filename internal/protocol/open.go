@@ -27,17 +27,17 @@ const (
 // anything of the body is read, and takes the backend that the header asks for.
 // The request's id is the one that was put into w's X-Request-ID before; the
 // endpoint is the route's path, as metrics and ledger name it. An error is an
-// apierror.Error.
+// apierror.Error; the call beside it holds what is known by then.
 func Open(g *gateway.Gateway, w http.ResponseWriter, r *http.Request, endpoint string) (*gateway.Call, error) {
 	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, presentedKey(r.Header))
 	if err != nil {
-		return nil, err
+		return call, err
 	}
 	switch prefer := r.Header.Get(HeaderBackend); prefer {
 	case "", gateway.BackendCLI, gateway.BackendDirect:
 		call.Prefer = prefer
 	default:
-		return nil, apierror.Invalid(HeaderBackend, "%s: must be cli or direct", HeaderBackend)
+		return call, apierror.Invalid(HeaderBackend, "%s: must be cli or direct", HeaderBackend)
 	}
 	return call, nil
 }

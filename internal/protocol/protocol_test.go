@@ -213,26 +213,29 @@ func TestSetErrorHeader(t *testing.T) {
 
 func TestHandleWritesErrorsOnce(t *testing.T) {
 	for _, tt := range []struct {
-		name  string
-		err   error
-		wrote int
+		name            string
+		err             error
+		wrote, observed int
 	}{
-		{"none", nil, 0},
-		{"caller left", apierror.New(apierror.ClientClosed, "x"), 0},
-		{"any other", errors.New("x"), 1},
+		{"none", nil, 0, 0},
+		{"caller left", apierror.New(apierror.ClientClosed, "x"), 0, 1},
+		{"any other", errors.New("x"), 1, 1},
 	} {
 		wrote := 0
-		h := protocol.Handle(
-			func(http.ResponseWriter, *http.Request) error { return tt.err },
-			func(_ http.ResponseWriter, _ *http.Request, err error) {
+		rooms := &protocoltest.Rooms{}
+		h := protocol.Handle(rooms.Gateway(), "/v1/x",
+			func(http.ResponseWriter, *http.Request, *gateway.Call) error { return tt.err },
+			func(_ http.ResponseWriter, _ *http.Request, call *gateway.Call, err error) {
 				wrote++
-				if !errors.Is(err, tt.err) {
-					t.Errorf("%s: err = %v", tt.name, err)
+				if !errors.Is(err, tt.err) || call.Endpoint != "/v1/x" {
+					t.Errorf("%s: err = %v, call %+v", tt.name, err, call)
 				}
 			})
-		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-		if wrote != tt.wrote {
-			t.Errorf("%s: wrote %d, want %d", tt.name, wrote, tt.wrote)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("X-Api-Key", protocoltest.Key)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if observed := len(rooms.Observed()); wrote != tt.wrote || observed != tt.observed {
+			t.Errorf("%s: wrote %d, want %d; observed %d, want %d", tt.name, wrote, tt.wrote, observed, tt.observed)
 		}
 	}
 }

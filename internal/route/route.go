@@ -56,7 +56,7 @@ func New(options Options) *Router { return &Router{options} }
 
 // Route implements gateway.Router.
 func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
-	name, backend, err := r.backend(call.Prefer)
+	name, backend, err := r.backend(r.preferred(call))
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +65,15 @@ func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
 		return nil, err
 	}
 	return backend, nil
+}
+
+// preferred is the backend that the request asks for. One with tools of its own
+// that asks for none is served where tools work.
+func (r *Router) preferred(call *gateway.Call) string {
+	if call.Prefer == "" && call.Request.HasTools && r.options.Backends[gateway.BackendDirect] != nil {
+		return gateway.BackendDirect
+	}
+	return call.Prefer
 }
 
 // backend finds the preferred backend, else the default one, else any.

@@ -44,6 +44,26 @@ func call(t *testing.T, members string) *gateway.Call {
 	return &gateway.Call{Request: request, Caller: &gateway.Caller{}}
 }
 
+func TestToolsGoWhereTheyWork(t *testing.T) {
+	tools := `"tools":[{"name":"t"}],`
+	for _, tt := range []struct {
+		name, prefer string
+		backends     map[string]gateway.Backend
+		want         string
+	}{
+		{"both exist", "", both, "direct"},
+		{"the caller insists", "cli", both, "cli"},
+		{"only the CLI exists", "", cli, "cli"},
+	} {
+		c := call(t, `"model":"haiku",`+tools)
+		c.Prefer = tt.prefer
+		_, err := route.New(route.Options{Backends: tt.backends, Resolve: resolve}).Route(c)
+		if err != nil || c.Backend != tt.want {
+			t.Errorf("%s: backend = %q, %v, want %q", tt.name, c.Backend, err, tt.want)
+		}
+	}
+}
+
 func TestBackend(t *testing.T) {
 	tests := []struct {
 		name      string

@@ -44,9 +44,10 @@ type Rooms struct {
 	Header  http.Header
 	Backend string // "cli" when it is ""
 
-	mu      sync.Mutex
-	calls   []*gateway.Call
-	entries []gateway.Entry
+	mu       sync.Mutex
+	calls    []*gateway.Call
+	entries  []gateway.Entry
+	observed []gateway.Entry
 }
 
 // Gateway makes a gateway of the rooms.
@@ -101,7 +102,18 @@ func (r *Rooms) Record(_ context.Context, entry gateway.Entry) error {
 }
 
 // Observe implements gateway.Observer.
-func (r *Rooms) Observe(gateway.Entry) {}
+func (r *Rooms) Observe(entry gateway.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.observed = append(r.observed, entry)
+}
+
+// Observed gives what the observer heard of.
+func (r *Rooms) Observed() []gateway.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.observed
+}
 
 // Generate implements gateway.Backend.
 func (r *Rooms) Generate(_ context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
