@@ -1,0 +1,145 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+)
+
+// rooms are every room of a gateway; they write down the steps of the walk.
+type rooms struct {
+	steps  []string
+	fail   map[string]error
+	leave  context.CancelFunc // called while the backend generates
+	rows   []gateway.Entry
+	heard  []gateway.Entry
+	result gateway.Result
+}
+
+func (r *rooms) step(name string) error {
+	r.steps = append(r.steps, name)
+	return r.fail[name]
+}
+
+func (r *rooms) Authenticate(context.Context, string) (*gateway.Caller, error) {
+	if err := r.step("authenticate"); err != nil {
+		return nil, err
+	}
+	return &gateway.Caller{ProjectID: "p"}, nil
+}
+
+func (r *rooms) Admit(context.Context, *gateway.Call) error { return r.step("admit") }
+
+func (r *rooms) Route(call *gateway.Call) (gateway.Backend, error) {
+	call.Backend, call.Model = gateway.BackendDirect, "claude-x"
+	return r, r.step("route")
+}
+
+func (r *rooms) Generate(ctx context.Context, _ *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
+	err := r.step("generate")
+	if r.leave != nil {
+		r.leave()
+		return r.result, ctx.Err()
+	}
+	if err == nil {
+		err = out.Message([]byte("{}"))
+	}
+	return r.result, err
+}
+
+func (r *rooms) Record(_ context.Context, entry gateway.Entry) error {
+	r.rows = append(r.rows, entry)
+	return r.step("record")
+}
+
+func (r *rooms) Observe(entry gateway.Entry) { r.heard = append(r.heard, entry) }
+
+func (r *rooms) Event(message.Event) error { return nil }
+func (r *rooms) Flush() error              { return nil }
+func (r *rooms) Message([]byte) error      { return r.step("message") }
+func (r *rooms) End(gateway.Result) error  { return r.step("end") }
+
+func serve(t *testing.T, ctx context.Context, r *rooms) (*gateway.Call, error) {
+	t.Helper()
+	g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
+	call, err := g.Open(ctx, "id", "/v1/x", "key")
+	if err != nil {
+		g.Refuse(ctx, call, err)
+		return call, err
+	}
+	if call.Request, err = message.ParseRequest([]byte(`{"model":"haiku","messages":[]}`)); err != nil {
+		t.Fatal(err)
+	}
+	err = g.Serve(ctx, call, r)
+	g.Refuse(ctx, call, err) // does nothing after Serve
+	return call, err
+}
+
+func TestWalk(t *testing.T) {
+	boom := apierror.New(apierror.UpstreamError, "boom")
+	plain := errors.New("disk full")
+	tests := []struct {
+		name   string
+		fail   string
+		err    error
+		steps  string
+		rows   int
+		status int
+	}{
+		{"all is well", "", nil, "authenticate admit route generate message record end", 1, 200},
+		{"unknown key", "authenticate", apierror.New(apierror.AuthError, ""), "authenticate", 0, 401},
+		{"refused", "admit", apierror.New(apierror.RateLimited, ""), "authenticate admit", 0, 429},
+		{"no route", "route", apierror.Invalid("model", ""), "authenticate admit route record", 1, 400},
+		{"the backend fails", "generate", boom, "authenticate admit route generate record", 1, 502},
+		{"the caller can't be written to", "message", boom, "authenticate admit route generate message record", 1, 502},
+		// What isn't recorded must not be answered.
+		{"the ledger fails", "record", plain, "authenticate admit route generate message record", 1, 500},
+		{"the last bytes fail", "end", boom, "authenticate admit route generate message record end", 1, 502},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rooms{fail: map[string]error{test.fail: test.err}, result: gateway.Result{Summary: message.Summary{Usage: message.Usage{InputTokens: 7}}}}
+			_, err := serve(t, t.Context(), r)
+			if test.err == nil && err != nil || test.err != nil && !errors.Is(err, test.err) {
+				t.Errorf("err = %v, want %v", err, test.err)
+			}
+			if got := strings.Join(r.steps, " "); got != test.steps {
+				t.Errorf("steps: %s\nwant:  %s", got, test.steps)
+			}
+			if len(r.rows) != test.rows || len(r.heard) != 1 || r.heard[0].Status != test.status {
+				t.Errorf("%d rows, heard %+v, want %d and once status %d", len(r.rows), r.heard, test.rows, test.status)
+			}
+		})
+	}
+}
+
+func TestWhatWasSpentIsRecordedWhenTheCallerLeaves(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	r := &rooms{leave: leave, result: gateway.Result{Summary: message.Summary{Usage: message.Usage{InputTokens: 7}}}}
+	_, err := serve(t, ctx, r)
+	if e := apierror.From(err); e.Category != apierror.ClientClosed {
+		t.Errorf("err = %v", err)
+	}
+	if len(r.rows) != 1 || r.rows[0].Status != 499 || r.rows[0].Result.Usage.InputTokens != 7 || slices.Contains(r.steps, "end") {
+		t.Errorf("rows = %+v, steps = %v", r.rows, r.steps)
+	}
+}
+
+func TestStagesAreMeasured(t *testing.T) {
+	call, err := serve(t, t.Context(), &rooms{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []latency.Stage{latency.Auth, latency.Decode, latency.Admit, latency.Generate, latency.Record, latency.Total} {
+		if _, known := call.Clock.Took(stage); !known {
+			t.Errorf("stage %s isn't known", stage)
+		}
+	}
+}
