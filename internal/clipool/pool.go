@@ -39,10 +39,11 @@ const (
 	// DefaultSpareAfter is how long a worker of one project idles before it is
 	// replaced by one that any project can take, when there is no such one.
 	DefaultSpareAfter = 30 * time.Second
+	// DefaultInspectEvery is how often idle workers are looked at.
+	DefaultInspectEvery = 5 * time.Second
 )
 
 const (
-	inspectEvery = 5 * time.Second
 	minBackoff   = 250 * time.Millisecond
 	maxBackoff   = 30 * time.Second
 	emptyTimeout = 10 * time.Second
@@ -60,6 +61,7 @@ type Options struct {
 	MaxAge           time.Duration
 	MaxResidentBytes int64
 	SpareAfter       time.Duration
+	InspectEvery     time.Duration
 	// Process is how each worker is started. Features come with Start.
 	Process claudecli.Options
 	Logger  *slog.Logger
@@ -86,6 +88,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.SpareAfter <= 0 {
 		o.SpareAfter = DefaultSpareAfter
+	}
+	if o.InspectEvery <= 0 {
+		o.InspectEvery = DefaultInspectEvery
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

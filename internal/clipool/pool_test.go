@@ -393,6 +393,34 @@ func TestIdleDeathIsNoticed(t *testing.T) {
 	}
 }
 
+func TestIdleWorkersAreInspected(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*clipool.Options)
+	}{
+		{"old", func(o *clipool.Options) { o.MaxAge = 200 * time.Millisecond }},
+		{"grown", func(o *clipool.Options) { o.MaxResidentBytes = 1 }},
+		{"in another project's way", func(o *clipool.Options) { o.SpareAfter = time.Millisecond }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPool(t, func(o *clipool.Options) {
+				o.Workers, o.InspectEvery = 1, 10*time.Millisecond
+				test.change(o)
+			})
+			// A request may come before the worker is replaced or after.
+			first := mustAsk(t, p, "a", "", "x")
+			deadline := time.Now().Add(20 * time.Second)
+			for mustAsk(t, p, "a", "", "y") == first {
+				if time.Now().After(deadline) {
+					t.Fatalf("worker %s is still there", first)
+				}
+				waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 1 || s.Starting > 0 })
+			}
+		})
+	}
+}
+
 func TestTwoProjectsShareThePool(t *testing.T) {
 	p := newPool(t, nil)
 	var wg sync.WaitGroup

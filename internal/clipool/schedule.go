@@ -197,7 +197,7 @@ func (p *Pool) watch(w *worker) {
 // inspect replaces idle workers that are worn, have grown, or stand in the way
 // of other projects.
 func (p *Pool) inspect() {
-	ticker := time.NewTicker(inspectEvery)
+	ticker := time.NewTicker(p.options.InspectEvery)
 	defer ticker.Stop()
 	for {
 		select {

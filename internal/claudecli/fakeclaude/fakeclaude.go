@@ -60,6 +60,10 @@ type fake struct {
 	turns   int
 	asked   int
 	hanging bool
+	// emptied is when the last control request was answered, and waited how long
+	// the next prompt took to come.
+	emptied time.Time
+	waited  time.Duration
 }
 
 type input struct {
@@ -180,6 +184,7 @@ func (f *fake) control(i *input) {
 		answer = f.rewind(i.Request.Target)
 	}
 	f.put(`{"type":"control_response","response":{"subtype":"success","request_id":%s,"response":%s}}`, quoted(i.RequestID), answer)
+	f.emptied = time.Now()
 	if f.hanging && (subtype == "interrupt" || subtype == "rewind_conversation") {
 		f.hanging = false
 		f.result(i.UUID, true, 0, "interrupted")
@@ -213,6 +218,7 @@ func (f *fake) user(i *input) {
 		f.result(i.UUID, false, 0, "")
 		return
 	}
+	f.waited = time.Since(f.emptied)
 	f.context = append(f.context, i.UUID)
 	if i.ShouldQuery != nil && !*i.ShouldQuery {
 		f.result(i.UUID, false, 0, "")
@@ -276,14 +282,15 @@ func (f *fake) turn(i *input, text string) {
 }
 
 // message writes one answer as events and as an assistant line. Its text says
-// what the fake was told.
+// what the fake was told; at is the time in Unix nanoseconds, waited how many
+// nanoseconds after the last control answer the prompt came.
 func (f *fake) message(prompt, stop string, die bool) {
 	if directive(prompt, "max") != "" {
 		stop = "max_tokens"
 	}
 	id := fmt.Sprintf("msg_%d_%d", os.Getpid(), f.turns)
-	text := fmt.Sprintf("pid=%d system=%q model=%s max=%s history=%d prompt=%s",
-		os.Getpid(), f.system, f.model, f.env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"], len(f.context)-1, prompt)
+	text := fmt.Sprintf("pid=%d at=%d waited=%d system=%q model=%s max=%s history=%d prompt=%s",
+		os.Getpid(), time.Now().UnixNano(), f.waited, f.system, f.model, f.env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"], len(f.context)-1, prompt)
 	event := func(body string) {
 		f.put(`{"type":"stream_event","session_id":%s,"event":%s}`, quoted(f.session), body)
 	}
