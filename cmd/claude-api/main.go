@@ -30,7 +30,7 @@ func main() {
 	parser, err := kong.New(&c,
 		kong.Name("claude-api"),
 		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(), // the whole one would hide the error
 		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},
 	)
 	if err != nil {
@@ -43,10 +43,26 @@ func main() {
 	if err := kong.Resolvers(file).Apply(parser); err != nil {
 		fail(err)
 	}
+	forgetEmpty(parser.Model.Node)
 	ctx, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
 	if err := ctx.Run(); err != nil {
 		fail(err)
+	}
+}
+
+// forgetEmpty makes a variable that is set to nothing, as container files often
+// do, one that isn't set. An empty data folder would be the working folder.
+func forgetEmpty(n *kong.Node) {
+	for _, flag := range n.Flags {
+		for _, name := range flag.Envs {
+			if value, set := os.LookupEnv(name); set && value == "" {
+				_ = os.Unsetenv(name) // fails only for a name that couldn't have been set
+			}
+		}
+	}
+	for _, child := range n.Children {
+		forgetEmpty(child)
 	}
 }
 

@@ -40,9 +40,10 @@ func (c *simulatorCommand) Run() error {
 		return err
 	}
 	defer s.Close()
-	printf("An imitation of the Anthropic API listens on %s\n", url)
+	// Before the line that tells others that they may stop it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	printf("An imitation of the Anthropic API listens on %s\n", url)
 	<-ctx.Done()
 	return nil
 }
