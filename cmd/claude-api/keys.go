@@ -33,10 +33,10 @@ func withKeys(data *config.Data, do func(ctx context.Context, keys *apikey.Keys)
 	return errors.Join(plain(err), db.Close())
 }
 
-// plain takes the category off an error that is shown to a person.
+// plain gives a person only the text of what is wrong with their wish.
 func plain(err error) error {
 	var e *apierror.Error
-	if errors.As(err, &e) && e.Cause == nil {
+	if errors.As(err, &e) && e.Category == apierror.BadRequest {
 		return errors.New(e.Message)
 	}
 	return err
