@@ -49,7 +49,7 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 	if err != nil {
 		return gateway.Result{}, broken(ctx, attemptCtx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // what matters has been read
+	defer resp.Body.Close()
 	a.answer = resp.Body
 	call.UpstreamHeader = nil
 	if id := resp.Header["Request-Id"]; len(id) > 0 {
