@@ -36,7 +36,7 @@ func (c *demoCommand) Run() (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	upstream := simulator.New(simulator.Options{})
 	upstreamURL, err := upstream.Start("127.0.0.1:0")
 	if err != nil {

@@ -81,7 +81,7 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (*App, error) 
 	return a, nil
 }
 
-func (a *App) later(close func(ctx context.Context) error) { a.cleanup = append(a.cleanup, close) }
+func (a *App) later(undo func(ctx context.Context) error) { a.cleanup = append(a.cleanup, undo) }
 
 func (a *App) build(ctx context.Context) error {
 	path, err := a.cliPath()
@@ -272,8 +272,8 @@ func (a *App) stopAll(ctx context.Context) error {
 
 func (a *App) unwind(ctx context.Context) error {
 	var errs []error
-	for _, close := range slices.Backward(a.cleanup) {
-		errs = append(errs, close(ctx))
+	for _, undo := range slices.Backward(a.cleanup) {
+		errs = append(errs, undo(ctx))
 	}
 	a.cleanup = nil
 	a.end()

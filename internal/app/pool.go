@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -79,13 +78,11 @@ func (a *App) startPool() {
 }
 
 func (a *App) probe(ctx context.Context) (claudecli.Features, error) {
-	upstream := &probeUpstream{Simulator: simulator.New(simulator.Options{KeepBodies: 1_000})}
-	url, err := upstream.Start("127.0.0.1:0")
-	if err != nil {
+	upstream := simulator.New(simulator.Options{KeepBodies: 1_000})
+	if _, err := upstream.Start(""); err != nil {
 		return claudecli.Features{}, apierror.Wrap(apierror.CLIError, "the Claude Code CLI can't be probed", err)
 	}
 	defer upstream.Close()
-	upstream.url = url
 	features, err := claudecli.Probe(ctx, a.pool.Process(), upstream)
 	if err != nil {
 		var e *apierror.Error
@@ -95,35 +92,6 @@ func (a *App) probe(ctx context.Context) (claudecli.Features, error) {
 		return features, err
 	}
 	return features, nil
-}
-
-// probeUpstream shows the simulator as the probe needs it.
-type probeUpstream struct {
-	*simulator.Simulator
-	url string
-}
-
-func (u *probeUpstream) URL() string { return u.url }
-
-func (u *probeUpstream) Bodies() [][]byte {
-	var bodies [][]byte
-	for _, r := range u.Requests() {
-		if r.Path == "/v1/messages" {
-			bodies = append(bodies, r.Body)
-		}
-	}
-	return bodies
-}
-
-func (u *probeUpstream) Seen(ctx context.Context, text string) error {
-	return u.Wait(ctx, func(simulator.Stats) bool {
-		for _, body := range u.Bodies() {
-			if bytes.Contains(body, []byte(text)) {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // services is what /health tells. It reads gauges only.

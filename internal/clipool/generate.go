@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -50,7 +51,9 @@ func prepare(call *gateway.Call) (*message.Conversation, error) {
 		}
 	}
 	for _, name := range call.Request.Unsettable() {
-		call.Warn(name + " can't be set on the CLI backend")
+		if !slices.Contains(call.Defaults, name) {
+			call.Warn(name + " can't be set on the CLI backend")
+		}
 	}
 	return conversation, nil
 }

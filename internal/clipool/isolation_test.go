@@ -16,6 +16,7 @@ import (
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
+	"claude-code-api-service/internal/simulator"
 )
 
 // TestNoWordReachesAnothersUpstream runs many callers at once on the real CLI
@@ -38,7 +39,7 @@ func TestNoWordReachesAnothersUpstream(t *testing.T) {
 	}
 }
 
-func newRealPool(t testing.TB, version string, upstream *clitest.Upstream, change func(*clipool.Options)) *clipool.Pool {
+func newRealPool(t testing.TB, version string, upstream *simulator.Simulator, change func(*clipool.Options)) *clipool.Pool {
 	t.Helper()
 	process := claudecli.Options{Path: clitest.Path(t, version), Root: t.TempDir(), Model: model}
 	probe := clitest.NewUpstream(t)
@@ -89,7 +90,7 @@ func testIsolation(t *testing.T, version string, reuse clipool.Reuse, each int) 
 }
 
 // isolated sends one request of a random kind whose words all carry its name.
-func isolated(t *testing.T, p *clipool.Pool, upstream *clitest.Upstream, random *rand.Rand, name string, project int) {
+func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, random *rand.Rand, name string, project int) {
 	word := func(part string) string { return "word-" + name + "-" + part }
 	system := ""
 	if random.IntN(2) == 0 {

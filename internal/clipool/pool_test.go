@@ -127,6 +127,12 @@ func TestGenerate(t *testing.T) {
 		if result.Usage.OutputTokens != 5 || *result.CostMicroUSD != 25 {
 			t.Errorf("result = %+v", result)
 		}
+		// What the protocol filled in by itself needs no warning.
+		quiet := newCall(t, "p", `{"max_tokens":7,"temperature":0.7,"messages":[{"role":"user","content":"hi"}]}`)
+		quiet.Defaults = []string{"temperature"}
+		if _, err := p.Generate(t.Context(), quiet, &collector{}); err != nil || len(quiet.Warnings) > 0 {
+			t.Errorf("warnings = %v, %v", quiet.Warnings, err)
+		}
 		if len(call.Warnings) != 1 || !strings.Contains(call.Warnings[0], "temperature") {
 			t.Errorf("warnings = %v", call.Warnings)
 		}

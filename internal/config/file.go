@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,16 +30,15 @@ func ReadFile(path string) (*File, error) {
 	if !named {
 		path = filepath.Join(DefaultDataDir(), "config.yaml")
 	}
-	f, err := os.Open(path)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		if !named && errors.Is(err, fs.ErrNotExist) {
 			return &File{}, nil
 		}
-		return nil, fmt.Errorf("open the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	defer f.Close()
 	file := &File{path: path}
-	if err := yaml.NewDecoder(f).Decode(&file.values); err != nil && !errors.Is(err, io.EOF) {
+	if err := yaml.Unmarshal(data, &file.values); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return file, nil

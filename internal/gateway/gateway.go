@@ -123,6 +123,9 @@ type Call struct {
 	Endpoint  string // the route's path, as metrics and ledger name it
 	Request   *message.Request
 	Prefer    string // the backend that the caller asks for, "" for none
+	// Defaults names members of the request's body that the protocol filled in
+	// because the caller didn't say: a backend that can't honour one needn't warn.
+	Defaults []string
 	// Forward is what of the caller's header the direct backend sends on
 	// (anthropic-version, anthropic-beta). May be nil.
 	Forward http.Header

@@ -63,6 +63,9 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gat
 		return err
 	}
 	call.Warnings = request.warnings
+	if request.temperature == nil {
+		call.Defaults = []string{"temperature"}
+	}
 	if id := request.projectID; id != "" && id != defaultProject && id != call.Caller.ProjectID {
 		call.Warn("project_id: the key's project is billed")
 	}

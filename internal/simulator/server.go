@@ -30,6 +30,7 @@ type server struct {
 	served  chan struct{} // closed when the accept loop has ended
 	end     context.CancelFunc
 	closing atomic.Bool
+	url     atomic.Pointer[string]
 }
 
 // Start listens on addr ("host:port"; port 0 takes a free one; without a host,
@@ -65,11 +66,21 @@ func (s *Simulator) Start(addr string) (string, error) {
 	}
 	served := make(chan struct{})
 	s.server.http, s.server.served, s.server.end = srv, served, end
+	url := "http://" + listener.Addr().String()
+	s.server.url.Store(&url)
 	go func() {
 		defer close(served)
 		_ = srv.Serve(listener) // always http.ErrServerClosed, or the listener broke and clients see it
 	}()
-	return "http://" + listener.Addr().String(), nil
+	return url, nil
+}
+
+// URL is where the simulator listens since the last Start; "" before.
+func (s *Simulator) URL() string {
+	if url := s.server.url.Load(); url != nil {
+		return *url
+	}
+	return ""
 }
 
 // Close stops listening, cuts every connection and waits, at most two seconds,

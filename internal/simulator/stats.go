@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,6 +126,25 @@ func (s *Simulator) Requests() []Request {
 		out = append(out, r)
 	}
 	return out
+}
+
+// Bodies gives the bodies of the kept requests for a message, oldest first.
+func (s *Simulator) Bodies() [][]byte {
+	var bodies [][]byte
+	for _, r := range s.Requests() {
+		if r.Path == placeMessages.String() {
+			bodies = append(bodies, r.Body)
+		}
+	}
+	return bodies
+}
+
+// Seen waits until the body of a kept request for a message holds the text. It
+// returns the context's error when that ends first.
+func (s *Simulator) Seen(ctx context.Context, text string) error {
+	return s.Wait(ctx, func(Stats) bool {
+		return slices.ContainsFunc(s.Bodies(), func(body []byte) bool { return bytes.Contains(body, []byte(text)) })
+	})
 }
 
 // Reset sets the counts to zero and forgets the kept requests, the cached

@@ -3,8 +3,6 @@
 package clitest
 
 import (
-	"bytes"
-	"context"
 	"os"
 	"testing"
 
@@ -47,46 +45,14 @@ func Path(t testing.TB, version string) string {
 	return ""
 }
 
-// Upstream is a simulator on loopback that keeps the bodies of what it is sent.
-type Upstream struct {
-	*simulator.Simulator
-	url string
-}
-
-// NewUpstream starts one for the length of the test.
-func NewUpstream(t testing.TB) *Upstream {
+// NewUpstream starts a simulator on loopback, for the length of the test, that
+// keeps what it is sent.
+func NewUpstream(t testing.TB) *simulator.Simulator {
 	t.Helper()
 	s := simulator.New(simulator.Options{KeepBodies: 10_000})
-	url, err := s.Start("127.0.0.1:0")
-	if err != nil {
+	if _, err := s.Start(""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &Upstream{Simulator: s, url: url}
-}
-
-// URL is where the upstream listens.
-func (u *Upstream) URL() string { return u.url }
-
-// Bodies gives the bodies of the requests for a message, oldest first.
-func (u *Upstream) Bodies() [][]byte {
-	var bodies [][]byte
-	for _, r := range u.Requests() {
-		if r.Path == "/v1/messages" {
-			bodies = append(bodies, r.Body)
-		}
-	}
-	return bodies
-}
-
-// Seen waits until a body that holds the text has come.
-func (u *Upstream) Seen(ctx context.Context, text string) error {
-	return u.Wait(ctx, func(simulator.Stats) bool {
-		for _, b := range u.Bodies() {
-			if bytes.Contains(b, []byte(text)) {
-				return true
-			}
-		}
-		return false
-	})
+	return s
 }
