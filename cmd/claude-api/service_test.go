@@ -20,6 +20,10 @@ import (
 // upstream.
 const plantedKey = "sk-ant-planted-0123456789"
 
+// plantedSecret is the value of a variable in the service's own environment that
+// is nobody else's business.
+const plantedSecret = "planted-variable-of-the-machine"
+
 // upstream is a simulator of the Anthropic API inside the test.
 type upstream struct {
 	*simulator.Simulator
@@ -230,19 +234,27 @@ func until(t testing.TB, lines *bufio.Reader, text string) {
 	}
 }
 
-// metric reads one sample of /metrics; 0 when it isn't there.
-func (s *service) metric(t testing.TB, series string) float64 {
+// metrics reads samples of /metrics; one that isn't there is 0.
+func (s *service) metrics(t testing.TB, series ...string) []float64 {
 	t.Helper()
+	values := make([]float64, len(series))
 	for line := range strings.Lines(s.get(t, "/metrics").body) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), series+" "); ok {
-			var n float64
-			if err := json.Unmarshal([]byte(value), &n); err != nil {
+		for i, name := range series {
+			value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" ")
+			if !ok {
+				continue
+			}
+			if err := json.Unmarshal([]byte(value), &values[i]); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
-			return n
 		}
 	}
-	return 0
+	return values
+}
+
+func (s *service) metric(t testing.TB, series string) float64 {
+	t.Helper()
+	return s.metrics(t, series)[0]
 }
 
 // decode reads a JSON body into a value.

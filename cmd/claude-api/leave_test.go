@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"claude-code-api-service/internal/simulator"
+)
+
+// testLeaveStream leaves in the middle of a stream: the upstream's request ends
+// and the worker serves the next caller.
+func testLeaveStream(t *testing.T, s *stand) {
+	for _, backend := range []string{"cli", "direct"} {
+		for _, endpoint := range endpoints[:2] {
+			t.Run(backend+endpoint.path, func(t *testing.T) {
+				before := s.upstream.Stats().Cancelled
+				id := s.id()
+				lines, _, leave := s.open(t, endpoint.path, endpoint.body(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"stream":true`),
+					"X-Claude-Backend", backend, "X-Request-ID", id)
+				until(t, lines, "Echo")
+				leave()
+				s.upstream.await(t, "that the caller left", func(stats simulator.Stats) bool { return stats.Cancelled > before && stats.InFlight == 0 })
+				s.left(t, id)
+				s.serves(t, backend)
+			})
+		}
+	}
+}
+
+// left waits until the ledger has the request as one whose caller left.
+func (s *stand) left(t *testing.T, id string) {
+	t.Helper()
+	eventually(t, patience, "a row of status 499 for "+id, func() bool {
+		for _, r := range rows(t, s.db) {
+			if r.RequestID == id {
+				return r.Status == 499 && r.Category == "client_closed"
+			}
+		}
+		return false
+	})
+}
+
+// serves asks as many requests as there are workers, so that each one shows that
+// nothing is left of what it did before.
+func (s *stand) serves(t *testing.T, backend string) {
+	t.Helper()
+	s.idle(t)
+	for range 2 {
+		prompt := s.word("next")
+		a := s.post(t, "/v1/chat/completions", chat(prompt), "X-Claude-Backend", backend)
+		if a.status != 200 || !strings.Contains(a.body, "Echo: "+prompt) {
+			t.Errorf("the next request: %d %s", a.status, a.body)
+		}
+		if body := string(s.upstream.one(t, prompt)); strings.Contains(body, "leave-") || strings.Contains(body, "interrupted") {
+			t.Errorf("something of the former request is left: %.300s", body)
+		}
+	}
+}
+
+// testLeaveQueue leaves while two others have the workers: nothing of the
+// request reaches the upstream.
+func testLeaveQueue(t *testing.T, s *stand) {
+	s.idle(t)
+	before := s.upstream.Stats().Cancelled
+	for range 2 {
+		lines, _, leave := s.open(t, "/v1/chat/completions", chat(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"stream":true`), "X-Claude-Backend", "cli")
+		until(t, lines, "Echo")
+		defer leave()
+	}
+	ctx, leave := context.WithCancel(within(t))
+	defer leave()
+	id, prompt := s.id(), s.word("leave")
+	failed := make(chan error, 1)
+	go func() {
+		response, err := s.client.Do(s.request(ctx, t, http.MethodPost, "/v1/chat/completions", chat(prompt), "X-Claude-Backend", "cli", "X-Request-ID", id))
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		failed <- err
+	}()
+	eventually(t, patience, "a request waits", func() bool { return s.metric(t, "claude_api_cli_queue_length") == 1 })
+	leave()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Fatalf("the request in the queue ended with %v", err)
+	}
+	eventually(t, patience, "the queue is empty", func() bool { return s.metric(t, "claude_api_cli_queue_length") == 0 })
+	s.left(t, id)
+	if got := s.upstream.Stats().Cancelled; got != before {
+		t.Errorf("%d of those with a worker were cancelled", got-before)
+	}
+	if len(s.upstream.messages(prompt)) != 0 {
+		t.Error("the request reached the upstream")
+	}
+}

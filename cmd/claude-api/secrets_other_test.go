@@ -1,0 +1,8 @@
+//go:build !linux
+
+package main
+
+import "testing"
+
+// testSecrets reads /proc.
+func testSecrets(t *testing.T, _ *stand) { t.Skip("needs Linux's /proc") }
