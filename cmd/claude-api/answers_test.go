@@ -249,7 +249,7 @@ func checkMessages(t *testing.T, _ string, a *answer, prompt string, row usage.R
 	got.Usage.check(t, text, row)
 }
 
-func checkMessagesStream(t *testing.T, backend string, a *answer, prompt string, row usage.Row) {
+func checkMessagesStream(t *testing.T, _ string, a *answer, prompt string, row usage.Row) {
 	var events []string
 	var text string
 	var counts messagesUsage

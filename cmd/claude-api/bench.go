@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -28,12 +30,12 @@ type benchCLICommand struct {
 func (c *benchCLICommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cli := c.ClaudePath
-	if cli == "" {
-		var err error
-		if cli, err = pinnedCLI(ctx); err != nil {
-			return err
-		}
+	cli, err := namedCLI(c.ClaudePath)
+	if cli == "" && err == nil {
+		cli, err = pinnedCLI(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -69,6 +71,19 @@ func (c *benchDirectCommand) Run() error {
 	}
 	result.Print(os.Stdout)
 	return nil
+}
+
+// namedCLI finds the binary that somebody named, as seen from the working folder;
+// "" stays.
+func namedCLI(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("--claude-path: %w", err)
+	}
+	return filepath.Abs(path)
 }
 
 // pinnedCLI gives the CLI version that the service is tested with, from the

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,7 +44,10 @@ func (c *demoCommand) Run() (err error) {
 		return err
 	}
 	defer upstream.Close()
-	cli := c.findCLI(ctx)
+	cli, err := c.findCLI(ctx)
+	if err != nil {
+		return err
+	}
 	progress("starting the service: SQLite in " + folder + ", an imitation of the Anthropic API on " + upstreamURL)
 	service, key, err := c.start(ctx, cli, folder, upstreamURL)
 	if err != nil {
@@ -68,21 +72,27 @@ func (c *demoCommand) Run() (err error) {
 	return nil
 }
 
+// noCLI stands for no CLI where a path is expected.
+const noCLI = "off"
+
 // findCLI gives the CLI's binary, or "off" with a word on why.
-func (c *demoCommand) findCLI(ctx context.Context) string {
-	if c.ClaudePath != "" {
-		return c.ClaudePath
+func (c *demoCommand) findCLI(ctx context.Context) (string, error) {
+	switch {
+	case strings.EqualFold(c.ClaudePath, noCLI):
+		return noCLI, nil
+	case c.ClaudePath != "":
+		return namedCLI(c.ClaudePath)
 	}
 	if path := install.Find(); path != "" {
 		progress("found the Claude Code CLI: " + path)
-		return path
+		return path, nil
 	}
 	path, err := pinnedCLI(ctx)
 	if err != nil {
 		progress("going on without the Claude Code CLI, so only the direct path is shown: " + err.Error())
-		return "off"
+		return noCLI, nil
 	}
-	return path
+	return path, nil
 }
 
 func (c *demoCommand) start(ctx context.Context, cli, folder, upstream string) (*app.App, string, error) {
@@ -137,7 +147,7 @@ func (m *measured) add(reply *benchmark.Reply) {
 }
 
 func (c *demoCommand) measure(ctx context.Context, service *benchmark.Service, cli, upstream string) error {
-	if cli != "off" {
+	if cli != noCLI {
 		progress("probing the CLI and starting 4 workers")
 	}
 	waiting, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -150,7 +160,7 @@ func (c *demoCommand) measure(ctx context.Context, service *benchmark.Service, c
 		{name: "warm CLI", byStage: map[string]benchmark.Samples{}},
 	}
 	backends := []string{"direct", "cli"}
-	if cli == "off" {
+	if cli == noCLI {
 		columns, backends = columns[:1], backends[:1]
 	}
 	var cold benchmark.Samples
@@ -169,7 +179,7 @@ func (c *demoCommand) measure(ctx context.Context, service *benchmark.Service, c
 			}
 		}
 	}
-	if cli != "off" {
+	if cli != noCLI {
 		progress(fmt.Sprintf("the old way: %d times a new process from a shell", c.Cold))
 		for range c.Cold {
 			took, err := benchmark.Cold(ctx, cli, upstream, benchmark.Prompt(""))

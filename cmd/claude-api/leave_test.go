@@ -18,7 +18,7 @@ func testLeaveStream(t *testing.T, s *stand) {
 			t.Run(backend+endpoint.path, func(t *testing.T) {
 				before := s.upstream.Stats().Cancelled
 				id := s.id()
-				lines, _, leave := s.open(t, endpoint.path, endpoint.body(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"stream":true`),
+				lines, leave := s.open(t, endpoint.path, endpoint.body(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"stream":true`),
 					"X-Claude-Backend", backend, "X-Request-ID", id)
 				until(t, lines, "Echo")
 				leave()
@@ -66,7 +66,7 @@ func testLeaveQueue(t *testing.T, s *stand) {
 	s.idle(t)
 	before := s.upstream.Stats().Cancelled
 	for range 2 {
-		lines, _, leave := s.open(t, "/v1/chat/completions", chat(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"stream":true`), "X-Claude-Backend", "cli")
+		lines, leave := s.open(t, "/v1/chat/completions", chat(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"stream":true`), "X-Claude-Backend", "cli")
 		until(t, lines, "Echo")
 		defer leave()
 	}

@@ -77,8 +77,7 @@ func TestDeadCLIAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, environment(t), "serve", "--listen=127.0.0.1:0", "--data-dir="+t.TempDir(), "--claude-path="+dead)
-	s := &service{process: p, url: p.expect(t, &p.stderr, `msg=serving url=(\S+)`), client: &http.Client{Transport: &http.Transport{}}}
-	t.Cleanup(s.client.CloseIdleConnections)
+	s := connect(t, p)
 	p.expect(t, &p.stderr, `level=ERROR msg="CLI pool"`)
 	eventually(t, patience, "/ready tells of the CLI", func() bool {
 		a := s.get(t, "/ready")

@@ -78,13 +78,18 @@ const noRaceSleep = "GORACE=atexit_sleep_ms=0"
 // start starts claude-api. What is still running at the test's end is killed.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
+	return startIn(t, t.TempDir(), env, args...)
+}
+
+func startIn(t testing.TB, folder string, env []string, args ...string) *process {
+	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
 	p.cmd.Env = env
-	p.cmd.Dir = t.TempDir()
+	p.cmd.Dir = folder
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	// What a process leaves behind must not hold the test up for ever.
 	p.cmd.WaitDelay = 10 * time.Second

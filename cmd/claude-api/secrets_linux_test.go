@@ -80,7 +80,7 @@ func testSecrets(t *testing.T, s *stand) {
 				s.post(t, endpoint.path, strings.Replace(endpoint.body(word), `"role"`, `"r`+word+`"`, 1), "X-Claude-Backend", "cli").body)
 		}
 	}
-	lines, _, leave := s.open(t, "/v1/chat/completions", chat(word+" [[tokens=1000 interval=20ms]]", `"stream":true`), "X-Claude-Backend", "cli")
+	lines, leave := s.open(t, "/v1/chat/completions", chat(word+" [[tokens=1000 interval=20ms]]", `"stream":true`), "X-Claude-Backend", "cli")
 	until(t, lines, "Echo")
 	defer leave()
 

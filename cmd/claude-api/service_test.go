@@ -87,8 +87,8 @@ func serve(t testing.TB, upstreamURL, cli string, further ...string) *service {
 
 func serveOn(t testing.TB, data, upstreamURL, cli string, further ...string) *service {
 	t.Helper()
-	s := &service{data: data, env: environment(t)}
-	env := append(s.env, "ANTHROPIC_API_KEY="+plantedKey, "ANTHROPIC_BASE_URL="+upstreamURL, "CLAUDE_API_CLAUDE_PATH="+cli)
+	own := environment(t)
+	env := append(own, "ANTHROPIC_API_KEY="+plantedKey, "ANTHROPIC_BASE_URL="+upstreamURL, "CLAUDE_API_CLAUDE_PATH="+cli)
 	args := []string{"serve", "--listen=127.0.0.1:0", "--data-dir=" + data, "--log-level=debug", "--max-workers=2"}
 	for _, f := range further {
 		if strings.HasPrefix(f, "--") {
@@ -97,11 +97,18 @@ func serveOn(t testing.TB, data, upstreamURL, cli string, further ...string) *se
 			env = append(env, f)
 		}
 	}
-	s.process = start(t, env, args...)
-	s.url = s.expect(t, &s.stderr, `msg=serving url=(\S+)`)
+	s := connect(t, start(t, env, args...))
+	s.data, s.env = data, own
+	s.key = s.createKey(t)
+	return s
+}
+
+// connect makes a service of a process that serves.
+func connect(t testing.TB, p *process) *service {
+	t.Helper()
+	s := &service{process: p, url: p.expect(t, &p.stderr, `msg=serving url=(\S+)`)}
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	t.Cleanup(s.client.CloseIdleConnections)
-	s.key = s.createKey(t)
 	return s
 }
 
@@ -202,9 +209,9 @@ func (s *service) post(t testing.TB, path, body string, headers ...string) *answ
 	return s.do(t, s.request(within(t), t, http.MethodPost, path, body, headers...))
 }
 
-// open posts and gives the answer with its body still to be read. cancel is how
-// the caller leaves.
-func (s *service) open(t testing.TB, path, body string, headers ...string) (lines *bufio.Reader, response *http.Response, cancel func()) {
+// open posts and gives the answer's body, still to be read, and how the caller
+// leaves.
+func (s *service) open(t testing.TB, path, body string, headers ...string) (lines *bufio.Reader, leave func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(within(t))
 	response, err := s.client.Do(s.request(ctx, t, http.MethodPost, path, body, headers...))
@@ -212,12 +219,12 @@ func (s *service) open(t testing.TB, path, body string, headers ...string) (line
 		stop()
 		t.Fatal(err)
 	}
-	cancel = func() {
+	leave = func() {
 		stop()
 		_ = response.Body.Close()
 	}
-	t.Cleanup(cancel)
-	return bufio.NewReader(response.Body), response, cancel
+	t.Cleanup(leave)
+	return bufio.NewReader(response.Body), leave
 }
 
 // until reads lines until one holds the text.

@@ -102,7 +102,7 @@ func TestStop(t *testing.T) {
 			up := newUpstream(t)
 			s := serve(t, up.url, cli).ready(t)
 			(&stand{service: s}).idle(t)
-			lines, _, _ := s.open(t, "/v1/chat/completions", chat(prompt, `"stream":true`), "X-Claude-Backend", "cli")
+			lines, _ := s.open(t, "/v1/chat/completions", chat(prompt, `"stream":true`), "X-Claude-Backend", "cli")
 			until(t, lines, `"content":"`)
 			up.await(t, "the stream", func(stats simulator.Stats) bool { return stats.InFlight == 1 })
 			pids, mark := s.workers(t)

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -135,10 +137,27 @@ func (a *App) cliPath() (string, error) {
 	}
 	// A binary that isn't there is no reason to refuse the direct path: the CLI
 	// path says what is wrong with it. Without a direct path it is.
-	if _, err := os.Stat(a.config.ClaudePath); err != nil && a.config.Anthropic.Empty() {
-		return "", fmt.Errorf("CLAUDE_API_CLAUDE_PATH: %w\n%w", err, ErrNoBackend)
+	path, err := exec.LookPath(a.config.ClaudePath)
+	if err != nil {
+		if a.config.Anthropic.Empty() {
+			return "", fmt.Errorf("CLAUDE_API_CLAUDE_PATH: %w\n%w", err, ErrNoBackend)
+		}
+		path = a.config.ClaudePath
 	}
-	return a.config.ClaudePath, nil
+	return absolute(path)
+}
+
+// absolute makes a path one that a worker, which has a working folder of its
+// own, understands too. "" stays.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("find the working folder: %w", err)
+	}
+	return path, nil
 }
 
 func (a *App) defaultBackend() string {

@@ -25,7 +25,15 @@ import (
 const firstModel = "sonnet"
 
 func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
-	run, err := newRunFolder(filepath.Join(a.config.DataDir, "workers"))
+	workers, err := absolute(filepath.Join(a.config.DataDir, "workers"))
+	if err != nil {
+		return err
+	}
+	home, err := absolute(a.config.ClaudeHome)
+	if err != nil {
+		return err
+	}
+	run, err := newRunFolder(workers)
 	if err != nil {
 		return err
 	}
@@ -38,7 +46,7 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	options := clipool.Options{
 		Workers: c.MaxWorkers, Reuse: clipool.Reuse(c.PoolReuse), Logger: a.log,
 		Process: claudecli.Options{
-			Path: path, Root: run.path, Home: c.ClaudeHome, Model: model, Marker: run.marker,
+			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker,
 			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
 			Env: inherited(c.ClaudeEnv), IdleTimeout: c.SDKTimeout.Duration(), Logger: a.log,
 		},
