@@ -244,6 +244,28 @@ func TestCallerLeft(t *testing.T) {
 	}
 }
 
+// hurried is a caller who leaves as soon as the whole answer is there.
+type hurried struct {
+	nullWriter
+	leave func()
+}
+
+func (w *hurried) Flush() { w.leave() }
+
+func TestCallerLeavesWithTheWholeAnswer(t *testing.T) {
+	log, logger := newLog()
+	s := New(Options{Logger: logger})
+	ctx, leave := context.WithCancel(t.Context())
+	w := &hurried{nullWriter{http.Header{}}, leave}
+	s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/nothing", nil))
+	if ctx.Err() == nil {
+		t.Fatal("the answer wasn't flushed")
+	}
+	if lines := log.with("request"); len(lines) != 1 || lines[0]["status"] != 404.0 {
+		t.Errorf("log %v", lines)
+	}
+}
+
 func TestHeaderLimits(t *testing.T) {
 	_, url := start(t, Options{MaxHeaderBytes: 1 << 10, ReadHeaderTimeout: 50 * time.Millisecond})
 	req, _ := http.NewRequest("GET", url+"/health", nil)
