@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -118,8 +119,15 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString hides the secret from %#v.
-func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+// Format hides the secret from every verb of fmt, also from those that fit no
+// text and would print it as what is wrong.
+func (s Secret) Format(f fmt.State, verb rune) {
+	text := s.String()
+	if verb == 'q' || f.Flag('#') {
+		text = strconv.Quote(text)
+	}
+	_, _ = io.WriteString(f, text) // fmt keeps the error
+}
 
 // MarshalText hides the secret from encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
@@ -134,7 +142,7 @@ type Seconds time.Duration
 // UnmarshalText reads "30", "1.5" or "90s".
 func (s *Seconds) UnmarshalText(text []byte) error {
 	if n, err := strconv.ParseFloat(string(text), 64); err == nil {
-		if n < 0 || n > 1e6 {
+		if !(n >= 0 && n <= 1e6) { // NaN fails every comparison
 			return fmt.Errorf("%q isn't a number of seconds between 0 and 1,000,000", text)
 		}
 		*s = Seconds(n * float64(time.Second))

@@ -66,14 +66,14 @@ func (f *File) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve gives a flag its value from the file, unless a variable sets it. It
-// implements kong.Resolver.
+// Resolve gives a flag its value from the file, unless a variable sets it. A
+// setting without a value sets nothing. It implements kong.Resolver.
 func (f *File) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	if slices.ContainsFunc(flag.Envs, func(name string) bool { _, set := os.LookupEnv(name); return set }) {
 		return nil, nil
 	}
 	for name, value := range f.values {
-		if flagName(name) == flag.Name {
+		if flagName(name) == flag.Name && value != nil {
 			return text(value), nil
 		}
 	}
