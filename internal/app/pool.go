@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -70,18 +71,36 @@ func inherited(names []string) []string {
 	return env
 }
 
-// startPool probes the CLI and starts its workers, in the background.
+// probeAgain is how long the service waits after a failed probe of the CLI.
+const probeAgain = 15 * time.Second
+
+// startPool probes the CLI and starts its workers, in the background. A CLI that
+// can't be used is tried again: it may be being installed.
 func (a *App) startPool() {
 	if a.pool == nil {
 		return
 	}
 	a.tasks.Go(func() {
-		features, err := a.probe(a.life)
-		if err != nil {
+		for reported := ""; ; {
+			features, err := a.probe(a.life)
+			if err == nil {
+				a.pool.Start(features)
+				return
+			}
+			if a.life.Err() != nil {
+				return
+			}
 			a.pool.Fail(err)
-			return
+			if err.Error() != reported {
+				reported = err.Error()
+				a.log.Error("the CLI can't be used; trying again", "every", probeAgain, "error", err)
+			}
+			select {
+			case <-a.life.Done():
+				return
+			case <-time.After(probeAgain):
+			}
 		}
-		a.pool.Start(features)
 	})
 }
 
@@ -166,7 +185,10 @@ type runFolder struct {
 	lock         *os.File
 }
 
-const lockName = "lock"
+const (
+	runPrefix = "run-"
+	lockName  = "lock"
+)
 
 func newRunFolder(parent string) (*runFolder, error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -176,7 +198,7 @@ func newRunFolder(parent string) (*runFolder, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	marker := hex.EncodeToString(random[:])
-	run := &runFolder{path: filepath.Join(parent, "run-"+marker), marker: marker}
+	run := &runFolder{path: filepath.Join(parent, runPrefix+marker), marker: marker}
 	if err := os.Mkdir(run.path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the workers' folder: %w", err)
 	}
@@ -198,7 +220,7 @@ func (r *runFolder) remove() error {
 // removeLeftovers removes the folders of runs that hold no lock any more. What
 // can't be removed is left for the next start.
 func removeLeftovers(parent string) {
-	folders, err := filepath.Glob(filepath.Join(parent, "run-*"))
+	folders, err := filepath.Glob(filepath.Join(parent, runPrefix+"*"))
 	if err != nil {
 		return
 	}

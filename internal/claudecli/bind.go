@@ -2,17 +2,13 @@ package claudecli
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
-	"claude-code-api-service/internal/message"
 )
 
 const (
@@ -97,20 +93,6 @@ func (p *Process) initialize(ctx context.Context, system string) error {
 	return nil
 }
 
-// Class groups requests whose system prompts one process can serve in turn: a
-// process that has served one class can't serve another. A CLI that changes
-// its system prompt still can't go back to none (set_model refuses an empty
-// one); a CLI that doesn't serves exactly one.
-func (f Features) Class(system string) string {
-	switch {
-	case !f.ChangeSystem:
-		return "=" + system
-	case system == "":
-		return "none"
-	}
-	return "some"
-}
-
 // Bind gives the process what the request needs, and sends only what differs
 // from the last request: nothing in the usual case.
 func (p *Process) Bind(ctx context.Context, s Settings) error {
@@ -190,113 +172,3 @@ func (p *Process) changes(s Settings) *settings {
 	}
 	return &change
 }
-
-// userLine is one line of input that carries a message.
-type userLine struct {
-	Type        string       `json:"type"`
-	Message     message.Turn `json:"message"`
-	UUID        string       `json:"uuid,omitempty"`
-	ParentTool  *string      `json:"parent_tool_use_id"`
-	ShouldQuery *bool        `json:"shouldQuery,omitempty"`
-}
-
-// Replay puts earlier turns of a conversation into the process's context with
-// their roles, without asking the model. Each user turn is waited for: the CLI
-// reorders lines that come too fast.
-func (p *Process) Replay(ctx context.Context, turns []message.Turn) error {
-	for _, turn := range turns {
-		var err error
-		if turn.Role == message.RoleUser {
-			err = p.addUser(ctx, turn.Content)
-		} else {
-			err = p.addAssistant(ctx, turn.Content)
-		}
-		if err != nil {
-			p.broken = err
-			return asCLIError("the Claude Code CLI didn't take the conversation", err)
-		}
-	}
-	return nil
-}
-
-func (p *Process) addUser(ctx context.Context, content jsontext.Value) error {
-	no := false
-	defer p.guard(ctx, p.options.ControlTimeout)()
-	if err := p.writeUser(ctx, content, &no); err != nil {
-		return err
-	}
-	_, err := p.awaitResult(ctx)
-	return err
-}
-
-// writeUser sends a user line. Ids are random: the CLI compares them by their
-// first characters.
-func (p *Process) writeUser(ctx context.Context, content jsontext.Value, shouldQuery *bool) error {
-	id := newUUID()
-	var err error
-	p.buffer, err = appendLine(p.buffer[:0], userLine{
-		Type: "user", Message: message.Turn{Role: message.RoleUser, Content: content}, UUID: id, ShouldQuery: shouldQuery,
-	})
-	if err != nil {
-		return err
-	}
-	if err := p.write(p.buffer); err != nil {
-		return p.timedOut(ctx, err)
-	}
-	p.prompts = append(p.prompts, id)
-	p.running = true
-	return nil
-}
-
-func (p *Process) addAssistant(ctx context.Context, content jsontext.Value) error {
-	if content.Kind() == '"' {
-		// The CLI takes an assistant's content as blocks.
-		content = jsontext.Value(`[{"type":"text","text":` + string(content) + `}]`)
-	}
-	line, err := appendLine(nil, struct {
-		Type    string       `json:"type"`
-		Message message.Turn `json:"message"`
-	}{"assistant", message.Turn{Role: message.RoleAssistant, Content: content}})
-	if err != nil {
-		return err
-	}
-	defer p.guard(ctx, p.options.ControlTimeout)()
-	if err := p.write(line); err != nil {
-		return p.timedOut(ctx, err)
-	}
-	return nil
-}
-
-// awaitResult reads until the result of what was sent last. The guard must be
-// on.
-func (p *Process) awaitResult(ctx context.Context) (*line, error) {
-	for {
-		l, err := p.read()
-		if err != nil {
-			return nil, p.timedOut(ctx, err)
-		}
-		switch l.Type {
-		case lineResult:
-			p.account(l)
-			p.running = false
-			return l, nil
-		case lineControlRequest:
-			if err := p.refuse(l); err != nil {
-				return nil, p.timedOut(ctx, err)
-			}
-		}
-	}
-}
-
-// newUUID makes a random UUID (RFC 9562, version 4).
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// drainTimeout bounds the wait for the end of an interrupted turn; it takes
-// about 31 ms.
-const drainTimeout = 2 * time.Second

@@ -1,6 +1,7 @@
 package claudecli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,10 @@ type controlResponse struct {
 func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...control) ([]controlResponse, error) {
 	defer p.guard(ctx, timeout)()
 	first := p.requests + 1
-	p.buffer = p.buffer[:0]
+	p.buffer.Reset()
 	for _, request := range requests {
 		p.requests++
-		var err error
-		p.buffer, err = appendLine(p.buffer, struct {
+		err := appendLine(&p.buffer, struct {
 			Type      string  `json:"type"`
 			RequestID string  `json:"request_id"`
 			Request   control `json:"request"`
@@ -59,7 +59,7 @@ func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...co
 			return nil, err
 		}
 	}
-	if err := p.write(p.buffer); err != nil {
+	if err := p.write(p.buffer.Bytes()); err != nil {
 		return nil, p.timedOut(ctx, err)
 	}
 	answers := make([]controlResponse, len(requests))
@@ -91,18 +91,16 @@ func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...co
 func (p *Process) answer(l *line) (controlResponse, int, error) {
 	switch l.Type {
 	case lineResult:
-		p.account(l)
-		p.running = false
+		_, err := p.result(l)
+		return controlResponse{}, 0, err
 	case lineControlRequest:
 		return controlResponse{}, 0, p.refuse(l)
 	case lineControlResponse:
-		var answer controlResponse
-		if err := json.Unmarshal(l.Response, &answer); err != nil {
-			return answer, 0, fmt.Errorf("decode control response: %w", err)
+		var answer controlLine
+		if err := decode(l.Raw, &answer); err != nil {
+			return answer.Response, 0, fmt.Errorf("decode control response: %w", err)
 		}
-		// The answer outlives the reader's buffer.
-		answer.Response = answer.Response.Clone()
-		return answer, controlNumber(answer.RequestID), nil
+		return answer.Response, controlNumber(answer.Response.RequestID), nil
 	}
 	return controlResponse{}, 0, nil
 }
@@ -115,14 +113,19 @@ func (p *Process) refuse(l *line) error {
 		RequestID string `json:"request_id"`
 		Error     string `json:"error"`
 	}
-	b, err := appendLine(nil, struct {
+	var request controlLine
+	if err := decode(l.Raw, &request); err != nil {
+		return fmt.Errorf("decode control request: %w", err)
+	}
+	p.buffer.Reset()
+	err := appendLine(&p.buffer, struct {
 		Type     string   `json:"type"`
 		Response response `json:"response"`
-	}{lineControlResponse, response{"error", l.RequestID, "not available here"}})
+	}{lineControlResponse, response{"error", request.RequestID, "not available here"}})
 	if err != nil {
 		return err
 	}
-	return p.write(b)
+	return p.write(p.buffer.Bytes())
 }
 
 const controlPrefix = "r"
@@ -140,10 +143,9 @@ func controlNumber(id string) int {
 	return n
 }
 
-func appendLine(dst []byte, v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return dst, fmt.Errorf("encode line: %w", err)
+func appendLine(dst *bytes.Buffer, v any) error {
+	if err := json.MarshalWrite(dst, v); err != nil {
+		return fmt.Errorf("encode line: %w", err)
 	}
-	return append(append(dst, b...), '\n'), nil
+	return dst.WriteByte('\n')
 }

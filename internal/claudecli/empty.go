@@ -98,7 +98,7 @@ func (p *Process) clear(ctx context.Context) error {
 		return errors.New("no session id was seen before /clear")
 	}
 	defer p.guard(ctx, p.options.ControlTimeout)()
-	if err := p.writeUser(ctx, jsontext.Value(`"/clear"`), nil); err != nil {
+	if err := p.writePrompt(ctx, jsontext.Value(`"/clear"`), nil); err != nil {
 		return err
 	}
 	result, err := p.awaitResult(ctx)

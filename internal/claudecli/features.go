@@ -1,6 +1,10 @@
 package claudecli
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
 
 // Emptying is a way to take a conversation out of a process between requests.
 type Emptying string
@@ -48,4 +52,19 @@ func (f Features) Mode() string {
 		mode += " (" + strings.Join(f.Why, "; ") + ")"
 	}
 	return mode
+}
+
+// Class groups requests whose system prompts one process can serve in turn: a
+// process that has served one class can't serve another. A CLI that changes
+// its system prompt still can't go back to none (set_model refuses an empty
+// one); a CLI that doesn't serves exactly one.
+func (f Features) Class(system string) string {
+	switch {
+	case !f.ChangeSystem:
+		sum := sha256.Sum256([]byte(system))
+		return "=" + hex.EncodeToString(sum[:])
+	case system == "":
+		return "none"
+	}
+	return "some"
 }

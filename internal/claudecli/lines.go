@@ -8,11 +8,20 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/message"
 )
 
 // maxLine bounds one line of the process's output: a result line repeats the
 // whole answer.
 const maxLine = 64 << 20
+
+// Buffers begin at startBuffer; one that has grown beyond keepBuffer for a large
+// request isn't kept.
+const (
+	startBuffer = 16 << 10
+	keepBuffer  = 1 << 20
+)
 
 var errLineTooLong = errors.New("line longer than 64 MiB")
 
@@ -25,7 +34,7 @@ type lineReader struct {
 }
 
 func newLineReader(src *os.File) *lineReader {
-	return &lineReader{src: src, buf: make([]byte, 16<<10)}
+	return &lineReader{src: src, buf: make([]byte, startBuffer)}
 }
 
 // next returns the next line without its newline, valid until the next call.
@@ -48,6 +57,9 @@ func (r *lineReader) fill() error {
 	if r.start > 0 {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
+	}
+	if r.end == 0 && len(r.buf) > keepBuffer {
+		r.buf = make([]byte, startBuffer)
 	}
 	if r.end == len(r.buf) {
 		if len(r.buf) >= maxLine {
@@ -78,23 +90,35 @@ const (
 	lineControlResponse = "control_response"
 )
 
-// line is one line of the process's output, as far as the service reads it.
-// Raw members alias the reader's buffer.
+// What known looks names up in.
+var (
+	lineTypes  = []string{lineStreamEvent, lineSystem, lineAssistant, lineResult, lineControlRequest, lineControlResponse}
+	eventTypes = []string{
+		message.EventContentBlockDelta, message.EventContentBlockStart, message.EventContentBlockStop,
+		message.EventMessageStart, message.EventMessageDelta, message.EventMessageStop, message.EventPing, message.EventError,
+	}
+)
+
+// line is one line of the process's output, as far as the service reads it. It
+// is valid until the next line is read.
 type line struct {
-	Type      string         `json:"type"`
-	Subtype   string         `json:"subtype"`
-	SessionID string         `json:"session_id"`
-	Event     jsontext.Value `json:"event"`
-	Message   jsontext.Value `json:"message"`
-	RequestID string         `json:"request_id"`
-	Response  jsontext.Value `json:"response"`
-	// Of a result:
+	Type string
+	// Event and EventType are those of a stream_event.
+	Event     jsontext.Value
+	EventType string
+	// Raw is the whole line.
+	Raw jsontext.Value
+}
+
+// resultLine is a line of type result.
+type resultLine struct {
+	Subtype        string                `json:"subtype"`
 	IsError        bool                  `json:"is_error"`
 	APIErrorStatus int                   `json:"api_error_status"`
-	Result         string                `json:"result"`
+	TerminalReason string                `json:"terminal_reason"`
+	Result         jsontext.Value        `json:"result"`
 	TotalCostUSD   float64               `json:"total_cost_usd"`
 	ModelUsage     map[string]modelUsage `json:"modelUsage"`
-	UserMessage    string                `json:"user_message_uuid"`
 	Errors         []string              `json:"errors"`
 }
 
@@ -103,6 +127,20 @@ type modelUsage struct {
 	OutputTokens             int64 `json:"outputTokens"`
 	CacheReadInputTokens     int64 `json:"cacheReadInputTokens"`
 	CacheCreationInputTokens int64 `json:"cacheCreationInputTokens"`
+}
+
+// controlLine is a line of type control_request or control_response.
+type controlLine struct {
+	RequestID string          `json:"request_id"`
+	Response  controlResponse `json:"response"`
+}
+
+// lenient takes the CLI's JSON as it comes: its texts may hold broken UTF-8.
+var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+// decode reads a line of the CLI into a struct.
+func decode(raw jsontext.Value, into any) error {
+	return json.Unmarshal(raw, into, lenient)
 }
 
 // read returns the next line that is JSON. Garbage between lines is skipped,
@@ -116,15 +154,101 @@ func (p *Process) read() (*line, error) {
 		if len(raw) == 0 {
 			continue
 		}
-		l := &line{}
-		if err := json.Unmarshal(raw, l, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+		if err := p.scan(raw); err != nil {
 			p.options.Logger.Warn("the CLI wrote a line that isn't JSON", "pid", p.PID(), "bytes", len(raw), "error", err)
 			p.broken = err
 			continue
 		}
-		if l.SessionID != "" {
-			p.sessionID = l.SessionID
-		}
-		return l, nil
+		return &p.line, nil
 	}
+}
+
+// scan reads of a line what tells it apart, in one pass and without copying.
+func (p *Process) scan(raw []byte) error {
+	p.line = line{Raw: raw}
+	m := &p.members
+	for m.over(raw); m.next(); {
+		switch string(m.name) {
+		case `"type"`:
+			p.line.Type = known(m.value, lineTypes)
+		case `"session_id"`:
+			if session := unquoted(m.value); string(session) != p.sessionID {
+				p.sessionID = string(session)
+			}
+		case `"event"`:
+			p.line.Event = m.value
+		}
+	}
+	if m.err != nil || len(p.line.Event) == 0 {
+		return m.err
+	}
+	for m.over(p.line.Event); m.next(); {
+		if string(m.name) == `"type"` {
+			p.line.EventType = known(m.value, eventTypes)
+		}
+	}
+	return m.err
+}
+
+// known gives the one of the known names that a JSON string is, "" for another.
+func known(value []byte, names []string) string {
+	text := unquoted(value)
+	for _, name := range names {
+		if string(text) == name {
+			return name
+		}
+	}
+	return ""
+}
+
+// unquoted takes the quotes off a JSON string that has no escapes, as the CLI's
+// own names haven't; nil for anything else.
+func unquoted(value []byte) []byte {
+	if len(value) < 2 || value[0] != '"' {
+		return nil
+	}
+	return value[1 : len(value)-1]
+}
+
+// members walks over the members of a JSON object. Its decoder is used again.
+type members struct {
+	buffer  bytes.Buffer
+	decoder *jsontext.Decoder
+	raw     []byte
+	// name is as it is quoted; both share raw's memory.
+	name, value []byte
+	err         error
+}
+
+func (m *members) over(raw []byte) {
+	m.raw = raw
+	m.buffer = *bytes.NewBuffer(raw)
+	if m.decoder == nil {
+		m.decoder = jsontext.NewDecoder(&m.buffer, lenient)
+	} else {
+		m.decoder.Reset(&m.buffer, lenient)
+	}
+	_, m.err = m.decoder.ReadToken()
+	if m.err == nil && m.decoder.StackDepth() == 0 {
+		m.err = errNoObject
+	}
+}
+
+var errNoObject = errors.New("not a JSON object")
+
+// next reads a member; false at the end or on an error.
+func (m *members) next() bool {
+	if m.err != nil || m.decoder.PeekKind() == '}' {
+		return false
+	}
+	if m.name, m.err = m.read(); m.err == nil {
+		m.value, m.err = m.read()
+	}
+	return m.err == nil
+}
+
+func (m *members) read() ([]byte, error) {
+	value, err := m.decoder.ReadValue()
+	end := int(m.decoder.InputOffset())
+	return m.raw[end-len(value) : end], err
 }

@@ -97,6 +97,11 @@ func (o *Options) environment(folder string) []string {
 		"CLAUDE_CODE_MAX_RETRIES=0",
 		// A stream that breaks is an error here, not a second, plain request.
 		"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK=1",
+		// Without this a prompt's @path is replaced by that file's content, whatever
+		// tools are off: a caller could read the machine's files.
+		"CLAUDE_CODE_DISABLE_ATTACHMENTS=1",
+		// A conversation that is too long is an error here, not a summary of it.
+		"DISABLE_COMPACT=1",
 		"MAX_THINKING_TOKENS=0",
 		// MAX_THINKING_TOKENS=0 leaves adaptive thinking on with the 5-5 models
 		// (seen with 2.1.331); this leaves the thinking member out of the body.

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -44,8 +47,9 @@ var modes = []Features{
 func Probe(ctx context.Context, options Options, upstream ProbeUpstream) (Features, error) {
 	options.BaseURL = upstream.URL()
 	options.APIKey, options.AuthToken = "probe", ""
-	// The operator's HOME must not be touched by a trial.
+	// The operator's HOME must not be touched by a trial, nor his upstream.
 	options.Home = ""
+	options.Env = slices.DeleteFunc(slices.Clone(options.Env), func(pair string) bool { return strings.HasPrefix(pair, "ANTHROPIC_") })
 	var why []string
 	for _, mode := range modes {
 		options.Features = mode
@@ -75,7 +79,9 @@ type trialRequest struct {
 	settings Settings
 	history  []message.Turn
 	prompt   string
-	words    map[string]string // word → the role under which it must arrive
+	// before and after stand around the prompt.
+	before, after string
+	words         map[string]string // word → the role under which it must arrive
 }
 
 func tryMode(ctx context.Context, options Options, upstream ProbeUpstream) (version string, err error) {
@@ -99,6 +105,9 @@ func (t *trial) run(ctx context.Context, f Features) error {
 	system := word()
 	first := t.request(system, t.options.Model, 1111)
 	first.withHistory()
+	if err := t.mentionFile(first); err != nil {
+		return err
+	}
 	if err := t.serve(ctx, first); err != nil || f.Emptying == EmptyNever {
 		return err
 	}
@@ -110,6 +119,7 @@ func (t *trial) run(ctx context.Context, f Features) error {
 		system = word()
 	}
 	second := t.request(system, otherModel, 2222)
+	second.before = "/effort low " // must arrive as text
 	if err := t.serve(ctx, second); err != nil {
 		return err
 	}
@@ -152,6 +162,19 @@ func (r *trialRequest) withHistory() {
 	}
 }
 
+// mentionFile has the prompt mention a file, as the CLI's users do to attach it.
+// Its content must not be sent.
+func (t *trial) mentionFile(r *trialRequest) error {
+	secret := word()
+	path := filepath.Join(t.folder, "work", "mentioned.txt")
+	if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {
+		return fmt.Errorf("write a file to mention: %w", err)
+	}
+	r.after = " see @" + path
+	t.former = append(t.former, secret)
+	return nil
+}
+
 func (t *trial) start(ctx context.Context, r *trialRequest, directive string) error {
 	if err := t.Bind(ctx, r.settings); err != nil {
 		return err
@@ -159,7 +182,11 @@ func (t *trial) start(ctx context.Context, r *trialRequest, directive string) er
 	if err := t.Replay(ctx, r.history); err != nil {
 		return err
 	}
-	_, err := t.Turn(ctx, jsontext.Value(`"`+r.prompt+directive+`"`), Handler{})
+	prompt, err := json.Marshal(r.before + r.prompt + r.after + directive)
+	if err != nil {
+		return err
+	}
+	_, err = t.Turn(ctx, prompt, Handler{})
 	return err
 }
 
@@ -186,7 +213,7 @@ func (t *trial) serve(ctx context.Context, r *trialRequest) error {
 func (r *trialRequest) check(body []byte, former []string, f Features) error {
 	for _, w := range former {
 		if bytes.Contains(body, []byte(w)) {
-			return errors.New("a former request's words reached the upstream")
+			return errors.New("words that aren't the request's own reached the upstream")
 		}
 	}
 	var sent struct {

@@ -1,6 +1,7 @@
 package claudecli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,9 +43,12 @@ type Process struct {
 	prompts     []string // uuids of the user lines in its context, oldest first
 	running     bool     // a turn was sent and its result hasn't been read
 	broken      error    // why it can't be used again
-	spent       totals   // the CLI's cumulative numbers after the last result
+	spent       totals   // what all results so far add up to
+	counted     totals   // the CLI's own cumulative numbers at the last result
 	turns       int
-	buffer      []byte // for the lines written
+	line        line    // the last line read
+	members     members // what reads it
+	buffer      bytes.Buffer
 }
 
 // Start starts a process. It doesn't wait until the process is ready: see
@@ -187,6 +191,9 @@ func (p *Process) setDeadline(t time.Time) {
 // half a line behind: the process can't be used again.
 func (p *Process) write(lines []byte) error {
 	n, err := p.stdin.Write(lines)
+	if p.buffer.Cap() > keepBuffer {
+		p.buffer = bytes.Buffer{}
+	}
 	if err == nil {
 		return nil
 	}

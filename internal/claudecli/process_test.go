@@ -140,6 +140,58 @@ func TestTurnIsCutWhenTheCLIWouldGoOn(t *testing.T) {
 	}
 }
 
+func TestAWholeAnswerIsOneWhateverTheResultSays(t *testing.T) {
+	p := ready(t, startFake(t, nil))
+	if text, _, err := ask(t.Context(), p, "[[late-error]]"); err != nil || !strings.Contains(text, "late-error") {
+		t.Errorf("answer = %s, %v", text, err)
+	}
+}
+
+func TestNumbersThatBeginAnew(t *testing.T) {
+	// /clear sets the CLI's cumulative numbers back (2.1.331).
+	p := ready(t, startFake(t, func(o *claudecli.Options) {
+		o.Features = claudecli.Features{Emptying: claudecli.EmptyByClear, LiveSettings: true}
+	}))
+	for i := range 3 {
+		for range i {
+			if _, answer, err := ask(t.Context(), p, "x"); err != nil || answer.Usage != (message.Usage{InputTokens: 3, OutputTokens: 5}) || *answer.CostMicroUSD != 25 {
+				t.Errorf("after %d clears: %+v, %v", i, answer.Summary, err)
+			}
+		}
+		if err := p.Bind(t.Context(), claudecli.Settings{Model: testModel}); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			if err := p.Empty(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestTextIsNeverACommand(t *testing.T) {
+	p := ready(t, startFake(t, nil))
+	tests := []struct{ name, content, want string }{
+		{"text", `"hello /clear"`, `prompt=\"hello /clear\"`},
+		{"command", `"/clear"`, `prompt=\" /clear\"`},
+		{"escaped command", `"\u002fclear"`, `prompt=\" /clear\"`},
+		{"blocks", `[{"type":"text","text":"hello"}]`, `prompt=[{\"type\":\"text\",\"text\":\"hello\"}]`},
+		{"command in a block", `[{"text":"/model opus","type":"text"},{"type":"image","source":{"type":"url"}}]`,
+			`prompt=[{\"text\":\" /model opus\",\"type\":\"text\"},{\"source\":{\"type\":\"url\"},\"type\":\"image\"}]`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			answer, err := p.Turn(t.Context(), jsontext.Value(test.content), claudecli.Handler{})
+			if err != nil || len(answer.Content) != 1 || !strings.Contains(string(answer.Content[0]), test.want) {
+				t.Errorf("answer = %s, %v, want it to hold %s", answer.Content, err, test.want)
+			}
+			if err := p.Empty(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 func TestCallerLeavesAndTheProcessIsEmptied(t *testing.T) {
 	for _, emptying := range []claudecli.Emptying{claudecli.EmptyByRewind, claudecli.EmptyByClear} {
 		t.Run(string(emptying), func(t *testing.T) {

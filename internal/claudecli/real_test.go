@@ -1,15 +1,53 @@
 package claudecli_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/simulator"
 )
 
 const testModel = "claude-haiku-5-5"
+
+// TestAnAbandonedTurnIsCounted leaves a turn in the middle: what the model has
+// written by then was paid for.
+func TestAnAbandonedTurnIsCounted(t *testing.T) {
+	upstream := clitest.NewUpstream(t)
+	p, err := claudecli.Start(claudecli.Options{
+		Path: clitest.Path(t, install.Version), Root: t.TempDir(), Model: testModel, Features: rewinding,
+		BaseURL: upstream.URL(), APIKey: "sk-simulator",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	ready(t, p)
+	ctx, leave := context.WithCancel(t.Context())
+	deltas := 0
+	answer, err := p.Turn(ctx, jsontext.Value(`"[[tokens=400 interval=2ms]]"`), claudecli.Handler{Event: func(e message.Event) error {
+		if deltas++; deltas == 100 {
+			leave()
+		}
+		return nil
+	}})
+	if !errors.Is(err, context.Canceled) || answer.Usage.OutputTokens < 50 || answer.CostMicroUSD == nil || *answer.CostMicroUSD <= 0 {
+		t.Errorf("answer = %+v (cost %v), %v", answer.Summary, answer.CostMicroUSD, err)
+	}
+	if err := p.Empty(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := upstream.Wait(t.Context(), func(s simulator.Stats) bool { return s.InFlight == 0 && s.Cancelled == 1 }); err != nil {
+		t.Error(err)
+	}
+}
 
 func TestProbeFindsWhatTheRealCLICanDo(t *testing.T) {
 	want := map[string]claudecli.Features{

@@ -16,16 +16,29 @@ const retryAfterUnknown = 5 * time.Second
 // maxResultText bounds what of a result's text reaches a caller.
 const maxResultText = 1_000
 
+// tooLong is the terminal_reason of a prompt that the CLI itself finds too long
+// for the model, without asking the upstream.
+const tooLong = "blocking_limit"
+
 // statusOverloaded is the Anthropic API's own status for overloaded_error.
 const statusOverloaded = 529
 
 // resultError maps a result with is_error to the service's categories. The
 // subtype isn't looked at: an API failure says "success".
-func resultError(l *line) error {
+func resultError(l *resultLine) error {
 	status := l.APIErrorStatus
+	var text string
+	if l.Result.Kind() == '"' {
+		if err := decode(l.Result, &text); err != nil {
+			return fmt.Errorf("decode result: %w", err)
+		}
+	}
+	if l.TerminalReason == tooLong {
+		return apierror.New(apierror.BadRequest, "the prompt is too long for the model")
+	}
 	e := &apierror.Error{
 		Category: apierror.CLIError, Message: "the Claude Code CLI reported an error",
-		Cause: fmt.Errorf("result %s, api status %d: %s %s", l.Subtype, status, l.Result, strings.Join(l.Errors, "; ")),
+		Cause: fmt.Errorf("result %s, api status %d: %s %s", l.Subtype, status, text, strings.Join(l.Errors, "; ")),
 	}
 	if status == 0 {
 		return e
@@ -55,7 +68,7 @@ func resultError(l *line) error {
 	case status >= 400:
 		// About the caller's own request: it may read why.
 		e.Category = apierror.BadRequest
-		e.Message = clip(l.Result, maxResultText)
+		e.Message = clip(text, maxResultText)
 	}
 	return e
 }

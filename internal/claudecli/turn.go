@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
@@ -35,38 +34,6 @@ type Handler struct {
 	Flush func() error
 }
 
-// totals are the CLI's numbers since the process started.
-type totals struct {
-	usage   message.Usage
-	costUSD float64
-	results int
-}
-
-func (t totals) since(former totals) (message.Usage, int64) {
-	cost := int64(math.Round((t.costUSD - former.costUSD) * 1e6))
-	return message.Usage{
-		InputTokens:              t.usage.InputTokens - former.usage.InputTokens,
-		OutputTokens:             t.usage.OutputTokens - former.usage.OutputTokens,
-		CacheReadInputTokens:     t.usage.CacheReadInputTokens - former.usage.CacheReadInputTokens,
-		CacheCreationInputTokens: t.usage.CacheCreationInputTokens - former.usage.CacheCreationInputTokens,
-	}, cost
-}
-
-// account notes the cumulative numbers of a result.
-func (p *Process) account(l *line) {
-	if len(l.ModelUsage) == 0 {
-		return
-	}
-	var sum message.Usage
-	for _, u := range l.ModelUsage {
-		sum.InputTokens += u.InputTokens
-		sum.OutputTokens += u.OutputTokens
-		sum.CacheReadInputTokens += u.CacheReadInputTokens
-		sum.CacheCreationInputTokens += u.CacheCreationInputTokens
-	}
-	p.spent = totals{usage: sum, costUSD: l.TotalCostUSD, results: p.spent.results + 1}
-}
-
 // turn is the state of one running turn.
 type turn struct {
 	*Process
@@ -74,60 +41,77 @@ type turn struct {
 	answer  Answer
 	begun   bool // the first event came
 	ended   bool // the message's last event came
+	goesOn  bool // the CLI would go on with another message
 	pending bool // events were written and not flushed
 }
 
 // Turn sends the prompt and reads its answer to the end: one message. On an
 // error the Answer holds what is known so far. The error is ctx's when that
-// ended (the turn may still run: Empty stops it), the handler's, or an
-// apierror.Error.
+// ended, the handler's, or an apierror.Error. A turn that had begun to answer is
+// stopped then, so that what it has cost is known; one that hadn't may still
+// run, until Empty stops it.
 func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handler) (Answer, error) {
 	before := p.spent
-	defer p.guard(ctx, 0)()
-	if err := p.writeUser(ctx, prompt, nil); err != nil {
-		return Answer{}, err
-	}
 	p.turns++
 	t := &turn{Process: p, handler: handler}
-	result, err := t.run(ctx)
-	if p.spent.results > before.results {
-		usage, cost := p.spent.since(before)
-		t.answer.Usage, t.answer.CostMicroUSD = usage, &cost
+	err := t.exchange(ctx, prompt)
+	if err != nil && t.begun && p.running && p.broken == nil {
+		t.interrupt(context.WithoutCancel(ctx))
 	}
-	if err == nil {
-		err = t.check(result)
+	if spent := p.spent.add(before, -1); spent != (totals{}) {
+		cost := int64(math.Round(spent.costUSD * 1e6))
+		t.answer.Usage, t.answer.CostMicroUSD = spent.usage, &cost
 	}
 	return t.answer, err
 }
 
-func (t *turn) run(ctx context.Context) (*line, error) {
+func (t *turn) exchange(ctx context.Context, prompt jsontext.Value) error {
+	defer t.guard(ctx, t.options.IdleTimeout)()
+	if err := t.writeUser(ctx, prompt, nil); err != nil {
+		return err
+	}
 	for {
 		l, err := t.next(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch l.Type {
 		case lineStreamEvent:
-			goesOn, err := t.event(l)
-			if err != nil {
-				return nil, err
+			if err := t.event(l); err != nil {
+				return err
 			}
-			if goesOn {
-				return t.cut(ctx)
+			if t.goesOn {
+				// The answer is whole; only its numbers are missing.
+				t.interrupt(ctx)
+				return nil
 			}
 		case lineAssistant:
 			if err := t.assistant(l); err != nil {
-				return nil, err
+				return err
 			}
 		case lineControlRequest:
 			if err := t.refuse(l); err != nil {
-				return nil, t.timedOut(ctx, err)
+				return t.timedOut(ctx, err)
 			}
 		case lineResult:
-			t.account(l)
-			t.running = false
-			return l, nil
+			r, err := t.result(l)
+			if err != nil {
+				return err
+			}
+			return t.check(r)
 		}
+	}
+}
+
+// interrupt stops the turn and waits for its numbers. Where that doesn't work
+// the process isn't used again.
+func (t *turn) interrupt(ctx context.Context) {
+	_, err := t.ask(ctx, drainTimeout, control{Subtype: "interrupt"})
+	if err == nil {
+		err = t.drain(ctx)
+	}
+	if err != nil && t.broken == nil {
+		t.broken = err
 	}
 }
 
@@ -156,36 +140,30 @@ func (t *turn) next(ctx context.Context) (*line, error) {
 	return nil, t.timedOut(ctx, err)
 }
 
-// event handles one stream event. It reports true when the CLI goes on by
-// itself after the message: a turn is one message, and when max_tokens cuts it
-// the CLI would ask the model to resume.
-func (t *turn) event(l *line) (goesOn bool, err error) {
-	var head struct {
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(l.Event, &head); err != nil {
-		return false, fmt.Errorf("decode stream event: %w", err)
-	}
+// event handles one stream event. A turn is one message; a CLI that begins
+// another goes on by itself, and so it would after an answer that max_tokens
+// has cut: it asks the model to resume.
+func (t *turn) event(l *line) error {
 	if !t.begun {
 		t.begun = true
 		if t.handler.First != nil {
 			t.handler.First()
 		}
 	} else if t.ended {
-		return head.Type == message.EventMessageStart, nil
+		t.goesOn = l.EventType == message.EventMessageStart
+		return nil
 	}
-	e := message.Event{Type: head.Type, Data: l.Event}
+	e := message.Event{Type: l.EventType, Data: l.Event}
 	if err := t.answer.Observe(e); err != nil {
-		return false, fmt.Errorf("decode stream event: %w", err)
+		return fmt.Errorf("decode stream event: %w", err)
 	}
 	t.ended = e.Type == message.EventMessageStop
-	if t.handler.Event != nil {
-		if err := t.handler.Event(e); err != nil {
-			return false, err
-		}
-		t.pending = t.handler.Flush != nil
+	t.goesOn = t.ended && t.answer.StopReason == message.StopMaxTokens
+	if t.handler.Event == nil {
+		return nil
 	}
-	return t.ended && t.answer.StopReason == message.StopMaxTokens, nil
+	t.pending = t.handler.Flush != nil
+	return t.handler.Event(e)
 }
 
 // assistant takes a whole content block, for a caller who wants no events.
@@ -194,41 +172,30 @@ func (t *turn) assistant(l *line) error {
 		return nil
 	}
 	var m struct {
-		ID      string           `json:"id"`
-		Content []jsontext.Value `json:"content"`
+		Message struct {
+			ID      string           `json:"id"`
+			Content []jsontext.Value `json:"content"`
+		} `json:"message"`
 	}
-	if err := json.Unmarshal(l.Message, &m); err != nil {
+	if err := decode(l.Raw, &m); err != nil {
 		return fmt.Errorf("decode assistant message: %w", err)
 	}
-	if m.ID != t.answer.ID {
+	if m.Message.ID != t.answer.ID {
 		return nil // the CLI's own words, about an error: the result says more
 	}
-	for _, block := range m.Content {
-		t.answer.Content = append(t.answer.Content, block.Clone())
-	}
+	t.answer.Content = append(t.answer.Content, m.Message.Content...)
 	return nil
 }
 
-// cut stops a CLI that goes on after the answer, and waits for its numbers.
-func (t *turn) cut(ctx context.Context) (*line, error) {
-	_, err := t.ask(ctx, t.options.ControlTimeout, control{Subtype: "interrupt"})
-	if err == nil {
-		err = t.drain(ctx)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &line{Type: lineResult, Subtype: "success"}, nil
-}
-
-// check turns a result that says failure into an error.
-func (t *turn) check(result *line) error {
+// check turns a result that says failure into an error. An answer that came
+// whole is one, whatever the CLI makes of it (2.1.197 calls a refusal an error).
+func (t *turn) check(r *resultLine) error {
 	switch {
-	case result.IsError:
-		return resultError(result)
-	case !t.ended:
-		return apierror.Wrap(apierror.CLIError, "the Claude Code CLI gave no answer",
-			fmt.Errorf("result %q without a whole message", result.Subtype))
+	case t.ended:
+		return nil
+	case r.IsError:
+		return resultError(r)
 	}
-	return nil
+	return apierror.Wrap(apierror.CLIError, "the Claude Code CLI gave no answer",
+		fmt.Errorf("result %q without a whole message", r.Subtype))
 }

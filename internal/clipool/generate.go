@@ -19,7 +19,7 @@ import (
 // Generate serves a request on a worker. Invalid requests are refused before a
 // worker is taken. It implements gateway.Backend.
 func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
-	conversation, err := prepare(call)
+	conversation, err := p.prepare(call)
 	if err != nil {
 		return gateway.Result{}, err
 	}
@@ -36,7 +36,7 @@ func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.Eve
 	return result, err
 }
 
-func prepare(call *gateway.Call) (*message.Conversation, error) {
+func (p *Pool) prepare(call *gateway.Call) (*message.Conversation, error) {
 	if call.Request.HasTools {
 		return nil, apierror.Invalid("tools", "tools: client tools can't be used on the CLI backend; ask for the direct one with X-Claude-Backend: direct")
 	}
@@ -49,6 +49,9 @@ func prepare(call *gateway.Call) (*message.Conversation, error) {
 		if turn.Content, err = acceptable(fmt.Sprintf("messages.%d.content", i), turn.Content); err != nil {
 			return nil, err
 		}
+	}
+	if f := p.features.Load(); f != nil && !f.LiveSettings && call.Request.MaxTokens > 0 {
+		call.Warn("max_tokens can't be set with this version of the CLI")
 	}
 	for _, name := range call.Request.Unsettable() {
 		if !slices.Contains(call.Defaults, name) {
@@ -87,7 +90,7 @@ func acceptable(field string, content jsontext.Value) (jsontext.Value, error) {
 
 // turn runs the request on a worker.
 func (p *Pool) turn(ctx context.Context, call *gateway.Call, c *message.Conversation, out gateway.EventWriter) (claudecli.Answer, error) {
-	w, err := p.acquire(ctx, p.class(call, c.System))
+	w, err := p.acquire(ctx, demand{project: call.Caller.ProjectID, system: c.System})
 	call.Clock.Mark(latency.Queue)
 	if err != nil {
 		return claudecli.Answer{}, err
@@ -107,17 +110,16 @@ func (p *Pool) turn(ctx context.Context, call *gateway.Call, c *message.Conversa
 	return w.process.Turn(ctx, c.Turns[last].Content, handler(call, out))
 }
 
-// class is what a worker must have served before, if anything, to serve this
-// request.
-func (p *Pool) class(call *gateway.Call, system string) string {
+// class is what a worker must have served before, if anything, to serve the
+// demand. Before the CLI is probed it is of no consequence.
+func (p *Pool) class(d demand) string {
 	f := p.features.Load()
 	if f == nil {
-		// Not probed yet: the request waits. Nothing is assumed.
-		f = &claudecli.Features{}
+		return ""
 	}
-	class := f.Class(system)
+	class := f.Class(d.system)
 	if p.options.Reuse == ReuseSameProject {
-		class = call.Caller.ProjectID + "\x00" + class
+		class = d.project + "\x00" + class
 	}
 	return class
 }

@@ -5,11 +5,15 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
@@ -62,12 +66,16 @@ func testIsolation(t *testing.T, version string, reuse clipool.Reuse, each int) 
 	const callers = 8
 	upstream := clitest.NewUpstream(t)
 	p := newRealPool(t, version, upstream, func(o *clipool.Options) { o.Reuse = reuse })
+	mentioned := filepath.Join(t.TempDir(), "mentioned.txt")
+	if err := os.WriteFile(mentioned, []byte(planted), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	for caller := range callers {
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(caller), 7))
 			for n := range each {
-				isolated(t, p, upstream, random, fmt.Sprintf("c%dn%d", caller, n), caller%2)
+				isolated(t, p, upstream, random, fmt.Sprintf("c%dn%d", caller, n), caller%2, mentioned)
 			}
 		})
 	}
@@ -84,13 +92,34 @@ func testIsolation(t *testing.T, version string, reuse clipool.Reuse, each int) 
 			t.Errorf("one upstream body holds the words of %v: %s", owners, body)
 		}
 	}
+	for _, body := range upstream.Bodies() {
+		// "/effort low" and "/model …" are text: no setting may come of them.
+		var sent struct {
+			Model  string `json:"model"`
+			Output struct {
+				Effort string `json:"effort"`
+			} `json:"output_config"`
+		}
+		if err := json.Unmarshal(body, &sent); err != nil {
+			t.Fatal(err)
+		}
+		if sent.Model != model || sent.Output.Effort == "low" {
+			t.Errorf("a request went out with model %s and effort %q", sent.Model, sent.Output.Effort)
+		}
+		if bytes.Contains(body, []byte(planted)) {
+			t.Error("the content of a file that a prompt mentions reached the upstream")
+		}
+	}
 	if len(seen) < callers*each*9/10 {
 		t.Errorf("only %d of %d requests reached the upstream", len(seen), callers*each)
 	}
 }
 
+// planted is what the file holds that prompts mention.
+const planted = "planted-content-of-a-file"
+
 // isolated sends one request of a random kind whose words all carry its name.
-func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, random *rand.Rand, name string, project int) {
+func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, random *rand.Rand, name string, project int, mentioned string) {
 	word := func(part string) string { return "word-" + name + "-" + part }
 	system := ""
 	if random.IntN(2) == 0 {
@@ -100,10 +129,10 @@ func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, rand
 	for i := range random.IntN(3) {
 		history += fmt.Sprintf(`{"role":"user","content":"%s"},{"role":"assistant","content":"%s"},`, word(fmt.Sprint("asked", i)), word(fmt.Sprint("said", i)))
 	}
-	directive := ""
+	before, directive := "", ""
 	ctx, leave := context.WithTimeout(t.Context(), time.Minute)
 	defer leave()
-	kind := random.IntN(8)
+	kind := random.IntN(12)
 	switch kind {
 	case 0:
 		directive = "[[error=529]]"
@@ -120,18 +149,28 @@ func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, rand
 		directive = "[[cut-after=2 tokens=20]]"
 	case 4:
 		directive = "[[tokens=400]]" // more than max_tokens: the CLI would go on
+	case 5:
+		before = "/effort low "
+	case 6:
+		before = "/model claude-opus-5-5 "
+	case 7:
+		directive = "see @" + mentioned
 	}
-	body := fmt.Sprintf(`{"model":"haiku","max_tokens":%d,%s"stream":%t,"messages":[%s{"role":"user","content":"%s %s"}]}`,
-		100+random.IntN(3), system, random.IntN(2) == 0, history, word("prompt"), directive)
 	out := &collector{}
+	if kind == 8 {
+		directive = "[[tokens=90 interval=5ms]]"
+		out.onEvent = func() error { leave(); return nil } // in the middle
+	}
+	body := fmt.Sprintf(`{"model":"haiku","max_tokens":%d,%s"stream":%t,"messages":[%s{"role":"user","content":"%s%s %s"}]}`,
+		100+random.IntN(3), system, kind == 8 || random.IntN(2) == 0, history, before, word("prompt"), directive)
 	_, err := p.Generate(ctx, newCall(t, fmt.Sprint("project", project), body), out)
-	if kind > 3 && err != nil {
+	if kind > 3 && kind != 8 && err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
 	if kind < 2 && (err == nil || apierror.From(err).Upstream == nil) {
 		t.Errorf("%s: the upstream's refusal became %v", name, err)
 	}
-	if kind > 4 && !bytes.Contains([]byte(out.text.String()), []byte(word(""))) {
+	if kind > 4 && kind != 8 && !bytes.Contains([]byte(out.text.String()), []byte(word(""))) {
 		t.Errorf("%s got another's answer: %s", name, out.text.String())
 	}
 }

@@ -39,6 +39,9 @@ const (
 	// DefaultSpareAfter is how long a worker of one project idles before it is
 	// replaced by one that any project can take, when there is no such one.
 	DefaultSpareAfter = 30 * time.Second
+	// DefaultPatience is how long the head of the queue lets requests of other
+	// classes pass before a worker is replaced for it.
+	DefaultPatience = 2 * time.Second
 	// DefaultInspectEvery is how often idle workers are looked at.
 	DefaultInspectEvery = 5 * time.Second
 )
@@ -61,6 +64,7 @@ type Options struct {
 	MaxAge           time.Duration
 	MaxResidentBytes int64
 	SpareAfter       time.Duration
+	Patience         time.Duration
 	InspectEvery     time.Duration
 	// Process is how each worker is started. Features come with Start.
 	Process claudecli.Options
@@ -89,6 +93,9 @@ func (o *Options) setDefaults() {
 	if o.SpareAfter <= 0 {
 		o.SpareAfter = DefaultSpareAfter
 	}
+	if o.Patience <= 0 {
+		o.Patience = DefaultPatience
+	}
 	if o.InspectEvery <= 0 {
 		o.InspectEvery = DefaultInspectEvery
 	}
@@ -106,12 +113,21 @@ type worker struct {
 	process   *claudecli.Process
 	class     string // "" until its first request
 	idleSince time.Time
+	grown     bool // it uses too much memory
+	// lot is between -1 and 1, by chance: it spreads the ends of workers that
+	// started together.
+	lot float64
 }
+
+// demand is what decides which workers may serve a request.
+type demand struct{ project, system string }
 
 // waiter is a request in the queue.
 type waiter struct {
-	class string
-	grant chan grant // holds one
+	demand demand
+	class  string
+	since  time.Time
+	grant  chan grant // holds one
 }
 
 type grant struct {
@@ -163,25 +179,29 @@ func (p *Pool) Process() claudecli.Options { return p.options.Process }
 // Start begins to start workers, for a CLI with these features.
 func (p *Pool) Start(features claudecli.Features) {
 	p.features.Store(&features)
-	p.options.Logger.Info("CLI pool", "mode", features.Mode(), "cli_version", features.Version,
+	p.options.Logger.Info("CLI pool is starting", "mode", features.Mode(), "cli_version", features.Version,
 		"workers", p.options.Workers, "reuse", p.options.Reuse)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return
 	}
+	p.failure = nil
+	for _, waiter := range p.waiting {
+		waiter.class = p.class(waiter.demand) // it came before anything was known
+	}
 	p.tasks.Go(p.inspect)
 	p.arrange()
+	p.publish()
 }
 
-// Fail says that the CLI can't be used: every request is refused with the
-// reason.
+// Fail says that the CLI can't be used, until Start is called: every request is
+// refused with the reason.
 func (p *Pool) Fail(err error) {
-	p.options.Logger.Error("CLI pool", "error", err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failure = err
-	p.failWaiting()
+	p.refuseHopeless()
 	p.publish()
 }
 
@@ -201,7 +221,7 @@ func (p *Pool) Close() {
 		for w := range p.alive {
 			w.process.Kill()
 		}
-		p.failWaiting()
+		p.refuseHopeless()
 		p.publish()
 	}
 	p.mu.Unlock()
@@ -209,24 +229,27 @@ func (p *Pool) Close() {
 	p.tasks.Wait()
 }
 
-// acquire gives a worker that may serve the class: at once when one is idle,
+// acquire gives a worker that may serve the demand: at once when one is idle,
 // else in turn.
-func (p *Pool) acquire(ctx context.Context, class string) (*worker, error) {
+func (p *Pool) acquire(ctx context.Context, demand demand) (*worker, error) {
 	p.mu.Lock()
-	if err := p.refusal(); err != nil {
+	class := p.class(demand)
+	if !p.closed {
+		if w := p.match(class); w != nil {
+			p.publish()
+			p.mu.Unlock()
+			return w, nil
+		}
+	}
+	if err := p.refusal(class); err != nil {
 		p.mu.Unlock()
 		return nil, err
-	}
-	if w := p.match(class); w != nil {
-		p.publish()
-		p.mu.Unlock()
-		return w, nil
 	}
 	if len(p.waiting) >= p.options.Workers*p.options.QueuePerWorker {
 		p.mu.Unlock()
 		return nil, &apierror.Error{Category: apierror.Overloaded, Message: "the CLI queue is full", RetryAfter: time.Second}
 	}
-	waiter := &waiter{class: class, grant: make(chan grant, 1)}
+	waiter := &waiter{demand: demand, class: class, since: time.Now(), grant: make(chan grant, 1)}
 	p.waiting = append(p.waiting, waiter)
 	p.arrange()
 	p.publish()
@@ -240,12 +263,13 @@ func (p *Pool) acquire(ctx context.Context, class string) (*worker, error) {
 	}
 }
 
-// refusal is why no request can be served now. The lock must be held.
-func (p *Pool) refusal() error {
+// refusal is why no request of the class can be served now: nobody is there to
+// serve it, and no worker can be started. The lock must be held.
+func (p *Pool) refusal(class string) error {
 	switch {
 	case p.closed:
 		return &apierror.Error{Category: apierror.Overloaded, Message: "the service is shutting down", RetryAfter: time.Second}
-	case p.failure != nil && len(p.alive) == 0:
+	case p.failure != nil && p.owners[class] == 0:
 		return &apierror.Error{
 			Category: apierror.Overloaded, Message: "the Claude Code CLI isn't available: " + callerText(p.failure),
 			RetryAfter: time.Second, Cause: p.failure,
@@ -279,7 +303,7 @@ func (p *Pool) leave(waiter *waiter) {
 func (p *Pool) release(w *worker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !p.reusable(w) {
+	if p.closed || !p.reusable() {
 		p.discard(w)
 		p.arrange()
 		p.publish()
@@ -288,30 +312,42 @@ func (p *Pool) release(w *worker) {
 	p.tasks.Go(func() { p.recycle(w) })
 }
 
-func (p *Pool) reusable(w *worker) bool {
-	return p.options.Reuse != ReuseNever && p.features.Load().Emptying != claudecli.EmptyNever && !p.worn(w)
+func (p *Pool) reusable() bool {
+	return p.options.Reuse != ReuseNever && p.features.Load().Emptying != claudecli.EmptyNever
 }
 
 func (p *Pool) recycle(w *worker) {
 	ctx, cancel := context.WithTimeout(p.life, emptyTimeout)
 	err := w.process.Empty(ctx)
 	cancel()
+	grown := err == nil && w.process.ResidentBytes() > p.options.MaxResidentBytes
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil {
+	w.grown = grown
+	switch {
+	case err != nil:
 		p.options.Logger.Warn("worker isn't reused", "pid", w.process.PID(), "error", err)
+		fallthrough
+	case p.due(w):
 		p.discard(w)
 		p.arrange()
-	} else {
+	default:
 		p.park(w)
 	}
 	p.publish()
 }
 
-// worn says that a worker has done enough.
-func (p *Pool) worn(w *worker) bool {
-	return w.process.Turns() >= p.options.MaxTurns || time.Since(w.process.Started()) >= p.options.MaxAge
+// due says that a worker has done enough and may be replaced now: one at a time,
+// and only while workers can be started.
+func (p *Pool) due(w *worker) bool {
+	spread := 1 + w.lot/10
+	worn := float64(w.process.Turns()) >= spread*float64(p.options.MaxTurns) ||
+		time.Since(w.process.Started()) >= time.Duration(spread*float64(p.options.MaxAge))
+	return (worn || w.grown) && p.starting == 0 && !p.troubled()
 }
+
+// troubled says that workers can't be started: those that there are, are kept.
+func (p *Pool) troubled() bool { return p.failure != nil || p.retry != nil }
 
 // discard ends a worker that is in nobody's hands. The lock must be held.
 func (p *Pool) discard(w *worker) {
@@ -320,6 +356,7 @@ func (p *Pool) discard(w *worker) {
 		p.owners[w.class]--
 		if p.owners[w.class] == 0 {
 			delete(p.owners, w.class)
+			p.refuseHopeless()
 		}
 	}
 	go func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -210,8 +211,8 @@ func TestWorkersAreReplaced(t *testing.T) {
 		script string
 		prompt string
 	}{
-		{name: "after their turns", change: func(o *clipool.Options) { o.MaxTurns = 1 }},
-		{name: "when they aren't emptied", script: "norewind", change: func(o *clipool.Options) {
+		{name: "after their turns", prompt: "x", change: func(o *clipool.Options) { o.MaxTurns = 1 }},
+		{name: "when they aren't emptied", prompt: "x", script: "norewind", change: func(o *clipool.Options) {
 			// A worker that changes its system prompt is emptied once before its first request.
 			o.Process.Features = claudecli.Features{}
 		}},
@@ -424,6 +425,122 @@ func TestIdleWorkersAreInspected(t *testing.T) {
 				waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 1 || s.Starting > 0 })
 			}
 		})
+	}
+}
+
+// newBreakablePool makes a pool whose binary can be taken away.
+func newBreakablePool(t *testing.T, change func(*clipool.Options)) (p *clipool.Pool, takeAway func()) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "claude")
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	p = newPool(t, func(o *clipool.Options) {
+		o.Process.Path = link
+		change(o)
+	})
+	return p, func() {
+		if err := os.Remove(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWorkersAreKeptWhileNoneCanBeStarted(t *testing.T) {
+	p, takeAway := newBreakablePool(t, func(o *clipool.Options) { o.Workers = 2 })
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 })
+	release := blocked(t, p) // of project a
+	mustAsk(t, p, "a", "", "a second worker for a")
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 1 })
+	takeAway()
+	// One worker is given up for b before it is known that none can be started.
+	for range 2 {
+		if _, err := ask(t, p, "b", "", "x"); apierror.From(err) == nil || apierror.From(err).Category != apierror.Overloaded {
+			t.Errorf("b got %v", err)
+		}
+	}
+	release()
+	mustAsk(t, p, "a", "", "the blocked worker is still there")
+}
+
+func TestThePoolDoesNotShrinkWhileNoneCanBeStarted(t *testing.T) {
+	p, takeAway := newBreakablePool(t, func(o *clipool.Options) {
+		o.Workers, o.SpareAfter, o.InspectEvery, o.MaxAge = 3, time.Hour, 5*time.Millisecond, 300*time.Millisecond
+	})
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 3 })
+	takeAway()
+	// One ages and can't be replaced; the others, as old, are kept.
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 })
+	for range 100 {
+		mustAsk(t, p, "a", "", "x")
+	}
+}
+
+func TestWorkersAreReplacedOneByOne(t *testing.T) {
+	p := newPool(t, func(o *clipool.Options) {
+		o.Workers, o.Starting, o.InspectEvery, o.MaxAge = 3, 3, time.Millisecond, 200*time.Millisecond
+	}, "sleep=20ms")
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 3 })
+	replaced := 0
+	for before := p.Status(); replaced < 6; {
+		s := p.Status()
+		if s.Starting > 1 {
+			t.Fatalf("%d workers are replaced at once", s.Starting)
+		}
+		if s.Starting == 1 && before.Starting == 0 {
+			replaced++
+		}
+		before = s
+	}
+}
+
+func TestTheHeadOfTheQueueIsServedInTime(t *testing.T) {
+	p := newPool(t, func(o *clipool.Options) {
+		o.Workers, o.Patience = 2, 50*time.Millisecond
+	})
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 })
+	release := blocked(t, p) // a's one worker has a long answer
+	defer release()
+	stop, wg := make(chan struct{}), sync.WaitGroup{}
+	for range 6 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if _, err := ask(t, p, "b", "", "x"); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	waitFor(t, p, func(s clipool.Status) bool { return s.Queued >= 4 })
+	mustAsk(t, p, "a", "", "waits while b's requests pass") // else the test times out
+	close(stop)
+	wg.Wait()
+}
+
+func TestRequestsBeforeTheProbeAreOfNoOtherClass(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := clipool.New(clipool.Options{Workers: 1, Process: claudecli.Options{Path: self, Root: t.TempDir(), Model: model, Env: fakeclaude.Env()}})
+	t.Cleanup(p.Close)
+	early := make(chan string, 1)
+	go func() { early <- mustAsk(t, p, "a", "s", "x") }()
+	waitFor(t, p, func(s clipool.Status) bool { return s.Queued == 1 })
+	p.Start(rewinding)
+	first := <-early
+	if second := mustAsk(t, p, "a", "another system prompt", "y"); second != first {
+		t.Errorf("worker %s was left for %s", first, second)
 	}
 }
 

@@ -1,9 +1,9 @@
 package clipool
 
 import (
+	"math/rand/v2"
 	"time"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 )
 
@@ -46,8 +46,9 @@ func (p *Pool) own(w *worker, class string) {
 // park gives an emptied or new worker to a request that waits, or keeps it.
 func (p *Pool) park(w *worker) {
 	switch i := p.next(w); {
-	case p.closed:
+	case p.closed || w.exited():
 		p.discard(w)
+		p.arrange()
 	case i >= 0:
 		p.hand(w, i)
 	case i == replace:
@@ -57,6 +58,16 @@ func (p *Pool) park(w *worker) {
 		w.idleSince = time.Now()
 		p.idle = append(p.idle, w)
 		p.arrange()
+	}
+}
+
+// exited says that the worker has died, in nobody's hands or on its way.
+func (w *worker) exited() bool {
+	select {
+	case <-w.process.Exited():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -75,8 +86,9 @@ const (
 // next decides what becomes of a free worker: the index of the waiter that gets
 // it, keep, or replace. The head of the queue has the first claim; a worker of
 // another class passes it over only while somebody else serves the head's class
-// or will soon, so that two busy projects share the pool without a new process
-// for each request, and neither waits for ever.
+// or will soon, and not for longer than the head's patience, so that two busy
+// projects share the pool without a new process for each request, and neither
+// waits for ever. While no worker can be started none is replaced.
 func (p *Pool) next(w *worker) int {
 	if len(p.waiting) == 0 {
 		return keep
@@ -85,7 +97,8 @@ func (p *Pool) next(w *worker) int {
 	if w.class == "" || w.class == head {
 		return 0
 	}
-	if p.owners[head] == 0 && p.starting == 0 {
+	impatient := p.owners[head] == 0 || time.Since(p.waiting[0].since) > p.options.Patience
+	if impatient && p.starting == 0 && !p.troubled() {
 		return replace
 	}
 	for i, waiter := range p.waiting {
@@ -93,7 +106,7 @@ func (p *Pool) next(w *worker) int {
 			return i
 		}
 	}
-	if p.starting < p.options.Starting {
+	if p.starting < p.options.Starting && !p.troubled() {
 		return replace
 	}
 	return keep
@@ -105,7 +118,7 @@ func (p *Pool) arrange() {
 	if p.closed || p.features.Load() == nil {
 		return
 	}
-	if len(p.waiting) > p.starting && len(p.idle) > 0 && p.starting < p.options.Starting &&
+	if len(p.waiting) > p.starting && len(p.idle) > 0 && !p.troubled() && p.starting < p.options.Starting &&
 		len(p.alive)+p.starting >= p.options.Workers {
 		p.discard(p.takeIdle(0)) // idle the longest
 	}
@@ -131,10 +144,14 @@ func (p *Pool) startOne() {
 	if err != nil {
 		p.startFailed(err)
 	} else {
-		w := &worker{process: process}
+		w := &worker{process: process, lot: 2*rand.Float64() - 1}
 		p.alive[w] = true
 		p.tasks.Add(1)
 		p.failure, p.failures = nil, 0
+		if p.retry != nil {
+			p.retry.Stop()
+			p.retry = nil
+		}
 		p.tasks.Go(func() { p.watch(w) })
 		p.park(w)
 		p.arrange()
@@ -142,17 +159,14 @@ func (p *Pool) startOne() {
 	p.publish()
 }
 
-// startFailed refuses those who wait when there is nobody to serve them, and
-// tries again later.
+// startFailed refuses those whom nobody can serve, and tries again later.
 func (p *Pool) startFailed(err error) {
 	if p.closed {
 		return
 	}
 	p.options.Logger.Error("start worker", "error", err)
 	p.failure = err
-	if len(p.alive) == 0 {
-		p.failWaiting()
-	}
+	p.refuseHopeless()
 	backoff := min(minBackoff<<min(p.failures, 10), maxBackoff)
 	p.failures++
 	if p.retry == nil {
@@ -166,15 +180,17 @@ func (p *Pool) startFailed(err error) {
 	}
 }
 
-func (p *Pool) failWaiting() {
+// refuseHopeless refuses the waiters whom nobody can serve.
+func (p *Pool) refuseHopeless() {
+	waiting := p.waiting[:0]
 	for _, waiter := range p.waiting {
-		err := p.refusal()
-		if err == nil {
-			err = apierror.New(apierror.Overloaded, "the service is shutting down")
+		if err := p.refusal(waiter.class); err != nil {
+			waiter.grant <- grant{err: err}
+		} else {
+			waiting = append(waiting, waiter)
 		}
-		waiter.grant <- grant{err: err}
 	}
-	p.waiting = nil
+	p.waiting = waiting
 }
 
 // watch replaces a worker that dies while it is idle. One that dies with a
@@ -216,13 +232,15 @@ func (p *Pool) replaceIdle() {
 	fresh := false
 	for i := len(p.idle) - 1; i >= 0; i-- {
 		w := p.idle[i]
-		if grown[w] || p.worn(w) {
+		w.grown = grown[w]
+		if p.due(w) {
 			p.discard(p.takeIdle(i))
+			p.arrange() // one at a time: now another one starts
 			continue
 		}
 		fresh = fresh || w.class == ""
 	}
-	if !fresh && p.starting == 0 && len(p.idle) > 0 && time.Since(p.idle[0].idleSince) >= p.options.SpareAfter {
+	if !fresh && p.starting == 0 && !p.troubled() && len(p.idle) > 0 && time.Since(p.idle[0].idleSince) >= p.options.SpareAfter {
 		p.discard(p.takeIdle(0))
 	}
 	p.arrange()

@@ -46,8 +46,8 @@ type contentBlock struct {
 // Conversation decodes the request's system prompt, messages and thinking. An
 // error is an apierror.Error that names the field. Roles other than user and
 // assistant, an empty conversation and one that ends with the assistant are
-// refused; content blocks are checked for being objects with a type, and
-// otherwise left alone.
+// refused, and so is a blank prompt; content blocks are checked for their type and
+// for a text or source where that type needs one, and otherwise left alone.
 func (r *Request) Conversation() (*Conversation, error) {
 	c := &Conversation{}
 	var err error
@@ -72,8 +72,13 @@ func (r *Request) Conversation() (*Conversation, error) {
 			return nil, err
 		}
 	}
-	if c.Turns[len(c.Turns)-1].Role != RoleUser {
+	last := len(c.Turns) - 1
+	if c.Turns[last].Role != RoleUser {
 		return nil, apierror.Invalid("messages", "messages: the last message must have the role user")
+	}
+	if blank(c.Turns[last].Content) {
+		field := fmt.Sprintf("messages.%d.content", last)
+		return nil, apierror.Invalid(field, "%s: must not be blank", field)
 	}
 	return c, nil
 }
@@ -83,14 +88,16 @@ func checkContent(field string, content jsontext.Value) error {
 	case '"':
 		return nil
 	case '[':
-		var blocks []contentType
+		var blocks []anyBlock
 		if err := json.Unmarshal(content, &blocks); err != nil {
 			return nested(field, err)
 		}
+		if len(blocks) == 0 {
+			return apierror.Invalid(field, "%s: at least one content block is required", field)
+		}
 		for i, b := range blocks {
-			if b.Type == "" {
-				name := fmt.Sprintf("%s.%d.type", field, i)
-				return apierror.Invalid(name, "%s: field required", name)
+			if err := b.check(fmt.Sprintf("%s.%d", field, i)); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -98,8 +105,52 @@ func checkContent(field string, content jsontext.Value) error {
 	return apierror.Invalid(field, "%s: must be a string or an array of content blocks", field)
 }
 
-type contentType struct {
-	Type string `json:"type"`
+// anyBlock is a content block as far as it must be right for the CLI, which
+// hangs or dies on one that isn't.
+type anyBlock struct {
+	Type   string         `json:"type"`
+	Text   jsontext.Value `json:"text"`
+	Source jsontext.Value `json:"source"`
+}
+
+func (b anyBlock) check(field string) error {
+	required := func(name string) error {
+		return apierror.Invalid(field+"."+name, "%s.%s: field required", field, name)
+	}
+	switch b.Type {
+	case "":
+		return required("type")
+	case "text":
+		if b.Text.Kind() != '"' {
+			return required("text")
+		}
+	case "image", "document":
+		var source struct {
+			Type string `json:"type"`
+		}
+		if b.Source.Kind() != '{' || json.Unmarshal(b.Source, &source) != nil || source.Type == "" {
+			return required("source")
+		}
+	}
+	return nil
+}
+
+// blank says that a turn's content is text without a visible character.
+func blank(content jsontext.Value) bool {
+	if content.Kind() == '"' {
+		var text string
+		return json.Unmarshal(content, &text) == nil && strings.TrimSpace(text) == ""
+	}
+	var blocks []anyBlock
+	if err := json.Unmarshal(content, &blocks); err != nil {
+		return false
+	}
+	for _, b := range blocks {
+		if b.Type != "text" || !blank(b.Text) {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *Request) decodeSystem() (string, error) {

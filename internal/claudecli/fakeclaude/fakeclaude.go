@@ -33,7 +33,7 @@ const (
 //	ask            sends a control request of its own in each turn
 //
 // Prompts carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
-// [[noanswer]], [[max]] (goes on after max_tokens), [[delay=DURATION]].
+// [[noanswer]], [[late-error]] (after a whole answer), [[max]] (goes on after max_tokens), [[delay=DURATION]].
 func Env(script ...string) []string {
 	return []string{runVariable + "=1", scriptVariable + "=" + strings.Join(script, " ")}
 }
@@ -57,9 +57,11 @@ type fake struct {
 	context []string // uuid of each user line, "" for an assistant's
 	session string
 	clears  int
-	turns   int
-	asked   int
-	hanging bool
+	// uncounted are the turns that the numbers leave out.
+	uncounted int
+	turns     int
+	asked     int
+	hanging   bool
 	// emptied is when the last control request was answered, and waited how long
 	// the next prompt took to come.
 	emptied time.Time
@@ -211,6 +213,7 @@ func (f *fake) user(i *input) {
 	if text == `"/clear"` {
 		f.clears++
 		f.context = nil
+		f.uncounted = f.turns // /clear begins to count anew
 		if !f.has("sameclear") {
 			f.session = fmt.Sprintf("session-%d", f.clears+1)
 		}
@@ -268,7 +271,7 @@ func (f *fake) turn(i *input, text string) {
 		f.result(i.UUID, false, 0, "")
 		return
 	case directive(text, "error") != "":
-		f.put(`{"type":"result","subtype":"success","is_error":true,"api_error_status":%s,"result":"API Error: it was asked for","total_cost_usd":0,"modelUsage":{}}`, directive(text, "error"))
+		f.finish(i.UUID, true, directive(text, "error"), 1, "API Error: it was asked for")
 		return
 	}
 	f.turns++
@@ -278,7 +281,7 @@ func (f *fake) turn(i *input, text string) {
 		f.hanging = true
 		return
 	}
-	f.result(i.UUID, false, 1, "")
+	f.result(i.UUID, directive(text, "late-error") != "", 1, "")
 }
 
 // message writes one answer as events and as an assistant line. Its text says
@@ -312,6 +315,10 @@ func (f *fake) message(prompt, stop string, die bool) {
 // result writes a result line; its numbers add up over the life of the process
 // as the CLI's do.
 func (f *fake) result(uuid string, isError bool, turns int, text string) {
-	f.put(`{"type":"result","subtype":"success","is_error":%t,"api_error_status":null,"num_turns":%d,"result":%s,"session_id":%s,"user_message_uuid":%s,"total_cost_usd":%g,"modelUsage":{"m":{"inputTokens":%d,"outputTokens":%d,"cacheReadInputTokens":0,"cacheCreationInputTokens":0}}}`,
-		isError, turns, quoted(text), quoted(f.session), quoted(uuid), float64(f.turns)*0.000025, f.turns*3, f.turns*5)
+	f.finish(uuid, isError, "null", turns, text)
+}
+
+func (f *fake) finish(uuid string, isError bool, status string, turns int, text string) {
+	f.put(`{"type":"result","subtype":"success","is_error":%t,"api_error_status":%s,"num_turns":%d,"result":%s,"session_id":%s,"user_message_uuid":%s,"total_cost_usd":%g,"modelUsage":{"m":{"inputTokens":%d,"outputTokens":%d,"cacheReadInputTokens":0,"cacheCreationInputTokens":0}}}`,
+		isError, status, turns, quoted(text), quoted(f.session), quoted(uuid), float64(f.turns-f.uncounted)*0.000025, (f.turns-f.uncounted)*3, (f.turns-f.uncounted)*5)
 }
