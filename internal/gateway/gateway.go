@@ -240,12 +240,19 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 }
 
 // withContext gives an error that came from the context's end its meaning: the
-// caller left, or the deadline passed.
+// caller left, the deadline passed, or what the context's cause says.
 func withContext(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	var cause *apierror.Error
+	switch {
+	case errors.As(context.Cause(ctx), &cause):
+		// Whoever ended the context says why: the service stops.
+		ended := *cause
+		ended.Cause = err
+		return &ended
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return apierror.Wrap(apierror.Timeout, "the request took longer than allowed", err)
 	}
 	return apierror.Wrap(apierror.ClientClosed, "the caller left", err)

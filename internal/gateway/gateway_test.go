@@ -132,6 +132,23 @@ func TestWhatWasSpentIsRecordedWhenTheCallerLeaves(t *testing.T) {
 	}
 }
 
+// A service that stops cuts an answer; its caller is still there to be told.
+func TestWhoeverEndsTheContextSaysWhy(t *testing.T) {
+	stopping := &apierror.Error{Category: apierror.Overloaded, Message: "stopping"}
+	ctx, stop := context.WithCancelCause(t.Context())
+	r := &rooms{leave: func() { stop(stopping) }}
+	_, err := serve(t, ctx, r)
+	if e := apierror.From(err); e.Category != apierror.Overloaded || e.Message != "stopping" || !errors.Is(err, context.Canceled) {
+		t.Errorf("the caller reads %v", err)
+	}
+	if len(r.rows) != 1 || r.rows[0].Status != 503 || r.rows[0].Category != "overloaded" {
+		t.Errorf("the ledger has %+v", r.rows)
+	}
+	if stopping.Cause != nil {
+		t.Error("the shared error was changed")
+	}
+}
+
 func TestStagesAreMeasured(t *testing.T) {
 	call, err := serve(t, t.Context(), &rooms{})
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"claude-code-api-service/internal/apierror"
 )
 
 // Defaults of Options.
@@ -76,7 +78,8 @@ type Server struct {
 
 // ErrStopped is the cause (see context.Cause) of the contexts of requests that
 // were still running when the server had to stop.
-var ErrStopped = errors.New("the server stopped")
+// It is one that callers may read.
+var ErrStopped error = &apierror.Error{Category: apierror.Overloaded, Message: "the service is stopping", RetryAfter: time.Second}
 
 // New makes a Server. It panics when two routes conflict.
 func New(options Options) *Server {
