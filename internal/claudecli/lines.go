@@ -172,7 +172,7 @@ func (p *Process) scan(raw []byte) error {
 		case `"type"`:
 			p.line.Type = known(m.value, lineTypes)
 		case `"session_id"`:
-			if session := unquoted(m.value); string(session) != p.sessionID {
+			if session := unquoted(m.value); session != nil && string(session) != p.sessionID {
 				p.sessionID = string(session)
 			}
 		case `"event"`:
@@ -238,13 +238,28 @@ var errNoObject = errors.New("not a JSON object")
 
 // next reads a member; false at the end or on an error.
 func (m *members) next() bool {
-	if m.err != nil || m.decoder.PeekKind() == '}' {
+	if m.err != nil {
+		return false
+	}
+	if m.decoder.PeekKind() == '}' {
+		m.err = m.end()
 		return false
 	}
 	if m.name, m.err = m.read(); m.err == nil {
 		m.value, m.err = m.read()
 	}
 	return m.err == nil
+}
+
+// end reads what closes the object: nothing may follow it.
+func (m *members) end() error {
+	if _, err := m.decoder.ReadToken(); err != nil {
+		return err
+	}
+	if _, err := m.decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return errNoObject
+	}
+	return nil
 }
 
 func (m *members) read() ([]byte, error) {

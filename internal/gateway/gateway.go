@@ -6,7 +6,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -211,7 +213,14 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	return withContext(ctx, err)
 }
 
-func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (Result, error) {
+// generate routes and generates. A panic becomes an error, so that the request
+// is recorded all the same.
+func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (result Result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
 	backend, err := g.Router.Route(call)
 	if err != nil {
 		return Result{}, err

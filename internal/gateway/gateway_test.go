@@ -44,6 +44,9 @@ func (r *rooms) Route(call *gateway.Call) (gateway.Backend, error) {
 
 func (r *rooms) Generate(ctx context.Context, _ *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
 	err := r.step("generate")
+	if errors.Is(err, errPanic) {
+		panic(err)
+	}
 	if r.leave != nil {
 		r.leave()
 		return r.result, ctx.Err()
@@ -117,6 +120,20 @@ func TestWalk(t *testing.T) {
 				t.Errorf("%d rows, heard %+v, want %d and once status %d", len(r.rows), r.heard, test.rows, test.status)
 			}
 		})
+	}
+}
+
+var errPanic = errors.New("a bug")
+
+func TestAPanicIsRecordedAndAnswered(t *testing.T) {
+	r := &rooms{fail: map[string]error{"generate": errPanic}}
+	_, err := serve(t, t.Context(), r)
+	e := apierror.From(err)
+	if e.Status() != 500 || strings.Contains(e.Message, "bug") || !strings.Contains(e.Error(), "a bug") {
+		t.Errorf("err = %v", err)
+	}
+	if len(r.rows) != 1 || r.rows[0].Status != 500 || len(r.heard) != 1 {
+		t.Errorf("rows = %+v, heard %d times", r.rows, len(r.heard))
 	}
 }
 
