@@ -59,6 +59,7 @@ func TestRealCLI(t *testing.T) {
 	}{
 		{"health", testHealth},
 		{"answers", testAnswers},
+		{"default backend", testDefaultBackend},
 		{"request ids", testRequestIDs},
 		{"warnings", testWarnings},
 		{"models", testModels},
@@ -72,6 +73,8 @@ func TestRealCLI(t *testing.T) {
 		{"upstream failures", testUpstreamFailures},
 		{"the caller leaves a stream", testLeaveStream},
 		{"the caller leaves the queue", testLeaveQueue},
+		{"the queue is full", testQueueFull},
+		{"workers are killed", testKilledWorkers},
 		{"metrics", testMetrics},
 		{"secrets", testSecrets}, // last: it reads what all the others left behind
 	} {

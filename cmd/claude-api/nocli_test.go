@@ -78,7 +78,7 @@ func TestDeadCLIAlone(t *testing.T) {
 	}
 	p := start(t, environment(t), "serve", "--listen=127.0.0.1:0", "--data-dir="+t.TempDir(), "--claude-path="+dead)
 	s := connect(t, p)
-	p.expect(t, &p.stderr, `level=ERROR msg="CLI pool"`)
+	p.expect(t, &p.stderr, `level=ERROR`)
 	eventually(t, patience, "/ready tells of the CLI", func() bool {
 		a := s.get(t, "/ready")
 		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "CLI")
@@ -88,5 +88,24 @@ func TestDeadCLIAlone(t *testing.T) {
 	}
 	if !strings.Contains(p.stderr.String(), "the CLI has no credential") {
 		t.Error("the log doesn't say that the CLI has no credential")
+	}
+}
+
+// TestDeadUpstream has a credential for an upstream that isn't there.
+func TestDeadUpstream(t *testing.T) {
+	s := serve(t, "http://127.0.0.1:1", "off", "--sdk-max-retries=1")
+	db := s.ledger(t)
+	for _, endpoint := range endpoints {
+		a := s.post(t, endpoint.path, endpoint.body("x"), "X-Request-ID", "dead"+endpoint.path[4:8])
+		if a.status != http.StatusBadGateway || a.header.Get("X-Error-Category") != "connection_error" {
+			t.Errorf("%s: %d %v %s", endpoint.path, a.status, a.header, a.body)
+		}
+		checkEnvelope(t, endpoint.path, a, "")
+		if strings.Contains(a.body, "127.0.0.1") {
+			t.Errorf("%s: the answer shows an internal address: %s", endpoint.path, a.body)
+		}
+		if r := row(t, db, "dead"+endpoint.path[4:8]); r.Status != http.StatusBadGateway || r.Category != "connection_error" {
+			t.Errorf("%s: the ledger has %+v", endpoint.path, r)
+		}
 	}
 }

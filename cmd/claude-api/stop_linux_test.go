@@ -85,6 +85,16 @@ func TestStop(t *testing.T) {
 				t.Errorf("the workers' folders are left: %v, %v", left, err)
 			}
 		}},
+		{"SIGTERM and no time", func(t *testing.T, s *service, rest io.Reader) {
+			s.signal(t, syscall.SIGTERM)
+			body, err := io.ReadAll(rest)
+			if strings.Contains(string(body), "data: [DONE]") || err == nil && !strings.Contains(string(body), `"error":`) {
+				t.Errorf("a stream that was cut looks whole: %v, %s", err, body)
+			}
+			if code := s.exit(t); code != 1 {
+				t.Errorf("exit code %d\n%s", code, s.stderr.String())
+			}
+		}},
 		{"two SIGTERM", func(t *testing.T, s *service, _ io.Reader) {
 			s.signal(t, syscall.SIGTERM)
 			s.expect(t, &s.stderr, "msg=stopping")
@@ -100,7 +110,11 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			up := newUpstream(t)
-			s := serve(t, up.url, cli).ready(t)
+			further := []string{"--max-workers=2"}
+			if tt.name == "SIGTERM and no time" {
+				further = append(further, "--shutdown-timeout=0.2")
+			}
+			s := serve(t, up.url, cli, further...).ready(t)
 			(&stand{service: s}).idle(t)
 			lines, _ := s.open(t, "/v1/chat/completions", chat(prompt, `"stream":true`), "X-Claude-Backend", "cli")
 			until(t, lines, `"content":"`)
