@@ -69,7 +69,7 @@ type process struct {
 // nothing, with a HOME of its own.
 func environment(t testing.TB, further ...string) []string {
 	t.Helper()
-	return append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir(), noRaceSleep}, further...)
+	return append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), noRaceSleep}, further...)
 }
 
 // noRaceSleep keeps the race detector from sleeping a second at each exit.

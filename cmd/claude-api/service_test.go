@@ -77,6 +77,16 @@ type service struct {
 	client         *http.Client
 }
 
+// variable gives the value of a variable in the service's environment.
+func (s *service) variable(name string) string {
+	for _, pair := range s.env {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 // serve starts a service on the upstream with a data folder of its own, and
 // makes a key. It doesn't wait until it is ready. Further arguments of the form
 // NAME=VALUE are variables, the others flags.

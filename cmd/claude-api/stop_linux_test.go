@@ -81,7 +81,7 @@ func TestStop(t *testing.T) {
 			if code := s.exit(t); code != 0 {
 				t.Errorf("exit code %d\n%s", code, s.stderr.String())
 			}
-			if left, err := os.ReadDir(filepath.Join(s.data, "workers")); err != nil || len(left) > 0 {
+			if left, err := filepath.Glob(filepath.Join(s.variable("TMPDIR"), "claude-api-run-*")); err != nil || len(left) > 0 {
 				t.Errorf("the workers' folders are left: %v, %v", left, err)
 			}
 		}},

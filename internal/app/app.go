@@ -118,7 +118,7 @@ func (a *App) build(ctx context.Context) error {
 		Admitter:      admission.New(admission.Options{}),
 		Router: route.New(route.Options{
 			Backends: backends, DefaultBackend: a.defaultBackend(),
-			Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
+			Usable: a.usable, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
 		}),
 		Recorder: ledger,
 		Observer: instruments,

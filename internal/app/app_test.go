@@ -202,14 +202,14 @@ func TestRunFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed := filepath.Join(parent, "run-killed")
+	killed := filepath.Join(parent, runPrefix+"killed")
 	if err := os.MkdirAll(filepath.Join(killed, "worker-1", "home"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(killed, lockName), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	beingMade := filepath.Join(parent, "run-being-made") // not locked yet
+	beingMade := filepath.Join(parent, runPrefix+"being-made") // not locked yet
 	if err := os.Mkdir(beingMade, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/clipool"
+	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/simulator"
@@ -26,15 +27,13 @@ import (
 const firstModel = "sonnet"
 
 func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
-	workers, err := absolute(filepath.Join(a.config.DataDir, "workers"))
-	if err != nil {
-		return err
-	}
 	home, err := absolute(a.config.ClaudeHome)
 	if err != nil {
 		return err
 	}
-	run, err := newRunFolder(workers)
+	// Models are told the path of a worker's folder: it must not name the data
+	// folder or the operator's home.
+	run, err := newRunFolder(os.TempDir())
 	if err != nil {
 		return err
 	}
@@ -138,23 +137,32 @@ func (a *App) services() map[string]httpserver.Service {
 			cli.Status = httpserver.StatusDegraded
 			cli.Detail = s.Reason + "; "
 		}
-		cli.Detail += fmt.Sprintf("%d idle, %d busy, %d starting, %d queued; %s", s.Idle, s.Busy, s.Starting, s.Queued, s.Mode)
+		cli.Detail += fmt.Sprintf("%d idle, %d busy, %d starting, %d queued", s.Idle, s.Busy, s.Starting, s.Queued)
+		if s.Mode != "" {
+			cli.Detail += "; " + s.Mode
+		}
 		services["cli"] = cli
 	}
 	return services
 }
 
 // ready is what /ready tells. A CLI that can't be used leaves the service ready
-// when there is a direct path.
+// when the direct path takes its requests.
 func (a *App) ready() (bool, string) {
 	if a.pool == nil {
 		return true, ""
 	}
 	s := a.pool.Status()
-	if s.Reason == "" || s.Failed && a.direct != nil {
+	if s.Reason == "" || s.Failed && a.direct != nil && a.defaultBackend() != gateway.BackendCLI {
 		return true, ""
 	}
 	return false, s.Reason
+}
+
+// usable is what the router asks: a CLI that has failed gets only the requests
+// that insist on it.
+func (a *App) usable(backend string) bool {
+	return backend != gateway.BackendCLI || !a.pool.Status().Failed
 }
 
 func (a *App) registerPool(registry prometheus.Registerer) {
@@ -186,7 +194,7 @@ type runFolder struct {
 }
 
 const (
-	runPrefix = "run-"
+	runPrefix = "claude-api-run-"
 	lockName  = "lock"
 )
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,12 +30,12 @@ func cliEnvironment(home, upstream string) []string {
 
 // Cold answers one prompt as the replaced service did: a shell starts a new CLI
 // that reads its prompt from a file.
-func Cold(ctx context.Context, cli, upstream, prompt string) (time.Duration, error) {
+func Cold(ctx context.Context, cli, upstream, prompt string) (took time.Duration, err error) {
 	home, err := os.MkdirTemp("", "claude-api-cold-")
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(home)
+	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
 	file := filepath.Join(home, "prompt")
 	if err := os.WriteFile(file, []byte(prompt), 0o600); err != nil {
 		return 0, err
@@ -45,7 +46,7 @@ func Cold(ctx context.Context, cli, upstream, prompt string) (time.Duration, err
 	cmd.WaitDelay = time.Second
 	started := time.Now()
 	output, err := cmd.Output()
-	took := time.Since(started)
+	took = time.Since(started)
 	if err != nil {
 		return 0, fmt.Errorf("run the CLI cold: %w: %.500s", err, output)
 	}

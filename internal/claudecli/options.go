@@ -14,7 +14,7 @@ import (
 const (
 	// DefaultStartTimeout bounds the time from spawn to the first answer: eight
 	// spawns at once took up to 3.2 s on two cores.
-	DefaultStartTimeout = 30 * time.Second
+	DefaultStartTimeout = 15 * time.Second
 	// DefaultControlTimeout bounds one control request; they take 1 to 30 ms.
 	DefaultControlTimeout = 5 * time.Second
 	// DefaultIdleTimeout bounds the wait for the first byte of an answer and

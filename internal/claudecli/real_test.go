@@ -32,7 +32,7 @@ func TestAnAbandonedTurnIsCounted(t *testing.T) {
 	ready(t, p)
 	ctx, leave := context.WithCancel(t.Context())
 	deltas := 0
-	answer, err := p.Turn(ctx, jsontext.Value(`"[[tokens=400 interval=2ms]]"`), claudecli.Handler{Event: func(e message.Event) error {
+	answer, err := p.Turn(ctx, jsontext.Value(`"[[tokens=400 interval=2ms]]"`), claudecli.Handler{Event: func(message.Event) error {
 		if deltas++; deltas == 100 {
 			leave()
 		}

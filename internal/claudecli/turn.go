@@ -60,7 +60,11 @@ func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handl
 	}
 	if spent := p.spent.add(before, -1); spent != (totals{}) {
 		cost := int64(math.Round(spent.costUSD * 1e6))
-		t.answer.Usage, t.answer.CostMicroUSD = spent.usage, &cost
+		t.answer.CostMicroUSD = &cost
+		if !t.goesOn {
+			// What the CLI began by itself has cost something, but it isn't the answer.
+			t.answer.Usage = spent.usage
+		}
 	}
 	return t.answer, err
 }
@@ -158,12 +162,19 @@ func (t *turn) event(l *line) error {
 		return fmt.Errorf("decode stream event: %w", err)
 	}
 	t.ended = e.Type == message.EventMessageStop
-	t.goesOn = t.ended && t.answer.StopReason == message.StopMaxTokens
+	if e.Type == message.EventMessageDelta && t.answer.StopReason == message.StopMaxTokens {
+		// The sooner the CLI is stopped, the less it asks for more. What follows in
+		// the answer is known.
+		t.ended, t.goesOn = true, true
+	}
 	if t.handler.Event == nil {
 		return nil
 	}
 	t.pending = t.handler.Flush != nil
-	return t.handler.Event(e)
+	if err := t.handler.Event(e); err != nil || !t.goesOn {
+		return err
+	}
+	return t.handler.Event(message.Event{Type: message.EventMessageStop, Data: []byte(`{"type":"message_stop"}`)})
 }
 
 // assistant takes a whole content block, for a caller who wants no events.

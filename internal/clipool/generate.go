@@ -24,9 +24,10 @@ func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.Eve
 		return gateway.Result{}, err
 	}
 	answer, err := p.turn(ctx, call, conversation, out)
-	if err != nil && answer.ID == "" && errors.Is(err, claudecli.ErrDied) && ctx.Err() == nil {
-		// A worker that dies before its upstream said anything has most likely died
-		// while it was idle. The caller has got nothing yet: another one serves it.
+	// A worker that dies before its upstream said anything has most likely died
+	// while it was idle. The caller has got nothing yet: another one serves it. All
+	// of them may have died at once.
+	for tries := 0; tries < p.options.Workers && died(answer, err) && ctx.Err() == nil; tries++ {
 		answer, err = p.turn(ctx, call, conversation, out)
 	}
 	result := gateway.Result{Summary: answer.Summary, CostMicroUSD: answer.CostMicroUSD}
@@ -86,6 +87,10 @@ func acceptable(field string, content jsontext.Value) (jsontext.Value, error) {
 		return content, nil
 	}
 	return json.Marshal(blocks, json.Deterministic(true))
+}
+
+func died(answer claudecli.Answer, err error) bool {
+	return answer.ID == "" && errors.Is(err, claudecli.ErrDied)
 }
 
 // turn runs the request on a worker.

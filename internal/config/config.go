@@ -14,12 +14,15 @@ import (
 	"time"
 )
 
+// DefaultPort is the port of the service that this one replaces.
+const DefaultPort = 8006
+
 // Config is the configuration of the service. Each field is a flag; its variable
 // has the prefix CLAUDE_API_, and where the service that this one replaces had a
 // name for it, that still works. In the YAML file a field has the flag's name.
 type Config struct {
-	Listen string `help:"Address to listen on." default:"127.0.0.1:8006" env:"CLAUDE_API_LISTEN"`
-	Port   int    `help:"Port to listen on, instead of the one in --listen." env:"CLAUDE_API_PORT,PORT"`
+	Listen string `help:"Address to listen on; 127.0.0.1:8006 when neither this nor --port is set." env:"CLAUDE_API_LISTEN"`
+	Port   int    `help:"Port of 127.0.0.1 to listen on, where --listen isn't set." env:"CLAUDE_API_PORT,PORT"`
 	Data   `embed:""`
 
 	ClaudePath string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
@@ -179,15 +182,18 @@ func (c *Config) CLIOff() bool { return strings.EqualFold(c.ClaudePath, "off") }
 // Validate checks what the flags' own types don't, and applies --port. It names
 // the flag at fault.
 func (c *Config) Validate() error {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
-	}
 	if c.Port < 0 || c.Port > 65535 {
 		return fmt.Errorf("--port: %d isn't a port", c.Port)
 	}
-	if c.Port > 0 {
-		c.Listen = net.JoinHostPort(host, strconv.Itoa(c.Port))
+	if c.Listen == "" {
+		port := c.Port
+		if port == 0 {
+			port = DefaultPort
+		}
+		c.Listen = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("--listen: %w", err)
 	}
 	if c.DefaultUse != "" && c.UseCLI() == nil {
 		return fmt.Errorf("--default-use-cli: %q is neither true nor false", c.DefaultUse)

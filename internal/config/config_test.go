@@ -33,7 +33,7 @@ func TestValidate(t *testing.T) {
 		{"every address", func(c *config.Config) { c.Listen = ":8006" }, ""},
 		{"an address of version 6", func(c *config.Config) { c.Listen = "[::1]:0" }, ""},
 		{"no port", func(c *config.Config) { c.Listen = "127.0.0.1" }, "--listen: "},
-		{"no address", func(c *config.Config) { c.Listen = "" }, "--listen: "},
+		{"an address without a port", func(c *config.Config) { c.Listen = "127.0.0.1" }, "--listen: "},
 		{"a port below zero", func(c *config.Config) { c.Port = -1 }, "--port: -1"},
 		{"the largest port", func(c *config.Config) { c.Port = 65535 }, ""},
 		{"a port too large", func(c *config.Config) { c.Port = 65536 }, "--port: 65536"},
@@ -62,12 +62,21 @@ func TestValidate(t *testing.T) {
 }
 
 func TestValidateAppliesThePort(t *testing.T) {
-	for listen, want := range map[string]string{"127.0.0.1:8006": "127.0.0.1:99", ":0": ":99", "[::1]:1": "[::1]:99"} {
+	for _, tt := range []struct {
+		listen string
+		port   int
+		want   string
+	}{
+		{"", 0, "127.0.0.1:8006"},
+		{"", 99, "127.0.0.1:99"},
+		{"[::1]:1", 99, "[::1]:1"}, // who says where to listen is right
+		{":0", 0, ":0"},
+	} {
 		c := valid()
-		c.Listen, c.Port = listen, 99
+		c.Listen, c.Port = tt.listen, tt.port
 		for range 2 { // it may be called again
-			if err := c.Validate(); err != nil || c.Listen != want {
-				t.Errorf("%s became %s, want %s; %v", listen, c.Listen, want, err)
+			if err := c.Validate(); err != nil || c.Listen != tt.want {
+				t.Errorf("%q with port %d became %s, want %s; %v", tt.listen, tt.port, c.Listen, tt.want, err)
 			}
 		}
 	}

@@ -37,6 +37,9 @@ type Options struct {
 	// DefaultBackend serves requests that ask for none; "" means whichever
 	// exists, the CLI first.
 	DefaultBackend string
+	// Usable says whether a backend can serve requests now; one that can't isn't
+	// chosen for a request that leaves the choice open. nil: all can.
+	Usable func(backend string) bool
 	// Resolve gives the full id of an alias.
 	Resolve func(alias string) (id string, ok bool)
 	// ModelMap names the models that stand for others: a full id or an alias for
@@ -87,12 +90,22 @@ func (r *Router) backend(prefer string) (string, gateway.Backend, error) {
 	if backend := r.options.Backends[r.options.DefaultBackend]; backend != nil {
 		return r.options.DefaultBackend, backend, nil
 	}
+	var found string
 	for _, name := range order {
-		if backend := r.options.Backends[name]; backend != nil {
-			return name, backend, nil
+		if r.options.Backends[name] == nil {
+			continue
+		}
+		if r.options.Usable == nil || r.options.Usable(name) {
+			return name, r.options.Backends[name], nil
+		}
+		if found == "" {
+			found = name // it can't serve, and says why
 		}
 	}
-	return "", nil, errNone()
+	if found == "" {
+		return "", nil, errNone()
+	}
+	return found, r.options.Backends[found], nil
 }
 
 func errNone() error { return apierror.New(apierror.Overloaded, "no backend is available") }

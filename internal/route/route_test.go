@@ -44,6 +44,27 @@ func call(t *testing.T, members string) *gateway.Call {
 	return &gateway.Call{Request: request, Caller: &gateway.Caller{}}
 }
 
+func TestABackendThatCannotServeIsPassedOver(t *testing.T) {
+	for _, tt := range []struct {
+		name, prefer, byDefault string
+		backends                map[string]gateway.Backend
+		want                    string
+	}{
+		{"the other serves", "", "", both, "direct"},
+		{"the caller insists", "cli", "", both, "cli"},
+		{"the operator insists", "", "cli", both, "cli"},
+		{"there is no other", "", "", cli, "cli"},
+	} {
+		c := call(t, `"model":"haiku",`)
+		c.Prefer = tt.prefer
+		usable := func(name string) bool { return name != "cli" }
+		_, err := route.New(route.Options{Backends: tt.backends, DefaultBackend: tt.byDefault, Usable: usable, Resolve: resolve}).Route(c)
+		if err != nil || c.Backend != tt.want {
+			t.Errorf("%s: backend = %q, %v, want %q", tt.name, c.Backend, err, tt.want)
+		}
+	}
+}
+
 func TestToolsGoWhereTheyWork(t *testing.T) {
 	tools := `"tools":[{"name":"t"}],`
 	for _, tt := range []struct {
@@ -121,7 +142,7 @@ func TestModel(t *testing.T) {
 		{name: "unknown", members: `"model":"gpt-9",`, refused: true},
 		{name: "absent", want: "claude-sonnet-5-5"},
 		{name: "auto", members: `"model":"auto",`, want: "claude-sonnet-5-5"},
-		{name: "auto reads the last message", members: `"model":"auto","messages":[{"role":"user","content":"debug"},{"role":"assistant","content":"x"},{"role":"user","content":[{"type":"image","source":{}},{"type":"text","text":"LIST the files"}]}]`, want: "claude-haiku-5-5"},
+		{name: "auto reads the last message", members: `"model":"auto","messages":[{"role":"user","content":"debug"},{"role":"assistant","content":"x"},{"role":"user","content":[{"type":"image","source":{"type":"url"}},{"type":"text","text":"LIST the files"}]}]`, want: "claude-haiku-5-5"},
 		{name: "auto with a large context", members: `"messages":[{"role":"user","content":"` + strings.Repeat("x ", 20_001) + `"}]`, want: "claude-opus-5-5"},
 		{name: "auto with little budget", budget: &few, want: "claude-haiku-5-5"},
 		{name: "auto with a broken conversation", members: `"messages":[{"role":"robot","content":"x"}]`, refused: true},
