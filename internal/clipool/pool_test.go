@@ -207,15 +207,12 @@ func TestReuse(t *testing.T) {
 func TestWorkersAreReplaced(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*clipool.Options)
 		script string
 		prompt string
 	}{
-		{name: "after their turns", prompt: "x", change: func(o *clipool.Options) { o.MaxTurns = 1 }},
-		{name: "when they aren't emptied", prompt: "x", script: "norewind", change: func(o *clipool.Options) {
-			// A worker that changes its system prompt is emptied once before its first request.
-			o.Process.Features = claudecli.Features{}
-		}},
+		// A worker that changes its system prompt would be emptied once before its
+		// first request.
+		{name: "when they aren't emptied", prompt: "x", script: "norewind"},
 		{name: "when they wrote garbage", prompt: "[[garbage]]"},
 		{name: "when they died", prompt: "[[die]]"},
 	}
@@ -226,9 +223,6 @@ func TestWorkersAreReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 			options := clipool.Options{Workers: 1, Process: claudecli.Options{Path: self, Root: t.TempDir(), Model: model, Env: fakeclaude.Env(test.script)}}
-			if test.change != nil {
-				test.change(&options)
-			}
 			features := rewinding
 			features.ChangeSystem = test.script == ""
 			p := clipool.New(options)
@@ -242,6 +236,19 @@ func TestWorkersAreReplaced(t *testing.T) {
 				t.Errorf("worker %s served again", first)
 			}
 		})
+	}
+}
+
+func TestWorkersAreReplacedAfterTheirTurns(t *testing.T) {
+	p := newPool(t, func(o *clipool.Options) { o.Workers, o.MaxTurns = 1, 10 })
+	first := mustAsk(t, p, "a", "s", "x")
+	turns := 1
+	for mustAsk(t, p, "a", "s", "x") == first {
+		turns++
+	}
+	// The end of each is spread by a tenth.
+	if turns < 9 || turns > 11 {
+		t.Errorf("a worker served %d turns", turns)
 	}
 }
 
