@@ -92,11 +92,11 @@ func refused(status int, header http.Header, body []byte) *failure {
 	default:
 		e.Category, e.Message = apierror.UpstreamError, fmt.Sprintf("the upstream answered with status %d", status)
 	}
-	if e.Category == apierror.RateLimited || e.Category == apierror.Overloaded {
+	switch {
+	case f.waitKnown && retryable(status, nil):
+		e.RetryAfter = f.wait
+	case e.Category == apierror.RateLimited, e.Category == apierror.Overloaded:
 		e.RetryAfter = defaultRetryAfter
-		if f.waitKnown {
-			e.RetryAfter = f.wait
-		}
 	}
 	return f
 }

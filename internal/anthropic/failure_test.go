@@ -34,13 +34,13 @@ func TestUpstreamErrors(t *testing.T) {
 		{status: 402, category: apierror.UpstreamError, answer: 502},
 		{status: 403, category: apierror.AuthError, answer: 502, ours: true},
 		{status: 404, category: apierror.BadRequest, code: apierror.CodeModelNotFound, answer: 404, words: true},
-		{status: 408, category: apierror.Timeout, answer: 504},
-		{status: 409, category: apierror.UpstreamError, answer: 502},
+		{status: 408, category: apierror.Timeout, answer: 504, after: 30 * time.Second},
+		{status: 409, category: apierror.UpstreamError, answer: 502, after: 30 * time.Second},
 		{status: 413, category: apierror.BadRequest, code: apierror.CodeTooLarge, answer: 413, words: true},
 		{status: 422, category: apierror.BadRequest, answer: 400, words: true},
 		{status: 429, category: apierror.RateLimited, answer: 429, after: 30 * time.Second},
-		{status: 500, category: apierror.UpstreamError, answer: 502},
-		{status: 503, category: apierror.UpstreamError, answer: 502},
+		{status: 500, category: apierror.UpstreamError, answer: 502, after: 30 * time.Second},
+		{status: 503, category: apierror.UpstreamError, answer: 502, after: 30 * time.Second},
 		{status: 529, category: apierror.Overloaded, answer: 503, after: 30 * time.Second},
 	}
 	for _, tt := range tests {

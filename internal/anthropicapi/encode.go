@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
@@ -97,6 +99,12 @@ func (s *streamWriter) started() bool { return s.stream.Started() }
 func (s *streamWriter) fail(e *apierror.Error) {
 	if e.Category != apierror.ClientClosed && !s.failed {
 		body := appendError(nil, e, s.call.RequestID)
+		if up := e.Upstream; up != nil && !up.OurCredential && len(up.Body) > 0 {
+			own := jsontext.Value(up.Body)
+			if own.Compact() == nil { // an event's data is one line
+				body = own
+			}
+		}
 		_ = s.stream.Write(sse.Append(nil, message.EventError, body))
 	}
 	_ = s.stream.Close(s.call)

@@ -207,7 +207,7 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
 			openaiapi.New(openaiapi.Options{Gateway: g, MaxBody: limit, Log: a.log}).Register,
-			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
+			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(catalogue), MaxBody: limit, Log: a.log}).Register,
 		},
 		Endpoints: []string{
 			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/process",
@@ -218,6 +218,21 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Ready:    a.ready,
 		Logger:   a.log,
 	})
+}
+
+// sampled says of a model name, an alias or an id, whether it takes a
+// temperature. What auto chooses is what the aliases stand for.
+func sampled(catalogue *pricing.Catalogue) func(model string) bool {
+	return func(model string) bool {
+		if model == route.Auto {
+			model = route.Sonnet
+		}
+		if id, ok := catalogue.Resolve(model); ok {
+			model = id
+		}
+		m, known := catalogue.Find(model)
+		return !known || !m.NoSampling
+	}
 }
 
 // processModels puts the configured names in front of the rules for other
@@ -335,9 +350,16 @@ func Run(ctx context.Context, c *config.Config) error {
 	}
 }
 
+// otherLevels are the names that the service's predecessor took besides.
+var otherLevels = map[string]string{"WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR"}
+
 func newLogger(c *config.Config) (*slog.Logger, error) {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+	name := strings.ToUpper(c.LogLevel)
+	if other, ok := otherLevels[name]; ok {
+		name = other
+	}
+	if err := level.UnmarshalText([]byte(name)); err != nil {
 		return nil, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", c.LogLevel)
 	}
 	options := &slog.HandlerOptions{Level: level}

@@ -54,10 +54,18 @@ func (p *Pool) prepare(call *gateway.Call) (*message.Conversation, error) {
 	if f := p.features.Load(); f != nil && !f.LiveSettings && call.Request.MaxTokens > 0 {
 		call.Warn("max_tokens can't be set with this version of the CLI")
 	}
-	for _, name := range call.Request.Unsettable() {
+	for _, name := range call.Request.Others() {
+		switch name {
+		case "output_config.format", "output_format", "mcp_servers", "container":
+			// These change what the answer is made of.
+			return nil, apierror.Invalid(name, "%s: can't be used on the CLI backend; ask for the direct one with X-Claude-Backend: direct", name)
+		}
 		if !slices.Contains(call.Defaults, name) {
 			call.Warn(name + " can't be set on the CLI backend")
 		}
+	}
+	if len(call.Forward["Anthropic-Beta"]) > 0 {
+		call.Warn("anthropic-beta can't be set on the CLI backend")
 	}
 	return conversation, nil
 }

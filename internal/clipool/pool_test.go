@@ -111,7 +111,7 @@ func TestGenerate(t *testing.T) {
 		out := &collector{}
 		call := newCall(t, "p", `{"model":"haiku","max_tokens":7,"system":"be brief","messages":[
 			{"role":"user","content":"one"},{"role":"assistant","content":"two"},{"role":"user","content":[{"type":"text","text":"three","cache_control":{"type":"ephemeral"}}]}],
-			"temperature":0.5}`)
+			"temperature":0.5,"service_tier":"auto","output_config":{"effort":"low"}}`)
 		result, err := p.Generate(t.Context(), call, out)
 		if err != nil {
 			t.Fatal(err)
@@ -134,7 +134,7 @@ func TestGenerate(t *testing.T) {
 		if _, err := p.Generate(t.Context(), quiet, &collector{}); err != nil || len(quiet.Warnings) > 0 {
 			t.Errorf("warnings = %v, %v", quiet.Warnings, err)
 		}
-		if len(call.Warnings) != 1 || !strings.Contains(call.Warnings[0], "temperature") {
+		if got := strings.Join(call.Warnings, "; "); len(call.Warnings) != 3 || !strings.Contains(got, "temperature") || !strings.Contains(got, "service_tier") || !strings.Contains(got, "output_config") {
 			t.Errorf("warnings = %v", call.Warnings)
 		}
 		for _, stage := range []latency.Stage{latency.Queue, latency.Bind, latency.FirstByte} {
@@ -156,6 +156,11 @@ func TestInvalidRequestsTakeNoWorker(t *testing.T) {
 	p := clipool.New(clipool.Options{}) // has no worker to take: a request that got past the checks would wait
 	t.Cleanup(p.Close)
 	tests := []struct{ name, body, param string }{
+		{"answer's format", `{"messages":[{"role":"user","content":"x"}],"output_config":{"format":{"type":"json_schema"}}}`, "output_config.format"},
+		{"MCP servers", `{"messages":[{"role":"user","content":"x"}],"mcp_servers":[{}]}`, "mcp_servers"},
+		{"text without a text", `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, "messages.0.content.0.text"},
+		{"image without a source", `{"messages":[{"role":"user","content":[{"type":"image"}]}]}`, "messages.0.content.0.source"},
+		{"blank", `{"messages":[{"role":"user","content":" \n"}]}`, "messages.0.content"},
 		{"tools", `{"messages":[{"role":"user","content":"x"}],"tools":[{"name":"t"}]}`, "tools"},
 		{"role", `{"messages":[{"role":"robot","content":"x"}]}`, "messages.0.role"},
 		{"empty", `{"messages":[]}`, "messages"},

@@ -202,8 +202,11 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	call.Clock.Mark(latency.Generate)
 
 	entry := g.entry(ctx, call, result, err)
-	if recordErr := g.Recorder.Record(ctx, entry); recordErr != nil && err == nil {
-		err = apierror.Wrap(apierror.Internal, "the answer couldn't be recorded", recordErr)
+	if recordErr := g.Recorder.Record(ctx, entry); recordErr != nil {
+		lost := apierror.Wrap(apierror.Internal, "the answer couldn't be recorded", recordErr)
+		// A row that is lost is the worse of two failures: its category is the one
+		// that the log shows as an error.
+		err = errors.Join(lost, err)
 	}
 	call.Clock.Mark(latency.Record)
 	if err == nil {

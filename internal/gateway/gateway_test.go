@@ -166,6 +166,15 @@ func TestWhoeverEndsTheContextSaysWhy(t *testing.T) {
 	}
 }
 
+func TestALostRowIsNotHidden(t *testing.T) {
+	boom, full := apierror.New(apierror.UpstreamError, "boom"), errors.New("disk full")
+	r := &rooms{fail: map[string]error{"generate": boom, "record": full}}
+	_, err := serve(t, t.Context(), r)
+	if !errors.Is(err, boom) || !errors.Is(err, full) || apierror.From(err).Category != apierror.Internal {
+		t.Errorf("err = %v", err)
+	}
+}
+
 func TestStagesAreMeasured(t *testing.T) {
 	call, err := serve(t, t.Context(), &rooms{})
 	if err != nil {

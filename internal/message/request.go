@@ -33,7 +33,7 @@ type Request struct {
 	useCLI span // of the whole member with one comma
 	// messages, system and the like, decoded only where a backend needs them.
 	messages, system, thinking span
-	unsettable                 []string
+	others                     []string
 }
 
 // span is a part of a body: from start up to but not including end.
@@ -169,18 +169,23 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 		r.thinking = at
 	case "tools":
 		r.HasTools = kind == '[' && len(bytes.TrimSpace(value[1:len(value)-1])) > 0
-	case "temperature", "top_p", "top_k", "stop_sequences":
+	case "output_config":
+		if bytes.Contains(value, []byte(`"format"`)) {
+			name = "output_config.format" // the part that changes what the answer is
+		}
+		r.others = append(r.others, name)
+	default:
 		if kind != 'n' {
-			r.unsettable = append(r.unsettable, name)
+			r.others = append(r.others, name)
 		}
 	}
 	return nil
 }
 
-// Unsettable names the sampling parameters that the request sets and the
-// Claude Code CLI has no way to set (claude-cli: no temperature, top_p or stop
-// flag). max_tokens isn't among them: whether it matters depends on the process.
-func (r *Request) Unsettable() []string { return r.unsettable }
+// Others names the members of the request that the service itself doesn't read:
+// what the Claude Code CLI has no way to set (temperature, top_p, stop_sequences
+// and so on).
+func (r *Request) Others() []string { return r.others }
 
 // Body gives the request's bytes as they came. The caller must not change them.
 func (r *Request) Body() []byte { return r.body }

@@ -89,8 +89,8 @@ func TestConversation(t *testing.T) {
 	if c.System != "a\n\nb" || c.ThinkingTokens != 2048 || len(c.Turns) != 3 || string(c.Turns[2].Content) != `"three"` {
 		t.Errorf("conversation = %+v", c)
 	}
-	if got := r.Unsettable(); len(got) != 1 || got[0] != "temperature" {
-		t.Errorf("unsettable = %v", got)
+	if got := r.Others(); len(got) != 1 || got[0] != "temperature" {
+		t.Errorf("others = %v", got)
 	}
 }
 

@@ -36,7 +36,7 @@ func (c *chatRequest) readOther(s *protocol.Scanner, name string) error {
 			c.warn(name, "has no effect here")
 		}
 	case "seed", "frequency_penalty", "presence_penalty", "logit_bias", "store", "metadata", "prediction",
-		"web_search_options", "allowed_tools", "working_directory", "timeout":
+		"web_search_options", "thinking", "top_k", "allowed_tools", "working_directory", "timeout":
 		c.warn(name, "has no effect here")
 	}
 	return nil

@@ -48,6 +48,7 @@ type Model struct {
 	MaxOutputTokens int         // the most that max_tokens may be
 	Prices          Prices      // of an ordinary request
 	LongPrompt      *LongPrompt // nil: the length of the prompt doesn't matter
+	NoSampling      bool        // takes no temperature, top_p or top_k
 }
 
 // Catalogue is the known models. It never changes and is safe for concurrent
@@ -78,6 +79,7 @@ type file struct {
 		MaxOutputTokens int         `json:"max_output_tokens"`
 		Prices          Prices      `json:"prices"`
 		LongPrompt      *LongPrompt `json:"long_prompt"`
+		NoSampling      bool        `json:"no_sampling"`
 	} `json:"models"`
 }
 
@@ -102,7 +104,7 @@ func New(options Options) (*Catalogue, error) {
 		}
 		c.models[i] = Model{
 			ID: m.ID, Names: m.Names, DisplayName: m.DisplayName, Created: created, ContextWindow: m.ContextWindow,
-			MaxOutputTokens: m.MaxOutputTokens, Prices: m.Prices, LongPrompt: m.LongPrompt,
+			MaxOutputTokens: m.MaxOutputTokens, Prices: m.Prices, LongPrompt: m.LongPrompt, NoSampling: m.NoSampling,
 		}
 		if err := c.add(&c.models[i]); err != nil {
 			return nil, fmt.Errorf("prices of %q: %w", m.ID, err)

@@ -20,6 +20,9 @@ type Options struct {
 	// Models say which model stands in for another vendor's; the first rule that
 	// fits wins. nil means DefaultModels.
 	Models []ModelRule
+	// Sampled says whether a model takes a temperature; one that doesn't is sent
+	// none unless the caller names one. nil: all do.
+	Sampled func(model string) bool
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
@@ -30,6 +33,7 @@ type Options struct {
 type Handler struct {
 	gateway  *gateway.Gateway
 	models   []ModelRule
+	sampled  func(model string) bool
 	maxBody  int64
 	log      *slog.Logger
 	scanners protocol.Scanners
@@ -37,7 +41,10 @@ type Handler struct {
 
 // New makes a Handler.
 func New(options Options) *Handler {
-	h := &Handler{gateway: options.Gateway, models: options.Models, maxBody: options.MaxBody, log: options.Log}
+	h := &Handler{gateway: options.Gateway, models: options.Models, sampled: options.Sampled, maxBody: options.MaxBody, log: options.Log}
+	if h.sampled == nil {
+		h.sampled = func(string) bool { return true }
+	}
 	if h.models == nil {
 		h.models = DefaultModels()
 	}
@@ -59,7 +66,7 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gat
 		return err
 	}
 	model, mapped := substitute(h.models, request.model)
-	if call.Request, err = request.translate(model, len(body)); err != nil {
+	if call.Request, err = request.translate(model, h.sampled(model), len(body)); err != nil {
 		return err
 	}
 	call.Warnings = request.warnings

@@ -132,7 +132,9 @@ func (p *processRequest) readOther(s *protocol.Scanner, field string) error {
 		if choice := protocol.Unquote(value); choice != "auto" && choice != "none" {
 			return unavailable(field, field)
 		}
-	case "memory", "allowed_tools", "working_directory", "timeout":
+	case "response_format":
+		return unavailable(field, field)
+	default:
 		p.warn(field, "has no effect here")
 	}
 	return nil
@@ -153,8 +155,9 @@ func (p *processRequest) warn(field, text string) {
 
 // translate writes the Messages request for a model. Where a caller sends its
 // words in more than one form, messages win over user_message, and that over
-// content; system_message goes in front of the system messages.
-func (p *processRequest) translate(model string, sizeHint int) (*message.Request, error) {
+// content; system_message goes in front of the system messages. The default
+// temperature is sent to models that are sampled.
+func (p *processRequest) translate(model string, sampled bool, sizeHint int) (*message.Request, error) {
 	words := &p.messages
 	if words.Empty() {
 		words = &p.simple
@@ -176,7 +179,9 @@ func (p *processRequest) translate(model string, sizeHint int) (*message.Request
 		p.warn("temperature", "is at most 1 here, and was set to 1")
 		temperature = 1
 	}
-	dst = strconv.AppendFloat(append(dst, `,"temperature":`...), temperature, 'g', -1, 64)
+	if p.temperature != nil || sampled {
+		dst = strconv.AppendFloat(append(dst, `,"temperature":`...), temperature, 'g', -1, 64)
+	}
 	if words != &p.messages {
 		words.PrependSystem(p.messages.System())
 	}

@@ -39,7 +39,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := decode(protocol.NewScanner(body))
 		if err == nil {
-			_, err = p.translate("sonnet", len(body))
+			_, err = p.translate("sonnet", true, len(body))
 		}
 		var refused unavailableError
 		if err != nil && !errors.As(err, &refused) && apierror.From(err).Category != apierror.BadRequest {

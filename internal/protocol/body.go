@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 )
@@ -38,7 +39,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	src := http.MaxBytesReader(w, r.Body, limit)
+	src := http.MaxBytesReader(w, &patientReader{body: r.Body, control: http.NewResponseController(w)}, limit)
 	if r.ContentLength >= 0 {
 		body := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(src, body); err != nil {
@@ -63,6 +64,25 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		}
 	}
 }
+
+// readPause is how long a caller may take between two pieces of its body.
+const readPause = 60 * time.Second
+
+// patientReader reads a body as long as it goes on arriving.
+type patientReader struct {
+	body    io.ReadCloser
+	control *http.ResponseController
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	// A writer that has no deadlines, as in tests, does without.
+	_ = p.control.SetReadDeadline(time.Now().Add(readPause))
+	n, err := p.body.Read(b)
+	_ = p.control.SetReadDeadline(time.Time{})
+	return n, err
+}
+
+func (p *patientReader) Close() error { return p.body.Close() }
 
 func tooLarge(limit int64) error {
 	return &apierror.Error{

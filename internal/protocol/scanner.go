@@ -2,6 +2,8 @@ package protocol
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,7 +100,7 @@ func (s *Scanner) Document(member func(name []byte) error) error {
 	if err := s.Object(member); err != nil {
 		return err
 	}
-	if s.Kind() != 0 {
+	if _, err := s.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return apierror.Invalid("", "the request body has data after the JSON object")
 	}
 	return nil

@@ -169,16 +169,16 @@ func notFound(model string) error {
 
 // choose makes the automatic choice. Only this one decodes the conversation.
 func (r *Router) choose(call *gateway.Call) (string, error) {
-	conversation, err := call.Request.Conversation()
-	if err != nil {
-		return "", err
+	// A conversation that only the upstream understands is for it to judge.
+	prompt := ""
+	if conversation, err := call.Request.Conversation(); err == nil {
+		prompt = text(conversation.Turns[len(conversation.Turns)-1])
 	}
 	var budget *int64
 	if r.options.BudgetLeft != nil {
 		budget = r.options.BudgetLeft(call.Caller)
 	}
-	last := conversation.Turns[len(conversation.Turns)-1]
-	alias, _ := Recommend(text(last), len(call.Request.Body())/bytesPerToken, budget)
+	alias, _ := Recommend(prompt, len(call.Request.Body())/bytesPerToken, budget)
 	return alias, nil
 }
 
