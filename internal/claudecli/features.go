@@ -48,6 +48,9 @@ func (f Features) Mode() string {
 	default:
 		return "not probed yet"
 	}
+	if f.Version != "" {
+		mode = "Claude Code " + f.Version + ": " + mode
+	}
 	if len(f.Why) > 0 {
 		mode += " (" + strings.Join(f.Why, "; ") + ")"
 	}

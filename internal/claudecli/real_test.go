@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
@@ -46,6 +47,46 @@ func TestAnAbandonedTurnIsCounted(t *testing.T) {
 	}
 	if err := upstream.Wait(t.Context(), func(s simulator.Stats) bool { return s.InFlight == 0 && s.Cancelled == 1 }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAnUpstreamThatFailsInTheMiddle must not look like an answer, whole or
+// streamed: the CLI closes the message by itself.
+func TestAnUpstreamThatFailsInTheMiddle(t *testing.T) {
+	for _, version := range clitest.Versions {
+		upstream := clitest.NewUpstream(t)
+		features := rewinding
+		if version == install.OlderVersion {
+			features = claudecli.Features{Emptying: claudecli.EmptyByClear, LiveSettings: true}
+		}
+		p, err := claudecli.Start(claudecli.Options{
+			Path: clitest.Path(t, version), Root: t.TempDir(), Model: testModel, Features: features,
+			BaseURL: upstream.URL(), APIKey: "sk-simulator",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		ready(t, p)
+		if err := p.Bind(t.Context(), claudecli.Settings{Model: testModel}); err != nil {
+			t.Fatal(err)
+		}
+		for _, directive := range []string{"[[error-after=3 tokens=9]]", "[[cut-after=3 tokens=9]]"} {
+			for _, stream := range []bool{false, true} {
+				var last string
+				var handler claudecli.Handler
+				if stream {
+					handler.Event = func(e message.Event) error { last = e.Type; return nil }
+				}
+				answer, err := p.Turn(t.Context(), jsontext.Value(`"`+directive+`"`), handler)
+				if apierror.From(err) == nil || last == message.EventMessageStop || last == message.EventMessageDelta {
+					t.Errorf("%s %s (stream %t): %+v ended with %q, %v", version, directive, stream, answer.Summary, last, err)
+				}
+				if err := p.Empty(t.Context()); err != nil {
+					t.Errorf("%s %s: %v", version, directive, err)
+				}
+			}
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type turn struct {
 	answer  Answer
 	begun   bool // the first event came
 	ended   bool // the message's last event came
+	cutOff  bool // the upstream failed in the middle of the message
 	goesOn  bool // the CLI would go on with another message
 	pending bool // events were written and not flushed
 }
@@ -160,6 +161,14 @@ func (t *turn) event(l *line) error {
 	e := message.Event{Type: l.EventType, Data: l.Event}
 	if err := t.answer.Observe(e); err != nil {
 		return fmt.Errorf("decode stream event: %w", err)
+	}
+	if e.Type == message.EventMessageDelta && t.answer.StopReason == "" {
+		// The CLI closes a message by itself when its upstream fails in the middle.
+		// That is no end: the result says what happened.
+		t.cutOff = true
+	}
+	if t.cutOff {
+		return nil
 	}
 	t.ended = e.Type == message.EventMessageStop
 	if e.Type == message.EventMessageDelta && t.answer.StopReason == message.StopMaxTokens {

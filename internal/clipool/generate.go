@@ -39,7 +39,7 @@ func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.Eve
 
 func (p *Pool) prepare(call *gateway.Call) (*message.Conversation, error) {
 	if call.Request.HasTools {
-		return nil, apierror.Invalid("tools", "tools: client tools can't be used on the CLI backend; ask for the direct one with X-Claude-Backend: direct")
+		return nil, apierror.Invalid("tools", "tools: client tools can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service")
 	}
 	conversation, err := call.Request.Conversation()
 	if err != nil {
@@ -58,7 +58,7 @@ func (p *Pool) prepare(call *gateway.Call) (*message.Conversation, error) {
 		switch name {
 		case "output_config.format", "output_format", "mcp_servers", "container":
 			// These change what the answer is made of.
-			return nil, apierror.Invalid(name, "%s: can't be used on the CLI backend; ask for the direct one with X-Claude-Backend: direct", name)
+			return nil, apierror.Invalid(name, "%s: can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service", name)
 		}
 		if !slices.Contains(call.Defaults, name) {
 			call.Warn(name + " can't be set on the CLI backend")

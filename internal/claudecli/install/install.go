@@ -29,25 +29,33 @@ var ErrNoNPM = errors.New("npm isn't installed")
 // npmTimeout bounds one installation: 200 to 400 MB are fetched.
 const npmTimeout = 10 * time.Minute
 
-// Find gives the path of a CLI that the operator installed: in PATH, or where
-// Anthropic's own installer puts it. "" when there is none.
+// Find gives the path of a CLI: in PATH, where Anthropic's own installer puts it,
+// or the pinned version that Ensure put into the cache folder. "" when there is
+// none.
 func Find() string {
 	if path, err := exec.LookPath("claude"); err == nil {
 		if absolute, err := filepath.Abs(path); err == nil {
 			return absolute
 		}
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
+	var candidates []string
+	if home, err := os.UserHomeDir(); err == nil {
+		candidates = append(candidates, filepath.Join(home, ".local/bin/claude"), filepath.Join(home, ".claude/local/claude"))
 	}
-	for _, candidate := range []string{".local/bin/claude", ".claude/local/claude"} {
-		path := filepath.Join(home, candidate)
+	if folder, err := CacheFolder(); err == nil {
+		candidates = append(candidates, binary(filepath.Join(folder, Version)))
+	}
+	for _, path := range candidates {
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
 			return path
 		}
 	}
 	return ""
+}
+
+// binary is where npm puts the CLI below a folder.
+func binary(home string) string {
+	return filepath.Join(home, "node_modules", "@anthropic-ai", platformPackage(), "claude")
 }
 
 // CacheFolder is where installed versions are kept: in the user's cache folder.
@@ -69,9 +77,9 @@ func Ensure(ctx context.Context, folder, version string, progress func(text stri
 		return "", fmt.Errorf("version %q isn't exact", version)
 	}
 	home := filepath.Join(folder, version)
-	binary := filepath.Join(home, "node_modules", "@anthropic-ai", platformPackage(), "claude")
-	if _, err := os.Stat(binary); err == nil {
-		return binary, nil
+	path := binary(home)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
@@ -90,14 +98,14 @@ func Ensure(ctx context.Context, folder, version string, progress func(text stri
 		return "", err
 	}
 	if err := os.Rename(trial, home); err != nil && !errors.Is(err, fs.ErrExist) {
-		if _, statErr := os.Stat(binary); statErr != nil {
+		if _, statErr := os.Stat(path); statErr != nil {
 			return "", fmt.Errorf("keep the installed CLI: %w", err)
 		}
 	}
-	if _, err := os.Stat(binary); err != nil {
+	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("the npm package holds no binary: %w", err)
 	}
-	return binary, nil
+	return path, nil
 }
 
 // npmInstall fetches the platform's own package: it is the binary, so no script

@@ -41,8 +41,23 @@ func TestFind(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	t.Setenv("PATH", "")
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(home, "cache"))
 	if got := Find(); got != "" {
 		t.Fatalf("Find = %q on a machine without the CLI", got)
+	}
+	cache, err := CacheFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cached := binary(filepath.Join(cache, Version))
+	if err := os.MkdirAll(filepath.Dir(cached), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cached, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := Find(); got != cached {
+		t.Errorf("Find = %q, want the cached %q", got, cached)
 	}
 	local := filepath.Join(home, ".local", "bin", "claude")
 	if err := os.MkdirAll(filepath.Dir(local), 0o755); err != nil {
