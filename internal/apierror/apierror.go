@@ -45,6 +45,9 @@ const (
 	CodeTooLarge      Code = "request_too_large"
 	CodeInvalidKey    Code = "invalid_api_key"
 	CodeMethod        Code = "method_not_allowed"
+	// CodeNotImplemented is for what an endpoint's former service knew and this
+	// one doesn't do there.
+	CodeNotImplemented Code = "not_implemented"
 )
 
 // Error is a failure with two texts: Message may be shown to the caller, Cause
@@ -97,6 +100,8 @@ func (e *Error) Status() int {
 		return http.StatusRequestEntityTooLarge
 	case CodeMethod:
 		return http.StatusMethodNotAllowed
+	case CodeNotImplemented:
+		return http.StatusNotImplemented
 	}
 	switch e.Category {
 	case BadRequest:

@@ -20,6 +20,7 @@ func TestStatus(t *testing.T) {
 		{&apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeTooLarge}, 413},
 		{&apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeModelNotFound}, 404},
 		{&apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeMethod}, 405},
+		{&apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotImplemented}, 501},
 		{apierror.New(apierror.AuthError, ""), 401},
 		{&apierror.Error{Category: apierror.AuthError, Upstream: &apierror.Upstream{Status: 401, OurCredential: true}}, 502},
 		{apierror.New(apierror.Permission, ""), 403},

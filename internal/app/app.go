@@ -269,7 +269,7 @@ func (a *App) Start(ctx context.Context) error {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", a.config.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("listen: %w (--listen or --port choose another address)", err)
 	}
 	a.listener = listener
 	go func() { a.served <- a.server.Serve(listener) }()

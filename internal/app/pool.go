@@ -26,6 +26,9 @@ import (
 // mostly chooses; a request for another is bound to it.
 const firstModel = "sonnet"
 
+// noCredential is what an operator reads whose CLI will be refused.
+const noCredential = "the CLI has no credential: set ANTHROPIC_API_KEY, or CLAUDE_API_CLAUDE_HOME for a login of its own"
+
 func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	home, err := absolute(a.config.ClaudeHome)
 	if err != nil {
@@ -54,7 +57,7 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	a.pool = clipool.New(options)
 	a.later(func(context.Context) error { a.pool.Close(); return nil })
 	if c.Anthropic.Empty() && c.ClaudeHome == "" {
-		a.log.Warn("the CLI has no credential: set ANTHROPIC_API_KEY, or CLAUDE_API_CLAUDE_HOME for a login of its own")
+		a.log.Warn(noCredential)
 	}
 	return nil
 }
@@ -140,6 +143,10 @@ func (a *App) services() map[string]httpserver.Service {
 		cli.Detail += fmt.Sprintf("%d idle, %d busy, %d starting, %d queued", s.Idle, s.Busy, s.Starting, s.Queued)
 		if s.Mode != "" {
 			cli.Detail += "; " + s.Mode
+		}
+		if a.config.Anthropic.Empty() && a.config.ClaudeHome == "" {
+			cli.Status = httpserver.StatusDegraded
+			cli.Detail = noCredential + "; " + cli.Detail
 		}
 		services["cli"] = cli
 	}

@@ -1,7 +1,6 @@
 package processapi
 
 import (
-	"errors"
 	"net/http"
 
 	"claude-code-api-service/internal/apierror"
@@ -9,16 +8,13 @@ import (
 	"claude-code-api-service/internal/protocol"
 )
 
-// unavailableError refuses what this endpoint doesn't do. It is 501, as the
-// service's former clients know it.
-type unavailableError struct{ cause *apierror.Error }
-
-func (e unavailableError) Error() string { return e.cause.Error() }
-
-func (e unavailableError) Unwrap() error { return e.cause }
-
+// unavailable refuses what this endpoint doesn't do. It is 501, as the service's
+// former clients know it.
 func unavailable(param, what string) error {
-	return unavailableError{apierror.Invalid(param, "%s isn't available on this endpoint", what)}
+	return &apierror.Error{
+		Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Param: param,
+		Message: what + " isn't available on this endpoint",
+	}
 }
 
 // writeError writes an error in the endpoint's envelope: detail for its former
@@ -32,11 +28,7 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, call *gatew
 	if code == "" {
 		code = string(e.Category)
 	}
-	var refused unavailableError
-	switch {
-	case errors.As(err, &refused):
-		status, code = http.StatusNotImplemented, "not_implemented"
-	case protocol.BudgetSpent(e):
+	if protocol.BudgetSpent(e) {
 		status = http.StatusForbidden
 	}
 	protocol.SetErrorHeader(header, e)

@@ -35,8 +35,7 @@ type processRequest struct {
 	warnings []string
 }
 
-// decode reads a request. An error is an apierror.Error or an
-// unavailableError.
+// decode reads a request. An error is an apierror.Error.
 func decode(s *protocol.Scanner) (*processRequest, error) {
 	p := &processRequest{maxTokens: defaultMaxTokens}
 	p.messages.Blocks, p.simple.Blocks, p.loose.Blocks = true, true, true
