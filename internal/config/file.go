@@ -41,7 +41,21 @@ func ReadFile(path string) (*File, error) {
 	if err := yaml.Unmarshal(data, &file.values); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	file.ungroup("pool")
 	return file, nil
+}
+
+// ungroup lets the settings of a group be written below its name as well:
+// "pool: {reuse: never}" is "pool_reuse: never".
+func (f *File) ungroup(group string) {
+	members, ok := f.values[group].(map[string]any)
+	if !ok {
+		return // Validate refuses it
+	}
+	delete(f.values, group)
+	for name, value := range members {
+		f.values[group+"_"+name] = value
+	}
 }
 
 // Validate refuses names in the file that are no flag of any command, so that a

@@ -102,6 +102,17 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+func TestGroupedSetting(t *testing.T) {
+	if c, err := parse(t, "pool:\n  reuse: never\n", nil); err != nil || c.PoolReuse != "never" {
+		t.Errorf("reuse = %v, %v", c, err)
+	}
+	for _, file := range []string{"pool: never\n", "pool:\n  size: 3\n"} {
+		if _, err := parse(t, file, nil); err == nil {
+			t.Errorf("%q was accepted", file)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	c, err := parse(t, "", nil)
 	if err != nil {
