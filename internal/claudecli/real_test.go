@@ -3,6 +3,7 @@ package claudecli_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,27 @@ func TestAnUpstreamThatFailsInTheMiddle(t *testing.T) {
 					t.Errorf("%s %s: %v", version, directive, err)
 				}
 			}
+		}
+	}
+}
+
+func TestACLIWithoutACredentialSaysSo(t *testing.T) {
+	for _, version := range clitest.Versions {
+		p, err := claudecli.Start(claudecli.Options{
+			Path: clitest.Path(t, version), Root: t.TempDir(), Model: testModel, BaseURL: clitest.NewUpstream(t).URL(),
+			Features: claudecli.Features{Emptying: claudecli.EmptyNever, LiveSettings: true},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		ready(t, p)
+		if err := p.Bind(t.Context(), claudecli.Settings{Model: testModel}); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = ask(t.Context(), p, "hi")
+		if e := apierror.From(err); e == nil || e.Category != apierror.AuthError || e.Status() != 502 || !strings.Contains(e.Message, "ANTHROPIC_API_KEY") {
+			t.Errorf("%s: %v", version, err)
 		}
 	}
 }

@@ -16,6 +16,9 @@ const retryAfterUnknown = 5 * time.Second
 // maxResultText bounds what of a result's text reaches a caller.
 const maxResultText = 1_000
 
+// notLoggedIn is the CLI's name for a credential that is missing or refused.
+const notLoggedIn = "authentication_failed"
+
 // tooLong is the terminal_reason of a prompt that the CLI itself finds too long
 // for the model, without asking the upstream.
 const tooLong = "blocking_limit"
@@ -25,7 +28,7 @@ const statusOverloaded = 529
 
 // resultError maps a result with is_error to the service's categories. The
 // subtype isn't looked at: an API failure says "success".
-func resultError(l *resultLine) error {
+func resultError(l *resultLine, reason string) error {
 	status := l.APIErrorStatus
 	var text string
 	if l.Result.Kind() == '"' {
@@ -39,6 +42,11 @@ func resultError(l *resultLine) error {
 	e := &apierror.Error{
 		Category: apierror.CLIError, Message: "the Claude Code CLI reported an error",
 		Cause: fmt.Errorf("result %s, api status %d: %s %s", l.Subtype, status, text, strings.Join(l.Errors, "; ")),
+	}
+	if reason == notLoggedIn {
+		e.Category, e.Upstream = apierror.AuthError, &apierror.Upstream{Status: status, OurCredential: true}
+		e.Message = "the service's Claude Code CLI has no valid credential; its operator sets ANTHROPIC_API_KEY or CLAUDE_API_CLAUDE_HOME"
+		return e
 	}
 	if status == 0 {
 		return e

@@ -39,11 +39,12 @@ type turn struct {
 	*Process
 	handler Handler
 	answer  Answer
-	begun   bool // the first event came
-	ended   bool // the message's last event came
-	cutOff  bool // the upstream failed in the middle of the message
-	goesOn  bool // the CLI would go on with another message
-	pending bool // events were written and not flushed
+	begun   bool   // the first event came
+	ended   bool   // the message's last event came
+	cutOff  bool   // the upstream failed in the middle of the message
+	reason  string // the CLI's name for why there is no answer
+	goesOn  bool   // the CLI would go on with another message
+	pending bool   // events were written and not flushed
 }
 
 // Turn sends the prompt and reads its answer to the end: one message. On an
@@ -188,10 +189,11 @@ func (t *turn) event(l *line) error {
 
 // assistant takes a whole content block, for a caller who wants no events.
 func (t *turn) assistant(l *line) error {
-	if t.handler.Event != nil || t.ended {
+	if t.ended || t.begun && t.handler.Event != nil {
 		return nil
 	}
 	var m struct {
+		Error   string `json:"error"`
 		Message struct {
 			ID      string           `json:"id"`
 			Content []jsontext.Value `json:"content"`
@@ -201,7 +203,8 @@ func (t *turn) assistant(l *line) error {
 		return fmt.Errorf("decode assistant message: %w", err)
 	}
 	if m.Message.ID != t.answer.ID {
-		return nil // the CLI's own words, about an error: the result says more
+		t.reason = m.Error // the CLI's own words, about an error
+		return nil
 	}
 	t.answer.Content = append(t.answer.Content, m.Message.Content...)
 	return nil
@@ -214,7 +217,7 @@ func (t *turn) check(r *resultLine) error {
 	case t.ended:
 		return nil
 	case r.IsError:
-		return resultError(r)
+		return resultError(r, t.reason)
 	}
 	return apierror.Wrap(apierror.CLIError, "the Claude Code CLI gave no answer",
 		fmt.Errorf("result %q without a whole message", r.Subtype))
