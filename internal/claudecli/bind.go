@@ -24,10 +24,6 @@ type Settings struct {
 	MaxTokens      int64 // 0: the CLI's own
 }
 
-// applied is what a process has been told so far. A process starts with the
-// model of its argument, thinking off and the CLI's own max_tokens.
-type applied struct{ Settings }
-
 // errSystemFixed means that the caller should have taken another process.
 var errSystemFixed = errors.New("the system prompt of this process can't be changed to that")
 
@@ -105,7 +101,7 @@ func (p *Process) Bind(ctx context.Context, s Settings) error {
 		p.broken = err
 		return asCLIError("the Claude Code CLI refused the request's settings", err)
 	}
-	p.bound.Settings = s
+	p.bound = s
 	return nil
 }
 

@@ -39,16 +39,18 @@ type Process struct {
 	initialized bool
 	sessionID   string
 	requests    int // control requests sent, for their ids
-	bound       applied
-	prompts     []string // uuids of the user lines in its context, oldest first
-	running     bool     // a turn was sent and its result hasn't been read
-	broken      error    // why it can't be used again
-	spent       totals   // what all results so far add up to
-	counted     totals   // the CLI's own cumulative numbers at the last result
-	turns       int
-	line        line    // the last line read
-	members     members // what reads it
-	buffer      bytes.Buffer
+	// bound is what the process has been told so far. It starts with the model of
+	// its argument, thinking off and the CLI's own max_tokens.
+	bound   Settings
+	prompts []string // uuids of the user lines in its context, oldest first
+	running bool     // a turn was sent and its result hasn't been read
+	broken  error    // why it can't be used again
+	spent   totals   // what all results so far add up to
+	counted totals   // the CLI's own cumulative numbers at the last result
+	turns   int
+	line    line    // the last line read
+	members members // what reads it
+	buffer  bytes.Buffer
 }
 
 // Start starts a process. It doesn't wait until the process is ready: see
