@@ -56,7 +56,7 @@ func (p *Pool) prepare(call *gateway.Call) (*message.Conversation, error) {
 	}
 	for _, name := range call.Request.Others() {
 		switch name {
-		case "output_config.format", "output_format", "mcp_servers", "container":
+		case "output_format", "mcp_servers", "container":
 			// These change what the answer is made of.
 			return nil, apierror.Invalid(name, "%s: can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service", name)
 		}
@@ -64,10 +64,16 @@ func (p *Pool) prepare(call *gateway.Call) (*message.Conversation, error) {
 			call.Warn(name + " can't be set on the CLI backend")
 		}
 	}
+	if conversation.Format != nil {
+		return nil, apierror.Invalid("output_config.format", "output_config.format: can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service")
+	}
+	if conversation.Effort != "" {
+		call.Warn("output_config.effort can't be set on the CLI backend")
+	}
 	if len(call.Forward["Anthropic-Beta"]) > 0 {
 		call.Warn("anthropic-beta can't be set on the CLI backend")
 	}
-	return conversation, nil
+	return conversation, call.Honoured()
 }
 
 // acceptable refuses content blocks that belong to tools, and takes out cache

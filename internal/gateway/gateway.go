@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -128,6 +129,11 @@ type Call struct {
 	// Defaults names members of the request's body that the protocol filled in
 	// because the caller didn't say: a backend that can't honour one needn't warn.
 	Defaults []string
+	// CountOnly asks for the number of the request's input tokens instead of an
+	// answer: the backend writes one Message, the JSON of a token count.
+	CountOnly bool
+	// Strict refuses what would otherwise only be named in Warnings.
+	Strict bool
 	// Forward is what of the caller's header the direct backend sends on
 	// (anthropic-version, anthropic-beta). May be nil.
 	Forward http.Header
@@ -149,6 +155,26 @@ type Call struct {
 
 // Warn notes something of the request that can't be honoured.
 func (c *Call) Warn(text string) { c.Warnings = append(c.Warnings, text) }
+
+// Honoured refuses a strict call of which something can't be honoured. A backend
+// asks it before it spends anything.
+func (c *Call) Honoured() error {
+	if !c.Strict || len(c.Warnings) == 0 {
+		return nil
+	}
+	return apierror.Invalid("", "strict: %s", strings.Join(c.Warnings, "; "))
+}
+
+// Child makes a further call of the same caller, for a request that stands for
+// several. Its clock starts now; it has passed authentication with its parent.
+func (c *Call) Child(requestID string) *Call {
+	child := &Call{
+		RequestID: requestID, Endpoint: c.Endpoint, Prefer: c.Prefer, Strict: c.Strict,
+		Forward: c.Forward, Caller: c.Caller, Clock: latency.Start(),
+	}
+	child.Clock.Mark(latency.Auth)
+	return child
+}
 
 // Options are the rooms that a Gateway walks through. All are required.
 type Options struct {
@@ -225,6 +251,9 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		}
 	}()
 	backend, err := g.Router.Route(call)
+	if err == nil {
+		err = call.Honoured()
+	}
 	if err != nil {
 		return Result{}, err
 	}

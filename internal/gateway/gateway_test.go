@@ -186,3 +186,34 @@ func TestStagesAreMeasured(t *testing.T) {
 		}
 	}
 }
+
+func TestAStrictCallIsRefusedWhatCannotBeHonoured(t *testing.T) {
+	r := &rooms{}
+	g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
+	parent, err := g.Open(t.Context(), "id", "/v1/x", "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, strict := range []bool{false, true} {
+		parent.Strict = strict
+		call := parent.Child("id-1")
+		call.Request, err = message.ParseRequest([]byte(`{"messages":[]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call.Warn("seed: has no effect here")
+		err = g.Serve(t.Context(), call, r)
+		if refused := err != nil; refused != strict {
+			t.Errorf("strict %t: err = %v", strict, err)
+		}
+		if strict && (apierror.From(err).Status() != 400 || !strings.Contains(apierror.From(err).Message, "seed")) {
+			t.Errorf("err = %v", err)
+		}
+		if call.Caller != parent.Caller || call.Endpoint != parent.Endpoint {
+			t.Errorf("the child is another caller's: %+v", call)
+		}
+	}
+	if len(r.rows) != 2 || r.rows[0].RequestID != "id-1" {
+		t.Errorf("rows = %+v", r.rows)
+	}
+}

@@ -29,7 +29,28 @@ type Conversation struct {
 	// ThinkingTokens is the budget of extended thinking, 0 when it is off.
 	ThinkingTokens int64
 	Turns          []Turn // at least one; the last is the user's
+	Tools          []Tool
+	// ToolChoice is the member tool_choice as it came, nil when it is absent.
+	ToolChoice jsontext.Value
+	// Effort and Format are those of output_config: "" and nil when absent. Format
+	// is the JSON object that constrains the answer.
+	Effort string
+	Format jsontext.Value
 }
+
+// Tool is one tool that the model may call.
+type Tool struct {
+	// Type is "" or "custom" for a tool that the client runs; others run at the
+	// API or are of a kind that the model was trained on.
+	Type        string         `json:"type"`
+	Name        string         `json:"name"`
+	Description string         `json:"description"`
+	InputSchema jsontext.Value `json:"input_schema"`
+	Strict      bool           `json:"strict"`
+}
+
+// Client says that the client runs the tool.
+func (t Tool) Client() bool { return t.Type == "" || t.Type == "custom" }
 
 // DefaultThinkingTokens is the budget for a request that asks for thinking
 // without saying how much: the CLI's own default.
@@ -55,6 +76,12 @@ func (r *Request) Conversation() (*Conversation, error) {
 		return nil, err
 	}
 	if c.ThinkingTokens, err = r.decodeThinking(); err != nil {
+		return nil, err
+	}
+	if err := r.decodeTools(c); err != nil {
+		return nil, err
+	}
+	if err := r.decodeOutputConfig(c); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(r.messages.of(r.body), &c.Turns); err != nil {
@@ -177,6 +204,54 @@ func (r *Request) decodeSystem() (string, error) {
 		return strings.Join(texts, "\n\n"), nil
 	}
 	return "", apierror.Invalid("system", "system: must be a string or an array of text blocks")
+}
+
+func (r *Request) decodeTools(c *Conversation) error {
+	if !r.HasTools {
+		return nil
+	}
+	if err := json.Unmarshal(r.tools.of(r.body), &c.Tools); err != nil {
+		return nested("tools", err)
+	}
+	for i, tool := range c.Tools {
+		field := fmt.Sprintf("tools.%d", i)
+		switch {
+		case tool.Name == "":
+			return apierror.Invalid(field+".name", "%s.name: field required", field)
+		case tool.Client() && tool.InputSchema.Kind() != '{':
+			return apierror.Invalid(field+".input_schema", "%s.input_schema: must be an object", field)
+		}
+	}
+	if choice := jsontext.Value(r.toolChoice.of(r.body)); len(choice) > 0 && choice.Kind() != 'n' {
+		if choice.Kind() != '{' {
+			return apierror.Invalid("tool_choice", "tool_choice: must be an object")
+		}
+		c.ToolChoice = choice
+	}
+	return nil
+}
+
+func (r *Request) decodeOutputConfig(c *Conversation) error {
+	value := jsontext.Value(r.outputConfig.of(r.body))
+	if len(value) == 0 || value.Kind() == 'n' {
+		return nil
+	}
+	var config struct {
+		Effort string         `json:"effort"`
+		Format jsontext.Value `json:"format"`
+	}
+	if err := json.Unmarshal(value, &config); err != nil {
+		return nested("output_config", err)
+	}
+	c.Effort = config.Effort
+	switch config.Format.Kind() {
+	case '{':
+		c.Format = config.Format
+	case 'n', 0:
+	default:
+		return apierror.Invalid("output_config.format", "output_config.format: must be an object")
+	}
+	return nil
 }
 
 func (r *Request) decodeThinking() (int64, error) {

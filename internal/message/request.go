@@ -32,8 +32,9 @@ type Request struct {
 	model  span // of the value; empty when absent
 	useCLI span // of the whole member with one comma
 	// messages, system and the like, decoded only where a backend needs them.
-	messages, system, thinking span
-	others                     []string
+	messages, system, thinking      span
+	tools, toolChoice, outputConfig span
+	others                          []string
 }
 
 // span is a part of a body: from start up to but not including end.
@@ -169,11 +170,11 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 		r.thinking = at
 	case "tools":
 		r.HasTools = kind == '[' && len(bytes.TrimSpace(value[1:len(value)-1])) > 0
+		r.tools = at
+	case "tool_choice":
+		r.toolChoice = at
 	case "output_config":
-		if bytes.Contains(value, []byte(`"format"`)) {
-			name = "output_config.format" // the part that changes what the answer is
-		}
-		r.others = append(r.others, name)
+		r.outputConfig = at
 	default:
 		if kind != 'n' {
 			r.others = append(r.others, name)

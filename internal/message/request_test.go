@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -91,6 +92,51 @@ func TestConversation(t *testing.T) {
 	}
 	if got := r.Others(); len(got) != 1 || got[0] != "temperature" {
 		t.Errorf("others = %v", got)
+	}
+}
+
+func TestConversationWithTools(t *testing.T) {
+	tests := []struct {
+		name, members string
+		param         string // of the refusal, "" for none
+		want          Conversation
+	}{
+		{"tools", `"tools":[{"name":"t","description":"d","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}}],"tool_choice":{"type":"any"}`, "",
+			Conversation{Tools: []Tool{{Name: "t", Description: "d", InputSchema: jsontext.Value(`{"type":"object"}`)}}, ToolChoice: jsontext.Value(`{"type":"any"}`)}},
+		{"a server tool", `"tools":[{"type":"web_search_20250305","name":"w","max_uses":2}]`, "", Conversation{Tools: []Tool{{Type: "web_search_20250305", Name: "w"}}}},
+		{"a choice without tools", `"tool_choice":{"type":"auto"}`, "", Conversation{}},
+		{"effort and format", `"output_config":{"effort":"low","format":{"type":"json_schema"}}`, "", Conversation{Effort: "low", Format: jsontext.Value(`{"type":"json_schema"}`)}},
+		{"nulls", `"output_config":{"format":null},"tools":null,"tool_choice":null`, "", Conversation{}},
+		{"no name", `"tools":[{"input_schema":{}}]`, "tools.0.name", Conversation{}},
+		{"no schema", `"tools":[{"name":"t"}]`, "tools.0.input_schema", Conversation{}},
+		{"schema no object", `"tools":[{"name":"t","input_schema":[]}]`, "tools.0.input_schema", Conversation{}},
+		{"tool no object", `"tools":[5]`, "tools.0", Conversation{}},
+		{"choice no object", `"tools":[{"name":"t","input_schema":{}}],"tool_choice":"any"`, "tool_choice", Conversation{}},
+		{"format no object", `"output_config":{"format":"json"}`, "output_config.format", Conversation{}},
+		{"config no object", `"output_config":1`, "output_config", Conversation{}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := ParseRequest([]byte(`{` + hello + `,` + test.members + `}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.Conversation()
+			if test.param != "" {
+				var e *apierror.Error
+				if !errors.As(err, &e) || e.Category != apierror.BadRequest || e.Param != test.param {
+					t.Fatalf("err = %v, want bad_request about %q", err, test.param)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.want.Turns = got.Turns
+			if !reflect.DeepEqual(got, &test.want) {
+				t.Errorf("got  %+v\nwant %+v", got, test.want)
+			}
+		})
 	}
 }
 
