@@ -52,10 +52,11 @@ func rooms() map[string]room {
 		"internal/claudecli/install": {},
 
 		// The protocols, and what they share over HTTP.
-		"internal/protocol":     {may: with(walk, "sse"), outside: []string{jsonLibrary}},
-		"internal/anthropicapi": {row: "protocols", may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary}},
-		"internal/openaiapi":    {row: "protocols", may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary}},
-		"internal/processapi":   {row: "protocols", may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/openapi":      {outside: []string{jsonLibrary}},
+		"internal/protocol":     {may: with(walk, "openapi", "sse"), outside: []string{jsonLibrary}},
+		"internal/anthropicapi": {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/openaiapi":    {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/processapi":   {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.
