@@ -29,6 +29,7 @@ import (
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/openaiapi"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
@@ -207,7 +208,7 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
 			openaiapi.New(openaiapi.Options{Gateway: g, MaxBody: limit, Log: a.log}).Register,
-			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(catalogue), MaxBody: limit, Log: a.log}).Register,
+			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(rules(catalogue)), MaxBody: limit, Log: a.log}).Register,
 		},
 		Endpoints: []string{
 			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/process",
@@ -220,18 +221,22 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 	})
 }
 
-// sampled says of a model name, an alias or an id, whether it takes a
-// temperature. What auto chooses is what the aliases stand for.
-func sampled(catalogue *pricing.Catalogue) func(model string) bool {
-	return func(model string) bool {
+// rules gives what a model, by an alias or an id, takes of a request. What auto
+// chooses is what the aliases stand for.
+func rules(catalogue *pricing.Catalogue) func(model string) message.Rules {
+	return func(model string) message.Rules {
 		if model == route.Auto {
 			model = route.Sonnet
 		}
-		if id, ok := catalogue.Resolve(model); ok {
-			model = id
-		}
-		m, known := catalogue.Find(model)
-		return !known || !m.NoSampling
+		return catalogue.Rules(model)
+	}
+}
+
+// sampled says of a model whether it takes a temperature.
+func sampled(rules func(model string) message.Rules) func(model string) bool {
+	return func(model string) bool {
+		r := rules(model)
+		return !r.NoSampling
 	}
 }
 

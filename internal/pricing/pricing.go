@@ -1,5 +1,5 @@
-// Package pricing knows the models: their names, limits and prices. All of it
-// is data, in prices.json.
+// Package pricing knows the models: their names, limits, rules and prices. All
+// of it is data, in prices.json, which says where it is from.
 package pricing
 
 import (
@@ -40,15 +40,14 @@ type LongPrompt struct {
 
 // Model is what is known of a model.
 type Model struct {
-	ID              string      // as the Messages API lists it
-	Names           []string    // other names under which it is asked for
-	DisplayName     string      // for people
-	Created         time.Time   // its release, in UTC; 1970-01-01 when not known, as in the Models API
-	ContextWindow   int         // tokens
-	MaxOutputTokens int         // the most that max_tokens may be
-	Prices          Prices      // of an ordinary request
-	LongPrompt      *LongPrompt // nil: the length of the prompt doesn't matter
-	NoSampling      bool        // takes no temperature, top_p or top_k
+	ID            string        // as the Messages API lists it
+	Names         []string      // other names under which it is asked for
+	DisplayName   string        // for people
+	Created       time.Time     // its release, in UTC; 1970-01-01 when not known, as in the Models API
+	ContextWindow int           // tokens
+	Rules         message.Rules // what it takes of a request
+	Prices        Prices        // of an ordinary request
+	LongPrompt    *LongPrompt   // nil: the length of the prompt doesn't matter
 }
 
 // Catalogue is the known models. It never changes and is safe for concurrent
@@ -71,15 +70,15 @@ type file struct {
 	Unit    string            `json:"unit"`   // in words, for the reader
 	Aliases map[string]string `json:"aliases"`
 	Models  []struct {
-		ID              string      `json:"id"`
-		Names           []string    `json:"names"`
-		DisplayName     string      `json:"display_name"`
-		Created         string      `json:"created"` // YYYY-MM-DD, or absent
-		ContextWindow   int         `json:"context_window"`
-		MaxOutputTokens int         `json:"max_output_tokens"`
-		Prices          Prices      `json:"prices"`
-		LongPrompt      *LongPrompt `json:"long_prompt"`
-		NoSampling      bool        `json:"no_sampling"`
+		ID              string        `json:"id"`
+		Names           []string      `json:"names"`
+		Rules           message.Rules `json:"rules"`
+		DisplayName     string        `json:"display_name"`
+		Created         string        `json:"created"` // YYYY-MM-DD, or absent
+		ContextWindow   int           `json:"context_window"`
+		MaxOutputTokens int           `json:"max_output_tokens"`
+		Prices          Prices        `json:"prices"`
+		LongPrompt      *LongPrompt   `json:"long_prompt"`
 	} `json:"models"`
 }
 
@@ -102,9 +101,10 @@ func New(options Options) (*Catalogue, error) {
 				return nil, fmt.Errorf("prices of %q: %w", m.ID, err)
 			}
 		}
+		m.Rules.MaxOutputTokens = m.MaxOutputTokens
 		c.models[i] = Model{
 			ID: m.ID, Names: m.Names, DisplayName: m.DisplayName, Created: created, ContextWindow: m.ContextWindow,
-			MaxOutputTokens: m.MaxOutputTokens, Prices: m.Prices, LongPrompt: m.LongPrompt, NoSampling: m.NoSampling,
+			Rules: m.Rules, Prices: m.Prices, LongPrompt: m.LongPrompt,
 		}
 		if err := c.add(&c.models[i]); err != nil {
 			return nil, fmt.Errorf("prices of %q: %w", m.ID, err)
@@ -122,7 +122,7 @@ func (c *Catalogue) add(m *Model) error {
 	if m.ID == "" || m.DisplayName == "" {
 		return errors.New("id and display_name are required")
 	}
-	if m.ContextWindow <= 0 || m.MaxOutputTokens <= 0 {
+	if m.ContextWindow <= 0 || m.Rules.MaxOutputTokens <= 0 {
 		return errors.New("context_window and max_output_tokens must be positive")
 	}
 	if !m.Prices.known() || m.LongPrompt != nil && (!m.LongPrompt.Prices.known() || m.LongPrompt.AboveTokens <= 0) {
@@ -171,6 +171,18 @@ func (c *Catalogue) Find(name string) (Model, bool) {
 		return Model{}, false
 	}
 	return *m, true
+}
+
+// Rules give what a model, by its id, another of its names or an alias, takes of
+// a request. Those of a model that isn't known refuse nothing.
+func (c *Catalogue) Rules(name string) message.Rules {
+	if id, ok := c.aliases[name]; ok {
+		name = id
+	}
+	if m := c.find(name); m != nil {
+		return m.Rules
+	}
+	return message.Rules{}
 }
 
 func (c *Catalogue) find(name string) *Model {

@@ -129,8 +129,8 @@ func TestEmbeddedModels(t *testing.T) {
 		if !strings.HasPrefix(m.ID, "claude-") || !strings.HasPrefix(m.DisplayName, "Claude ") {
 			t.Errorf("model %s, %q", m.ID, m.DisplayName)
 		}
-		if m.MaxOutputTokens > m.ContextWindow {
-			t.Errorf("%s writes %d tokens into a window of %d", m.ID, m.MaxOutputTokens, m.ContextWindow)
+		if m.Rules.MaxOutputTokens > m.ContextWindow {
+			t.Errorf("%s writes %d tokens into a window of %d", m.ID, m.Rules.MaxOutputTokens, m.ContextWindow)
 		}
 		// In Anthropic's prices output costs five times the input, and writing to
 		// the cache a quarter more: a slip in the data shows.
