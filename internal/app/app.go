@@ -24,6 +24,7 @@ import (
 	"claude-code-api-service/internal/anthropic"
 	"claude-code-api-service/internal/anthropicapi"
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
@@ -60,6 +61,7 @@ type App struct {
 	keys     *apikey.Keys
 
 	authenticator *apikey.Authenticator
+	archive       *archive.Archive
 	pool          *clipool.Pool      // nil without a CLI
 	direct        *anthropic.Backend // nil without a credential
 	// cleanup is what was opened, in order; Stop unwinds it in reverse.
@@ -103,6 +105,7 @@ func (a *App) build(ctx context.Context) error {
 	a.later(ledger.Close)
 	a.authenticator = apikey.NewAuthenticator(apikey.AuthenticatorOptions{Store: db, Logger: a.log})
 	a.keys = apikey.NewKeys(apikey.Options{Store: db})
+	a.archive = archive.New(archive.Options{Store: db, Log: a.log})
 
 	catalogue, err := pricing.New(pricing.Options{})
 	if err != nil {
@@ -279,6 +282,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.listener = listener
 	go func() { a.served <- a.server.Serve(listener) }()
 	a.tasks.Go(func() { a.authenticator.Watch(a.life) })
+	a.tasks.Go(func() { a.archive.Sweep(a.life) })
 	a.startPool()
 	a.log.Info("serving", "url", a.URL(), "version", Version, "data", a.config.Database(),
 		"cli", a.pool != nil, "direct", a.direct != nil)

@@ -41,6 +41,7 @@ func rooms() map[string]room {
 		"internal/admission": {row: "owners", may: walk},
 		"internal/apikey":    {row: "owners", may: walk},
 		"internal/usage":     {row: "owners", may: walk},
+		"internal/archive":   {row: "owners"},
 
 		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
 
@@ -65,7 +66,7 @@ func rooms() map[string]room {
 
 		// The stores.
 		"internal/sqlite": {
-			row: "stores", may: with(walk, "apikey", "usage"),
+			row: "stores", may: with(walk, "apikey", "archive", "usage"),
 			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
 		},
 
@@ -80,7 +81,7 @@ func rooms() map[string]room {
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
 			may: with(
-				walk, "admission", "anthropic", "anthropicapi", "apikey", "claudecli", "claudecli/install", "clipool", "config",
+				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "claudecli", "claudecli/install", "clipool", "config",
 				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "route", "simulator", "sqlite", "telemetry", "usage",
 			),
 			outside: []string{prometheus},
@@ -93,7 +94,7 @@ func rooms() map[string]room {
 
 		// For tests.
 		"internal/architecture":         {tests: true},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "usage")},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {

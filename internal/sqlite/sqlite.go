@@ -1,4 +1,4 @@
-// Package sqlite keeps keys and the ledger in one SQLite file. Several
+// Package sqlite keeps keys, the ledger and documents in one SQLite file. Several
 // processes may use the file at the same time.
 package sqlite
 
@@ -18,6 +18,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/usage"
 )
 
@@ -51,20 +52,22 @@ type Options struct {
 }
 
 // DB is an open database: one connection that writes and a few that read, kept
-// open, each with its statements prepared once. It is an apikey.Store and a
-// usage.Store, and safe for concurrent use.
+// open, each with its statements prepared once. It is an apikey.Store, a
+// usage.Store and an archive.Store, and safe for concurrent use.
 type DB struct {
 	write, read *sql.DB
 	keys        keyStatements
 	usage       usageStatements
+	documents   documentStatements
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
 var (
-	_ apikey.Store = (*DB)(nil)
-	_ usage.Store  = (*DB)(nil)
+	_ apikey.Store  = (*DB)(nil)
+	_ usage.Store   = (*DB)(nil)
+	_ archive.Store = (*DB)(nil)
 )
 
 // Open opens the database, creates it where there is none, and brings it to
@@ -140,7 +143,10 @@ func open(ctx context.Context, o Options) (db *DB, err error) {
 	if err := db.keys.prepare(ctx, db); err != nil {
 		return db, err
 	}
-	return db, db.usage.prepare(ctx, db)
+	if err := db.usage.prepare(ctx, db); err != nil {
+		return db, err
+	}
+	return db, db.documents.prepare(ctx, db)
 }
 
 func create(path string) error {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/storetest"
 	"claude-code-api-service/internal/usage"
@@ -73,6 +74,10 @@ func TestUsage(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestDocuments(t *testing.T) {
+	storetest.TestDocuments(t, func(t *testing.T) archive.Store { return open(t, sqlite.Options{}) })
 }
 
 func TestOpenRefuses(t *testing.T) {

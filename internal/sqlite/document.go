@@ -1,0 +1,98 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"claude-code-api-service/internal/archive"
+)
+
+// sweepBatch is how many documents one statement removes. The ledger shares the
+// connection that writes and waits meanwhile; a hundred small documents take
+// some milliseconds, and large ones are removed page by page all the same.
+const sweepBatch = 100
+
+type documentStatements struct {
+	put, get, remove, sweep *sql.Stmt
+}
+
+func (s *documentStatements) prepare(ctx context.Context, db *DB) error {
+	err := prepareAll(ctx, db.write, map[string]**sql.Stmt{
+		`INSERT INTO documents (kind, key_id, id, created_at, expires_at, body) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET created_at = excluded.created_at, expires_at = excluded.expires_at, body = excluded.body`: &s.put,
+		`DELETE FROM documents WHERE kind = ? AND key_id = ? AND id = ?`:                                                       &s.remove,
+		`DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`: &s.sweep,
+	})
+	if err != nil {
+		return err
+	}
+	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
+		`SELECT created_at, expires_at, body FROM documents WHERE kind = ? AND key_id = ? AND id = ?`: &s.get,
+	})
+}
+
+// PutDocument implements archive.Store.
+func (db *DB) PutDocument(ctx context.Context, d archive.Document) error {
+	body := d.Body
+	if body == nil {
+		body = []byte{} // nil would be NULL
+	}
+	_, err := db.documents.put.ExecContext(ctx, d.Kind, d.KeyID, d.ID, d.Created.UnixMicro(), d.Expires.UnixMicro(), body)
+	if err != nil {
+		return fmt.Errorf("insert document: %w", err)
+	}
+	return nil
+}
+
+// Document implements archive.Store.
+func (db *DB) Document(ctx context.Context, kind, keyID, id string) (archive.Document, error) {
+	d := archive.Document{Kind: kind, KeyID: keyID, ID: id}
+	var created, expires int64
+	err := db.documents.get.QueryRowContext(ctx, kind, keyID, id).Scan(&created, &expires, &d.Body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return archive.Document{}, archive.ErrNotFound
+	}
+	if err != nil {
+		return archive.Document{}, fmt.Errorf("select document: %w", err)
+	}
+	d.Created, d.Expires = fromMicros(created), fromMicros(expires)
+	return d, nil
+}
+
+// DeleteDocument implements archive.Store.
+func (db *DB) DeleteDocument(ctx context.Context, kind, keyID, id string) error {
+	result, err := db.documents.remove.ExecContext(ctx, kind, keyID, id)
+	if err != nil {
+		return fmt.Errorf("delete document: %w", err)
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("delete document: %w", err)
+	}
+	if n == 0 {
+		return archive.ErrNotFound
+	}
+	return nil
+}
+
+// DeleteExpired implements archive.Store. Between two batches others may write.
+func (db *DB) DeleteExpired(ctx context.Context, now time.Time) (int64, error) {
+	var removed int64
+	for {
+		result, err := db.documents.sweep.ExecContext(ctx, now.UnixMicro(), sweepBatch)
+		if err != nil {
+			return removed, fmt.Errorf("delete expired documents: %w", err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return removed, fmt.Errorf("delete expired documents: %w", err)
+		}
+		removed += n
+		if n < sweepBatch {
+			return removed, nil
+		}
+	}
+}
