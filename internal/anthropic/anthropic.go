@@ -34,6 +34,8 @@ const (
 )
 
 const (
+	messagesPath = "/v1/messages"
+
 	userAgent = "claude-code-api-service"
 	// maxAnswer bounds an answer in one piece, in bytes. The longest answers of
 	// the API are well under 1 MiB of text.
@@ -86,12 +88,12 @@ type Options struct {
 // Backend generates over the Messages API. It is safe for concurrent use and
 // keeps its connections alive between requests.
 type Backend struct {
-	url       *url.URL
-	header    http.Header // of every request; shared, never changed
-	transport http.RoundTripper
-	log       *slog.Logger
-	price     func(string, message.Usage) (int64, bool)
-	caching   bool
+	url, count *url.URL    // of messages, and of counting their tokens
+	header     http.Header // of every request; shared, never changed
+	transport  http.RoundTripper
+	log        *slog.Logger
+	price      func(string, message.Usage) (int64, bool)
+	caching    bool
 
 	retries                      int
 	firstByte, firstPlain, pause time.Duration
@@ -108,7 +110,7 @@ func New(o Options) (*Backend, error) {
 	if base == "" {
 		base = DefaultBaseURL
 	}
-	u, err := url.Parse(strings.TrimRight(base, "/") + "/v1/messages")
+	u, err := url.Parse(strings.TrimRight(base, "/") + messagesPath)
 	if err != nil {
 		return nil, fmt.Errorf("base URL of the Messages API: %w", err)
 	}
@@ -117,6 +119,7 @@ func New(o Options) (*Backend, error) {
 	}
 	b := &Backend{
 		url:        u,
+		count:      u.JoinPath("count_tokens"),
 		transport:  o.Transport,
 		log:        o.Logger,
 		price:      o.Price,
@@ -168,7 +171,9 @@ func (b *Backend) Close() {
 	}
 }
 
-// Generate answers call over the Messages API; see gateway.Backend. It fills
+// Generate answers call over the Messages API; see gateway.Backend. A call that
+// only counts is answered with the API's own count, and has no usage and no
+// cost. It fills
 // call.UpstreamHeader with the upstream's request-id. Failures that may pass
 // (408, 409, 429, 5xx, connection errors, and what the upstream marks with
 // x-should-retry) are repeated as long as nothing was written to out. A wait

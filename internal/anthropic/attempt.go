@@ -34,7 +34,7 @@ type attempt struct {
 // try makes one attempt. A failure's retry is false once out has been written.
 func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out gateway.EventWriter) (gateway.Result, *failure) {
 	within := b.firstByte
-	if !call.Request.Stream {
+	if !streams(call) && !call.CountOnly {
 		within = b.firstPlain
 	}
 	attemptCtx, cancel := context.WithCancelCause(ctx)
@@ -61,7 +61,7 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 
 	var summary message.Summary
 	var fail *failure
-	if call.Request.Stream {
+	if streams(call) {
 		summary, fail = a.stream()
 	} else {
 		summary, fail = a.plain(resp.ContentLength)
@@ -71,6 +71,9 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 	}
 	return b.result(call, summary), fail
 }
+
+// streams says whether an answer comes as a stream; a count never does.
+func streams(call *gateway.Call) bool { return call.Request.Stream && !call.CountOnly }
 
 // result adds the price to a summary. An answer of which nothing was seen has
 // none.
@@ -171,9 +174,11 @@ func (a *attempt) plain(length int64) (message.Summary, *failure) {
 	case err != nil:
 		return message.Summary{}, broken(a.caller, a.ctx, err)
 	}
-	summary, err := message.Summarize(body)
-	if err != nil {
-		return message.Summary{}, unreadable(err)
+	var summary message.Summary
+	if !a.call.CountOnly {
+		if summary, err = message.Summarize(body); err != nil {
+			return message.Summary{}, unreadable(err)
+		}
 	}
 	a.wrote = true
 	if err := a.out.Message(body); err != nil {

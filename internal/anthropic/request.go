@@ -14,7 +14,8 @@ type pieces [][]byte
 
 func (b *Backend) body(call *gateway.Call) pieces {
 	var body pieces
-	if b.caching {
+	// What is counted must be what the caller wrote.
+	if b.caching && !call.CountOnly {
 		body = call.Request.UpstreamCached(call.Model)
 	} else {
 		body = call.Request.Upstream(call.Model)
@@ -85,8 +86,17 @@ func (b *Backend) request(ctx context.Context, call *gateway.Call, body pieces) 
 		}
 	}
 	reader, _ := body.open()
+	to := b.url
+	if call.CountOnly {
+		to = b.count
+	}
+	if call.Query != "" {
+		with := *to
+		with.RawQuery = call.Query
+		to = &with
+	}
 	req := &http.Request{
-		Method: http.MethodPost, URL: b.url, Host: b.url.Host, Header: header,
+		Method: http.MethodPost, URL: to, Host: b.url.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: reader, GetBody: body.open, ContentLength: body.size(),
 	}

@@ -1,11 +1,12 @@
 // Package anthropicapi serves the Anthropic Messages API
-// (platform.claude.com/docs): POST /v1/messages, and the list of models that
-// both families of clients read. What goes through unchanged isn't decoded.
+// (platform.claude.com/docs): POST /v1/messages and its count_tokens, and the
+// list of models that both families of clients read. What goes through unchanged isn't decoded.
 package anthropicapi
 
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -17,6 +18,7 @@ import (
 // The routes, as metrics and ledger name them.
 const (
 	pathMessages = "/v1/messages"
+	pathCount    = "/v1/messages/count_tokens"
 	pathModels   = "/v1/models"
 	pathModel    = "/v1/models/{id}"
 )
@@ -56,31 +58,47 @@ func New(options Options) *Handler {
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
 	mux.Handle("POST "+pathMessages, protocol.Handle(h.gateway, pathMessages, h.serveMessages, h.writeError))
+	mux.Handle("POST "+pathCount, protocol.Handle(h.gateway, pathCount, h.serveCount, h.writeError))
 	mux.Handle("GET "+pathModels, protocol.Handle(h.gateway, pathModels, h.serveModels, h.writeModelsError))
 	mux.Handle("GET "+pathModel, protocol.Handle(h.gateway, pathModel, h.serveModel, h.writeModelsError))
 }
 
 func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
-	body, err := protocol.ReadBody(w, r, h.maxBody)
-	if err != nil {
+	if err := h.decode(w, r, call); err != nil {
 		return err
 	}
-	request, err := message.ParseRequest(body)
-	if err != nil {
-		return err
-	}
-	if request.MaxTokens == 0 {
+	if call.Request.MaxTokens == 0 {
 		return apierror.Invalid("max_tokens", "max_tokens: field required")
 	}
-	call.Request = request
-	call.Forward = forward(r.Header)
-	protocol.PreferBackend(call, request.UseCLI)
-
-	if request.Stream {
+	if call.Request.Stream {
 		out := &streamWriter{h: h, call: call, w: w, stream: protocol.NewStream(w)}
 		return h.serve(r, call, out)
 	}
 	return h.serve(r, call, &wholeWriter{h: h, call: call, w: w})
+}
+
+// serveCount answers how many input tokens a request has. It takes what
+// /v1/messages takes; max_tokens may be absent.
+func (h *Handler) serveCount(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+	if err := h.decode(w, r, call); err != nil {
+		return err
+	}
+	call.CountOnly = true
+	return h.serve(r, call, &wholeWriter{h: h, call: call, w: w})
+}
+
+// decode fills the call with what the caller asks.
+func (h *Handler) decode(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+	body, err := protocol.ReadBody(w, r, h.maxBody)
+	if err != nil {
+		return err
+	}
+	if call.Request, err = message.ParseRequest(body); err != nil {
+		return err
+	}
+	call.Forward, call.Query = forward(r.Header), r.URL.RawQuery
+	protocol.PreferBackend(call, call.Request.UseCLI)
+	return nil
 }
 
 // encoder is an EventWriter that knows what has left already.
@@ -105,17 +123,19 @@ func (h *Handler) serve(r *http.Request, call *gateway.Call, out encoder) error 
 	return err
 }
 
-// forward picks what the direct backend sends on: the version and the betas
-// that the caller's client was written for.
+// forward picks what the direct backend sends on: whatever names the API or
+// Claude Code. It is no list of names, because new ones come with new clients
+// (code.claude.com/docs, llm-gateway-protocol, "Forward as open lists").
 func forward(h http.Header) http.Header {
 	var out http.Header
-	for _, name := range [...]string{"Anthropic-Version", "Anthropic-Beta"} {
-		if values := h[name]; len(values) > 0 {
-			if out == nil {
-				out = make(http.Header, 2)
-			}
-			out[name] = values
+	for name, values := range h {
+		if !strings.HasPrefix(name, "Anthropic-") && !strings.HasPrefix(name, "X-Claude-Code-") {
+			continue
 		}
+		if out == nil {
+			out = make(http.Header, 4)
+		}
+		out[name] = values
 	}
 	return out
 }

@@ -122,7 +122,7 @@ func (a *App) build(ctx context.Context) error {
 		Admitter:      admission.New(admission.Options{}),
 		Router: route.New(route.Options{
 			Backends: backends, DefaultBackend: a.defaultBackend(),
-			Usable: a.usable, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
+			Usable: a.usable, Suits: a.suits, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
 		}),
 		Recorder: ledger,
 		Observer: instruments,
@@ -214,7 +214,7 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(rules(catalogue)), MaxBody: limit, Log: a.log}).Register,
 		},
 		Endpoints: []string{
-			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/process",
+			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens", "POST /v1/process",
 			"GET /v1/models", "GET /v1/models/{id}", "GET /health", "GET /ready", "GET /metrics",
 		},
 		Metrics:  instruments.Handler(),

@@ -172,6 +172,12 @@ func (a *App) usable(backend string) bool {
 	return backend != gateway.BackendCLI || !a.pool.Status().Failed
 }
 
+// suits is what the router asks: the CLI can't serve every request as it is
+// meant, the direct path can.
+func (a *App) suits(backend string, call *gateway.Call) bool {
+	return backend != gateway.BackendCLI || a.pool.Suits(call)
+}
+
 func (a *App) registerPool(registry prometheus.Registerer) {
 	if a.pool == nil {
 		return

@@ -19,6 +19,9 @@ import (
 // Generate serves a request on a worker. Invalid requests are refused before a
 // worker is taken. It implements gateway.Backend.
 func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
+	if call.CountOnly {
+		return p.count(call, out)
+	}
 	conversation, err := p.prepare(call)
 	if err != nil {
 		return gateway.Result{}, err

@@ -135,9 +135,12 @@ type Call struct {
 	// Strict refuses what would otherwise only be named in Warnings.
 	Strict bool
 	// Forward is what of the caller's header the direct backend sends on
-	// (anthropic-version, anthropic-beta). May be nil.
+	// (anthropic-version, anthropic-beta and the like). May be nil.
 	Forward http.Header
-	Caller  *Caller
+	// Query is the request's query string, without the question mark, where the
+	// direct backend is to send it on; "" otherwise.
+	Query  string
+	Caller *Caller
 
 	// What the walk fills in, for the answer's header.
 	Clock   latency.Clock

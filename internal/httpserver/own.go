@@ -122,7 +122,7 @@ func (s *Server) serveUnmatched(w http.ResponseWriter, r *http.Request) {
 		status: http.StatusNotFound, kind: "invalid_request_error", code: "unknown_url",
 		message: "no such path; GET / says what exists",
 	}
-	if strings.HasPrefix(r.URL.Path, "/v1/messages") {
+	if strings.HasPrefix(r.URL.Path, "/v1/messages") || r.Header.Get("Anthropic-Version") != "" {
 		f.kind = "not_found_error" // the word of the Messages API
 	}
 	if len(s.options.Endpoints) > 0 {

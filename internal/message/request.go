@@ -188,6 +188,19 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 // and so on).
 func (r *Request) Others() []string { return r.others }
 
+// HasFormat says that output_config asks for an answer of a certain form. It
+// decodes nothing else.
+func (r *Request) HasFormat() bool {
+	if r.outputConfig.empty() {
+		return false
+	}
+	var config struct {
+		Format jsontext.Value `json:"format"`
+	}
+	err := json.Unmarshal(r.outputConfig.of(r.body), &config)
+	return err == nil && config.Format != nil && config.Format.Kind() != 'n'
+}
+
 // Body gives the request's bytes as they came. The caller must not change them.
 func (r *Request) Body() []byte { return r.body }
 

@@ -40,6 +40,10 @@ type Options struct {
 	// Usable says whether a backend can serve requests now; one that can't isn't
 	// chosen for a request that leaves the choice open. nil: all can.
 	Usable func(backend string) bool
+	// Suits says whether a backend can serve a call as it is meant, without
+	// decoding its messages; where the choice is open, one that can't is only
+	// taken when no other is there. nil: all can.
+	Suits func(backend string, call *gateway.Call) bool
 	// Resolve gives the full id of an alias.
 	Resolve func(alias string) (id string, ok bool)
 	// ModelMap names the models that stand for others: a full id or an alias for
@@ -59,7 +63,7 @@ func New(options Options) *Router { return &Router{options} }
 
 // Route implements gateway.Router.
 func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
-	name, backend, err := r.backend(r.preferred(call))
+	name, backend, err := r.backend(call)
 	if err != nil {
 		return nil, err
 	}
@@ -70,17 +74,14 @@ func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
 	return backend, nil
 }
 
-// preferred is the backend that the request asks for. One with tools of its own
-// that asks for none is served where tools work.
-func (r *Router) preferred(call *gateway.Call) string {
-	if call.Prefer == "" && call.Request.HasTools && r.options.Backends[gateway.BackendDirect] != nil {
-		return gateway.BackendDirect
+// backend finds the backend that the request asks for, else the default one,
+// else the one that serves it best. Tokens are counted where they can be,
+// whatever is the default.
+func (r *Router) backend(call *gateway.Call) (string, gateway.Backend, error) {
+	prefer := call.Prefer
+	if prefer == "" && call.CountOnly && r.options.Backends[gateway.BackendDirect] != nil {
+		prefer = gateway.BackendDirect
 	}
-	return call.Prefer
-}
-
-// backend finds the preferred backend, else the default one, else any.
-func (r *Router) backend(prefer string) (string, gateway.Backend, error) {
 	if prefer != "" {
 		if backend := r.options.Backends[prefer]; backend != nil {
 			return prefer, backend, nil
@@ -90,16 +91,21 @@ func (r *Router) backend(prefer string) (string, gateway.Backend, error) {
 	if backend := r.options.Backends[r.options.DefaultBackend]; backend != nil {
 		return r.options.DefaultBackend, backend, nil
 	}
-	var found string
+	// One that can't serve is taken when there is no other: it says why.
+	found, best := "", -1
 	for _, name := range order {
 		if r.options.Backends[name] == nil {
 			continue
 		}
+		fit := 0
 		if r.options.Usable == nil || r.options.Usable(name) {
-			return name, r.options.Backends[name], nil
+			fit++
+			if r.options.Suits == nil || r.options.Suits(name, call) {
+				fit++
+			}
 		}
-		if found == "" {
-			found = name // it can't serve, and says why
+		if fit > best {
+			found, best = name, fit
 		}
 	}
 	if found == "" {

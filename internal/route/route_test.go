@@ -67,18 +67,47 @@ func TestABackendThatCannotServeIsPassedOver(t *testing.T) {
 
 func TestToolsGoWhereTheyWork(t *testing.T) {
 	tools := `"tools":[{"name":"t"}],`
+	suits := func(name string, c *gateway.Call) bool { return name != "cli" || !c.Request.HasTools }
 	for _, tt := range []struct {
-		name, prefer string
-		backends     map[string]gateway.Backend
-		want         string
+		name, members, prefer, byDefault string
+		backends                         map[string]gateway.Backend
+		usable                           string // "" for all
+		want                             string
 	}{
-		{"both exist", "", both, "direct"},
-		{"the caller insists", "cli", both, "cli"},
-		{"only the CLI exists", "", cli, "cli"},
+		{name: "both exist", members: tools, backends: both, want: "direct"},
+		{name: "no tools", backends: both, want: "cli"},
+		{name: "the caller insists", members: tools, prefer: "cli", backends: both, want: "cli"},
+		{name: "the operator insists", members: tools, byDefault: "cli", backends: both, want: "cli"},
+		{name: "only the CLI exists", members: tools, backends: cli, want: "cli"},
+		{name: "the one that suits can't serve", members: tools, backends: both, usable: "cli", want: "cli"},
+		{name: "the other can't serve", backends: both, usable: "direct", want: "direct"},
 	} {
-		c := call(t, `"model":"haiku",`+tools)
+		c := call(t, `"model":"haiku",`+tt.members)
 		c.Prefer = tt.prefer
-		_, err := route.New(route.Options{Backends: tt.backends, Resolve: resolve}).Route(c)
+		_, err := route.New(route.Options{
+			Backends: tt.backends, DefaultBackend: tt.byDefault, Resolve: resolve, Suits: suits,
+			Usable: func(name string) bool { return tt.usable == "" || name == tt.usable },
+		}).Route(c)
+		if err != nil || c.Backend != tt.want {
+			t.Errorf("%s: backend = %q, %v, want %q", tt.name, c.Backend, err, tt.want)
+		}
+	}
+}
+
+func TestTokensAreCountedWhereTheyCanBe(t *testing.T) {
+	for _, tt := range []struct {
+		name, prefer, byDefault string
+		backends                map[string]gateway.Backend
+		want                    string
+	}{
+		{"both exist", "", "", both, "direct"},
+		{"the CLI is the default", "", "cli", both, "direct"},
+		{"the caller insists", "cli", "", both, "cli"},
+		{"only the CLI exists", "", "", cli, "cli"},
+	} {
+		c := call(t, `"model":"haiku",`)
+		c.Prefer, c.CountOnly = tt.prefer, true
+		_, err := route.New(route.Options{Backends: tt.backends, DefaultBackend: tt.byDefault, Resolve: resolve}).Route(c)
 		if err != nil || c.Backend != tt.want {
 			t.Errorf("%s: backend = %q, %v, want %q", tt.name, c.Backend, err, tt.want)
 		}
