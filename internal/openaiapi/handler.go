@@ -46,7 +46,7 @@ func New(options Options) *Handler {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathChat, protocol.Handle(h.gateway, pathChat, h.serveChat, h.writeError))
+	mux.Handle("POST "+pathChat, protocol.Handle(h.gateway, pathChat, h.serveChat, protocol.OpenAIErrorWriter(h.log)))
 }
 
 func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {

@@ -145,7 +145,7 @@ func (s *streamWriter) translate(eventType string) {
 // the block started with.
 func (s *streamWriter) endTool() {
 	if s.inTool && !s.hasDeltas {
-		s.appendArguments(appendText(nil, string(s.input)))
+		s.appendArguments(protocol.AppendText(nil, string(s.input)))
 	}
 	s.inTool = false
 }
@@ -173,11 +173,11 @@ func (s *streamWriter) begin(id, model string) {
 	if s.before != nil {
 		return
 	}
-	setHeader(s.w.Header(), s.call)
+	protocol.SetOpenAIHeader(s.w.Header(), s.call)
 	s.stream.Start(s.call)
-	s.before = appendText([]byte(`data: {"id":`), answerID(id))
+	s.before = protocol.AppendText([]byte(`data: {"id":`), answerID(id))
 	s.before = strconv.AppendInt(append(s.before, `,"object":"chat.completion.chunk","created":`...), s.created, 10)
-	s.before = appendText(append(s.before, `,"model":`...), model)
+	s.before = protocol.AppendText(append(s.before, `,"model":`...), model)
 	s.before = append(s.before, `,"choices":[`...)
 	s.open()
 	s.frame = append(s.frame, `"role":"assistant","content":"","refusal":null`...)
@@ -232,7 +232,7 @@ func (s *streamWriter) started() bool { return s.stream.Started() }
 // client takes it for complete.
 func (s *streamWriter) fail(e *apierror.Error) {
 	if e.Category != apierror.ClientClosed {
-		frame := append(appendError([]byte("data: "), e), "\n\n"...)
+		frame := append(protocol.AppendOpenAIError([]byte("data: "), e), "\n\n"...)
 		_ = s.stream.Write(frame) // a caller who left isn't told
 	}
 	_ = s.stream.Close(s.call)

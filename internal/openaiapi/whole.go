@@ -53,7 +53,7 @@ func (p *wholeWriter) End(result gateway.Result) error {
 	p.sent = true
 	body := p.append(make([]byte, 0, 2*len(p.answer.Text)+len(p.answer.Thinking)+1_024), result)
 	p.call.Clock.Finish()
-	setHeader(p.w.Header(), p.call)
+	protocol.SetOpenAIHeader(p.w.Header(), p.call)
 	return protocol.WriteJSON(p.w, http.StatusOK, body)
 }
 
@@ -64,9 +64,9 @@ func (p *wholeWriter) fail(*apierror.Error) {}
 
 func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 	a := p.answer
-	dst = appendText(append(dst, `{"id":`...), answerID(a.ID))
+	dst = protocol.AppendText(append(dst, `{"id":`...), answerID(a.ID))
 	dst = strconv.AppendInt(append(dst, `,"object":"chat.completion","created":`...), p.created, 10)
-	dst = appendText(append(dst, `,"model":`...), a.Model)
+	dst = protocol.AppendText(append(dst, `,"model":`...), a.Model)
 	dst = append(dst, `,"choices":[{"index":0,"message":{"role":"assistant","content":`...)
 	if len(a.Text) == 0 && len(a.Tools) > 0 {
 		dst = append(dst, "null"...)
@@ -85,7 +85,7 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 			}
 			dst = append(append(dst, `{"id":`...), call.ID...)
 			dst = append(append(dst, `,"type":"function","function":{"name":`...), call.Name...)
-			dst = append(appendText(append(dst, `,"arguments":`...), string(call.Input)), "}}"...)
+			dst = append(protocol.AppendText(append(dst, `,"arguments":`...), string(call.Input)), "}}"...)
 		}
 		dst = append(dst, ']')
 	}
@@ -100,7 +100,7 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 	} else {
 		dst = append(dst, "null"...)
 	}
-	dst = appendText(append(dst, `,"project_id":`...), p.call.Caller.ProjectID)
+	dst = protocol.AppendText(append(dst, `,"project_id":`...), p.call.Caller.ProjectID)
 	return append(dst, '}')
 }
 
