@@ -19,6 +19,7 @@ func TestUnmatched(t *testing.T) {
 	listed := Options{Register: routes(someRoutes), Endpoints: []string{"POST /v1/messages", "GET /v1/models/{id}"}}
 	tests := []struct {
 		name, method, path string
+		header             string // a further one, "" for none
 		options            Options
 		status             int
 		allow, kind        string
@@ -34,6 +35,10 @@ func TestUnmatched(t *testing.T) {
 		},
 		{
 			name: "unknown of the Messages API", method: "POST", path: "/v1/messages/nope", options: plain, status: 404,
+			kind: "not_found_error", message: "no such path; GET / says what exists",
+		},
+		{
+			name: "unknown to a client of the Messages API", method: "GET", path: "/v1/files", header: "Anthropic-Version", options: plain, status: 404,
 			kind: "not_found_error", message: "no such path; GET / says what exists",
 		},
 		{
@@ -55,7 +60,7 @@ func TestUnmatched(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := do(New(tt.options), tt.method, tt.path, "X-Request-ID", "me")
+			w := do(New(tt.options), tt.method, tt.path, "X-Request-ID", "me", or(tt.header, "X-Other"), "2023-06-01")
 			code := map[int]string{404: "unknown_url", 405: "method_not_allowed"}[tt.status]
 			want := `{"type":"error","error":{"message":"` + tt.message + `","type":"` + tt.kind + `","param":null,"code":"` + code +
 				`"},"request_id":"me","detail":"` + tt.message + `"}` + "\n"

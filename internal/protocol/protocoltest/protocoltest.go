@@ -124,7 +124,7 @@ func (r *Rooms) Generate(_ context.Context, call *gateway.Call, out gateway.Even
 	for _, text := range r.Warn {
 		call.Warn(text)
 	}
-	if !call.Request.Stream {
+	if !call.Request.Stream || call.CountOnly {
 		if r.Err != nil {
 			return r.Result, r.Err
 		}
