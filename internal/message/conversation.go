@@ -267,17 +267,19 @@ func (r *Request) decodeThinking() (int64, error) {
 		return 0, nested("thinking", err)
 	}
 	switch thinking.Type {
-	case "disabled":
+	case ThinkingDisabled, ThinkingBetweenTools:
+		// Between tools means: not before the answer. A process that thinks by a
+		// budget can't do that and needn't.
 		return 0, nil
-	case "adaptive":
+	case ThinkingAdaptive:
 		return DefaultThinkingTokens, nil
-	case "enabled":
+	case ThinkingEnabled:
 		if thinking.BudgetTokens < minThinkingTokens {
 			return 0, apierror.Invalid("thinking.budget_tokens", "thinking.budget_tokens: must be at least %d", minThinkingTokens)
 		}
 		return thinking.BudgetTokens, nil
 	}
-	return 0, apierror.Invalid("thinking.type", "thinking.type: must be enabled, disabled or adaptive")
+	return 0, apierror.Invalid("thinking.type", "thinking.type: must be enabled, disabled, adaptive or between_tools")
 }
 
 // nested is InvalidJSON for a value inside the body: it puts the outer field's
