@@ -31,7 +31,7 @@ const (
 )
 
 // StatusClientClosed is the status under which a request whose caller left is
-// logged and counted. It is never sent: nobody is there to read it.
+// logged and counted. A caller that closed only its own side reads it too.
 const StatusClientClosed = 499
 
 // Code names the exact reason inside a category where protocols tell them

@@ -19,6 +19,7 @@ const (
 	Boolean = "boolean"
 	Array   = "array"
 	Object  = "object"
+	Null    = "null" // in an AnyOf
 )
 
 // Schema describes a value. It is built once and never changed.

@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"strconv"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
@@ -18,6 +20,69 @@ type Answer struct {
 	Blocks   jsontext.Value // the content array as it came
 	// TextOnly says that there is no block but text.
 	TextOnly bool
+	// Refusal is why the model refused, as far as the upstream says so: a string,
+	// quoted; nil where it doesn't.
+	Refusal jsontext.Value
+	Details UsageDetails
+}
+
+// UsageDetails is what an upstream may say beside the token counts.
+type UsageDetails struct {
+	ServiceTier string // "" where it isn't said
+	// ThinkingTokens are those of the output that went into thinking; nil where
+	// that isn't said.
+	ThinkingTokens *int64
+}
+
+// Read reads a usage object and keeps what it says. What is of another kind than
+// it should be is passed over.
+func (d *UsageDetails) Read(s *Scanner) error {
+	if s.Kind() != '{' {
+		return s.Skip()
+	}
+	return s.Object(func(name []byte) error {
+		switch {
+		case string(name) == "service_tier" && s.Kind() == '"':
+			tier, err := s.unquoted()
+			d.ServiceTier = tier
+			return err
+		case string(name) == "output_tokens_details" && s.Kind() == '{':
+			return s.Object(d.readOutput(s))
+		}
+		return s.Skip()
+	})
+}
+
+func (d *UsageDetails) readOutput(s *Scanner) func(name []byte) error {
+	return func(name []byte) error {
+		if string(name) != "thinking_tokens" {
+			return s.Skip()
+		}
+		value, err := s.Value()
+		if n, parseErr := strconv.ParseInt(string(value), 10, 64); parseErr == nil {
+			d.ThinkingTokens = &n
+		}
+		return err
+	}
+}
+
+// ReadRefusal reads a stop_details object: the reason for a refusal as a quoted
+// string, nil where there is none.
+func ReadRefusal(s *Scanner) (reason jsontext.Value, err error) {
+	if s.Kind() != '{' {
+		return nil, s.Skip()
+	}
+	err = s.Object(func(name []byte) error {
+		if string(name) != "explanation" || s.Kind() != '"' {
+			return s.Skip()
+		}
+		value, err := s.Value()
+		if len(Inner(value)) > 0 {
+			reason = value
+		}
+		return err
+	})
+	return reason, err
 }
 
 // ToolCall is one call of a client's tool.
@@ -42,6 +107,10 @@ func ReadAnswer(s *Scanner) (*Answer, error) {
 			start := s.Offset()
 			err = s.Array(func(int) error { return a.readBlock(s) })
 			a.Blocks = s.Since(start)
+		case "usage":
+			err = a.Details.Read(s)
+		case "stop_details":
+			a.Refusal, err = ReadRefusal(s)
 		default:
 			err = s.Skip()
 		}

@@ -20,8 +20,9 @@ type HandlerFunc func(w http.ResponseWriter, r *http.Request, call *gateway.Call
 type ErrorWriter func(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error)
 
 // Handle makes a http.Handler of a HandlerFunc: it opens the call, and has an
-// error observed and written. When the caller has left, nothing is written:
-// nobody is there to read it. The endpoint is the route's path, as metrics and
+// error observed and written. It is written also when the caller has left,
+// because a caller that only closed its own side still reads, and would take an
+// empty 200 for the answer. The endpoint is the route's path, as metrics and
 // ledger name it.
 func Handle(g *gateway.Gateway, endpoint string, fn HandlerFunc, writeError ErrorWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,9 +34,7 @@ func Handle(g *gateway.Gateway, endpoint string, fn HandlerFunc, writeError Erro
 			return
 		}
 		g.Refuse(r.Context(), call, err)
-		if apierror.From(err).Status() != apierror.StatusClientClosed {
-			writeError(w, r, call, err)
-		}
+		writeError(w, r, call, err)
 	})
 }
 

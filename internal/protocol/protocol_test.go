@@ -218,7 +218,7 @@ func TestHandleWritesErrorsOnce(t *testing.T) {
 		wrote, observed int
 	}{
 		{"none", nil, 0, 0},
-		{"caller left", apierror.New(apierror.ClientClosed, "x"), 0, 1},
+		{"caller left", apierror.New(apierror.ClientClosed, "x"), 1, 1},
 		{"any other", errors.New("x"), 1, 1},
 	} {
 		wrote := 0

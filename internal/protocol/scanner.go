@@ -279,3 +279,13 @@ func Inner(value jsontext.Value) []byte {
 	}
 	return value[1 : len(value)-1]
 }
+
+// AsksNothing says that a member's value means what an absent member means:
+// null, false, 0, and what is empty.
+func AsksNothing(value jsontext.Value) bool {
+	switch string(value) {
+	case "null", "false", "0", "0.0", `""`, "[]", "{}":
+		return true
+	}
+	return false
+}

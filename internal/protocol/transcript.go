@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,24 +19,45 @@ type Transcript struct {
 	// Blocks lets content blocks of the Messages API through unchanged.
 	Blocks bool
 
+	// Ignored names what of the messages has no place in the Messages form, each
+	// name once and a bounded number of them: name, content.image_url.detail.
+	Ignored []string
+
 	system  []byte // the inside of a JSON string
+	marks   []mark // where in the system prompt a prefix to cache ends
 	turns   []byte // the elements of the messages array
 	results bool   // the last turn is a user message of tool results, still open
 	calls   bool   // the last assistant message called tools
+
+	// What is being read, kept here to be used again.
+	message chatMessage
+	part    contentPart
+	call    toolCall
 }
 
-// chatMessage is one message while it is read. Its slices share memory with the
-// document or with the Transcript's.
-type chatMessage struct {
-	role, callID, refusal jsontext.Value
+// mark is a cache_control inside the system prompt: it stands at the end of what
+// comes before the offset.
+type mark struct {
+	end     int
+	control jsontext.Value
+}
 
-	hasContent bool           // content is there and isn't null
-	text       jsontext.Value // content, where it is a string
-	parts      []jsontext.Value
-	blocks     []byte // parts as content blocks
-	blockCount int
-	textOnly   bool
-	calls      []byte // tool_calls as content blocks
+// maxIgnored bounds Transcript.Ignored.
+const maxIgnored = 8
+
+func (t *Transcript) ignore(name string) {
+	if len(t.Ignored) < maxIgnored && !slices.Contains(t.Ignored, name) {
+		t.Ignored = append(t.Ignored, name)
+	}
+}
+
+// skip reads past a member that has no place in the Messages form.
+func (t *Transcript) skip(s *Scanner, name string) error {
+	value, err := s.Value()
+	if err == nil && !AsksNothing(value) {
+		t.ignore(name)
+	}
+	return err
 }
 
 // Grow makes room for so many bytes of messages.
@@ -44,35 +66,12 @@ func (t *Transcript) Grow(n int) { t.turns = slices.Grow(t.turns, n) }
 // Read reads an array of messages.
 func (t *Transcript) Read(s *Scanner) error {
 	return s.Array(func(int) error {
-		m := chatMessage{textOnly: true}
-		if err := s.Object(func(name []byte) error { return m.read(s, name, t.Blocks) }); err != nil {
+		t.message.reset(t)
+		if err := messageObject.Read(s, &t.message); err != nil {
 			return err
 		}
-		return t.add(s, &m)
+		return t.add(s, &t.message)
 	})
-}
-
-func (m *chatMessage) read(s *Scanner, name []byte, blocks bool) (err error) {
-	switch string(name) {
-	case "role":
-		m.role, err = s.Text()
-	case "content":
-		err = m.readContent(s, blocks)
-	case "tool_call_id":
-		m.callID, err = s.Text()
-	case "tool_calls":
-		err = m.readToolCalls(s)
-	case "refusal":
-		m.refusal, err = s.Text()
-	case "audio", "function_call":
-		if s.Kind() != 'n' {
-			return s.wrong("isn't supported")
-		}
-		err = s.Skip()
-	default:
-		err = s.Skip()
-	}
-	return err
 }
 
 // add appends the message that was just read.
@@ -81,14 +80,18 @@ func (t *Transcript) add(s *Scanner, m *chatMessage) error {
 	if role == "tool" {
 		return t.addResult(s, m)
 	}
-	if role != message.RoleAssistant && m.calls != nil {
+	if role != message.RoleAssistant && m.callCount > 0 {
 		return s.Invalid("tool_calls", "only a message with the role assistant may call tools")
 	}
 	if role == message.RoleAssistant && !m.hasContent && m.refusal != nil {
 		m.text, m.hasContent = m.refusal, true
 	}
-	if !m.hasContent && m.calls == nil {
+	if !m.hasContent && m.callCount == 0 {
 		return s.Invalid("content", "field required")
+	}
+	if m.control != nil && m.blockCount > 0 && (role == message.RoleUser || role == message.RoleAssistant) {
+		t.ignore("cache_control") // the parts have their own
+		m.control = nil
 	}
 	switch role {
 	case "system", "developer":
@@ -97,8 +100,10 @@ func (t *Transcript) add(s *Scanner, m *chatMessage) error {
 		}
 		t.AddSystem(m.text)
 		for _, part := range m.parts {
-			t.AddSystem(part)
+			t.AddSystem(part.text)
+			t.mark(part.control)
 		}
+		t.mark(m.control)
 	case message.RoleUser:
 		t.open(role)
 		t.turns = m.appendContent(t.turns)
@@ -107,7 +112,7 @@ func (t *Transcript) add(s *Scanner, m *chatMessage) error {
 		if !m.textOnly && !t.Blocks {
 			return s.Invalid("content", "only text is supported for the role assistant")
 		}
-		t.calls = m.calls != nil
+		t.calls = m.callCount > 0
 		t.open(role)
 		t.turns = m.appendContent(t.turns)
 		t.turns = append(t.turns, '}')
@@ -129,6 +134,13 @@ func (t *Transcript) AddSystem(text jsontext.Value) {
 	t.system = append(t.system, inner...)
 }
 
+// mark ends a prefix of the system prompt that is to be cached.
+func (t *Transcript) mark(control jsontext.Value) {
+	if control != nil && len(t.system) > 0 {
+		t.marks = append(t.marks, mark{len(t.system), control})
+	}
+}
+
 // System gives the system prompt as a JSON string, nil when there is none.
 func (t *Transcript) System() jsontext.Value {
 	if len(t.system) == 0 {
@@ -144,16 +156,20 @@ func (t *Transcript) PrependSystem(text jsontext.Value) {
 	t.system = nil
 	t.AddSystem(text)
 	t.AddSystem(rest)
+	for i := range t.marks {
+		t.marks[i].end += len(t.system) - len(Inner(rest))
+	}
 }
 
 // ReadUser reads the content of a user message that stands outside of an array
 // of messages: a string or an array of parts. Null and "" add nothing.
 func (t *Transcript) ReadUser(s *Scanner) error {
-	m := chatMessage{textOnly: true}
-	if err := m.readContent(s, t.Blocks); err != nil {
+	m := &t.message
+	m.reset(t)
+	if err := m.readContent(s); err != nil {
 		return err
 	}
-	if m.blocks == nil && len(Inner(m.text)) == 0 {
+	if m.blockCount == 0 && len(Inner(m.text)) == 0 {
 		return nil
 	}
 	t.open(message.RoleUser)
@@ -166,7 +182,7 @@ func (t *Transcript) addResult(s *Scanner, m *chatMessage) error {
 	if len(Inner(m.callID)) == 0 {
 		return s.Invalid("tool_call_id", "field required")
 	}
-	if m.calls != nil {
+	if m.callCount > 0 {
 		return s.Invalid("tool_calls", "only a message with the role assistant may call tools")
 	}
 	if t.results {
@@ -177,10 +193,12 @@ func (t *Transcript) addResult(s *Scanner, m *chatMessage) error {
 		t.results = true
 	}
 	t.turns = append(append(t.turns, `{"type":"tool_result","tool_use_id":`...), m.callID...)
+	control := m.control
+	m.control = nil // stands on the result, not inside of it
 	if m.hasContent {
 		t.turns = m.appendContent(t.turns)
 	}
-	t.turns = append(t.turns, '}')
+	t.turns = endBlock(t.turns, control)
 	return nil
 }
 
@@ -203,7 +221,7 @@ func (t *Transcript) closeResults() {
 // appendContent appends the member content with the comma before it.
 func (m *chatMessage) appendContent(dst []byte) []byte {
 	dst = append(dst, `,"content":`...)
-	if m.calls == nil && m.blocks == nil {
+	if m.callCount == 0 && m.blockCount == 0 && m.control == nil {
 		return append(dst, m.text...)
 	}
 	dst = append(dst, '[')
@@ -211,7 +229,7 @@ func (m *chatMessage) appendContent(dst []byte) []byte {
 	// The Messages API refuses an empty text block, which clients send beside
 	// tool calls.
 	if len(Inner(m.text)) > 0 {
-		dst = append(append(append(dst, `{"type":"text","text":`...), m.text...), '}')
+		dst = endBlock(append(append(dst, `{"type":"text","text":`...), m.text...), m.control)
 	}
 	for _, more := range [][]byte{m.blocks, m.calls} {
 		if len(more) > 0 && len(dst) > first {
@@ -235,8 +253,38 @@ func (t *Transcript) CallsTools() bool { return t.calls }
 func (t *Transcript) Append(dst []byte) []byte {
 	t.closeResults()
 	if len(t.system) > 0 {
-		dst = append(append(append(dst, `"system":"`...), t.system...), `",`...)
+		dst = append(t.appendSystem(append(dst, `"system":`...)), ',')
 	}
 	dst = append(append(dst, `"messages":[`...), t.turns...)
+	return append(dst, ']')
+}
+
+// appendSystem appends the system prompt: a string, or text blocks where
+// prefixes of it are to be cached.
+func (t *Transcript) appendSystem(dst []byte) []byte {
+	if len(t.marks) == 0 {
+		return append(append(append(dst, '"'), t.system...), '"')
+	}
+	dst = append(dst, '[')
+	start := 0
+	block := func(end int, control jsontext.Value) {
+		text := bytes.TrimPrefix(t.system[start:end], []byte(`\n\n`))
+		if start == 0 {
+			text = t.system[:end]
+		}
+		if len(text) == 0 {
+			return
+		}
+		if start > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, `{"type":"text","text":"`...), text...), '"')
+		dst = endBlock(dst, control)
+		start = end
+	}
+	for _, m := range t.marks {
+		block(m.end, m.control)
+	}
+	block(len(t.system), nil)
 	return append(dst, ']')
 }

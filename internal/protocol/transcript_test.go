@@ -1,6 +1,7 @@
 package protocol_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ func TestTranscript(t *testing.T) {
 		name, in, want string
 		blocks         bool
 		param          string // the refused field
+		ignored        string
 	}{
 		{name: "text", in: `[{"role":"user","content":"hi \u00e4"}]`,
 			want: `"messages":[{"role":"user","content":"hi \u00e4"}]`},
@@ -26,7 +28,7 @@ func TestTranscript(t *testing.T) {
 			want: `"system":"A\n\n\nB\n\nC","messages":[{"role":"user","content":"hi"}]`},
 		{name: "parts and images",
 			in:   `[{"role":"user","content":[{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}},{"type":"image_url","image_url":{"url":"https:\/\/x.test\/a.png"}}]}]`,
-			want: `"messages":[{"role":"user","content":[{"type":"text","text":"see"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}},{"type":"image","source":{"type":"url","url":"https://x.test/a.png"}}]}]`},
+			want: `"messages":[{"role":"user","content":[{"type":"text","text":"see"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}},{"type":"image","source":{"type":"url","url":"https://x.test/a.png"}}]}]`, ignored: "content.image_url.detail"},
 		{name: "escaped data URL", in: `[{"role":"user","content":[{"type":"image_url","image_url":"data:image\/jpg;base64,\/9j\/"}]}]`,
 			want: `"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"/9j/"}}]}]`},
 		{name: "tool calls and grouped results",
@@ -45,6 +47,27 @@ func TestTranscript(t *testing.T) {
 			want: `"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"c1","name":"w","input":{}}]}]`},
 		{name: "refusal stands for content", in: `[{"role":"assistant","content":null,"refusal":"no"}]`,
 			want: `"messages":[{"role":"assistant","content":"no"}]`},
+		{name: "cached parts", in: `[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b","cache_control":null},{"type":"image_url","image_url":{"url":"https://x.test/a"},"cache_control":{"type":"ephemeral","ttl":"1h"}}]}]`,
+			want: `"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b"},{"type":"image","source":{"type":"url","url":"https://x.test/a"},"cache_control":{"type":"ephemeral","ttl":"1h"}}]}]`},
+		{name: "cached messages", in: `[{"role":"user","content":"a","cache_control":{"type":"ephemeral"}},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"n","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"x","cache_control":{"type":"ephemeral"}}]`,
+			want: `"messages":[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]},{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"n","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"x","cache_control":{"type":"ephemeral"}}]}]`},
+		{name: "cached system prompt", in: `[{"role":"system","content":[{"type":"text","text":"A"},{"type":"text","text":"B","cache_control":{"type":"ephemeral"}},{"type":"text","text":"C"}]},{"role":"user","content":"hi"}]`,
+			want: `"system":[{"type":"text","text":"A\n\nB","cache_control":{"type":"ephemeral"}},{"type":"text","text":"C"}],"messages":[{"role":"user","content":"hi"}]`},
+		{name: "wholly cached system prompt", in: `[{"role":"system","content":"A","cache_control":{"type":"ephemeral"}},{"role":"user","content":"hi"}]`,
+			want: `"system":[{"type":"text","text":"A","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":"hi"}]`},
+		{name: "files", in: `[{"role":"user","content":[{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;name=a.pdf;base64,JVBERi0x"}},{"type":"file","file":{"file_data":"JVBERi0x"},"cache_control":{"type":"ephemeral"}}]}]`,
+			want: `"messages":[{"role":"user","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0x"},"title":"a.pdf"},{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0x"},"cache_control":{"type":"ephemeral"}}]}]`},
+		{name: "refusal part", in: `[{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]}]`,
+			want: `"messages":[{"role":"assistant","content":[{"type":"text","text":"no"}]}]`},
+		{name: "what has no place is named once",
+			in:      `[{"role":"user","name":"ann","content":[{"type":"text","text":"a","x":1},{"type":"image_url","image_url":{"url":"https://x.test/a","detail":"low"}}]},{"role":"assistant","name":"bob","content":"b","annotations":[],"audio":null,"reasoning_content":"hm","tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"n","arguments":"{}"}}]}]`,
+			want:    `"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image","source":{"type":"url","url":"https://x.test/a"}}]},{"role":"assistant","content":[{"type":"text","text":"b"},{"type":"tool_use","id":"c","name":"n","input":{}}]}]`,
+			ignored: "name content.x content.image_url.detail reasoning_content"},
+		{name: "cache_control of a wrong kind", in: `[{"role":"user","content":[{"type":"text","text":"a","cache_control":true}]}]`, param: "messages.0.content.0.cache_control"},
+		{name: "uploaded file", in: `[{"role":"user","content":[{"type":"file","file":{"file_id":"file-1"}}]}]`, param: "messages.0.content.0.file.file_id"},
+		{name: "file without data", in: `[{"role":"user","content":[{"type":"file","file":{"filename":"x"}}]}]`, param: "messages.0.content.0.file.file_data"},
+		{name: "file of a wrong type", in: `[{"role":"user","content":[{"type":"file","file":{"file_data":"data:text/plain;base64,AAAA"}}]}]`, param: "messages.0.content.0.file.file_data"},
+		{name: "file of no type", in: `[{"role":"user","content":[{"type":"file","file":{"file_data":"AAAA"}}]}]`, param: "messages.0.content.0.file.file_data"},
 		{name: "Messages blocks pass", blocks: true,
 			in:   `[ {"role":"user","content":[{"type":"text","text":"a"}, {"type":"document","source":{"x":1}, "text":{}}]}]`,
 			want: `"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"document","source":{"x":1}, "text":{}}]}]`},
@@ -91,7 +114,37 @@ func TestTranscript(t *testing.T) {
 			if got := string(transcript.Append(nil)); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
+			if got := strings.Join(transcript.Ignored, " "); got != tt.ignored {
+				t.Errorf("ignored %q, want %q", got, tt.ignored)
+			}
 		})
+	}
+}
+
+func TestPrependSystemKeepsMarks(t *testing.T) {
+	var transcript protocol.Transcript
+	s := protocol.NewScanner([]byte(`{"m":[{"role":"system","content":"B","cache_control":{"type":"ephemeral"}},{"role":"system","content":"C"},{"role":"user","content":"hi"}]}`))
+	if err := s.Document(func([]byte) error { return transcript.Read(s) }); err != nil {
+		t.Fatal(err)
+	}
+	transcript.PrependSystem(jsontext.Value(`"A"`))
+	want := `"system":[{"type":"text","text":"A\n\nB","cache_control":{"type":"ephemeral"}},{"type":"text","text":"C"}],"messages":[{"role":"user","content":"hi"}]`
+	if got := string(transcript.Append(nil)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestIgnoredIsBounded(t *testing.T) {
+	var members strings.Builder
+	for i := range 100 {
+		members.WriteString(`"x` + strconv.Itoa(i) + `":1,`)
+	}
+	var transcript protocol.Transcript
+	if err := transcript.Read(protocol.NewScanner([]byte(`[{` + members.String() + `"role":"user","content":"hi"}]`))); err != nil {
+		t.Fatal(err)
+	}
+	if len(transcript.Ignored) != 8 {
+		t.Errorf("%d names: %q", len(transcript.Ignored), transcript.Ignored)
 	}
 }
 
@@ -170,7 +223,8 @@ func TestScannersForgetTheirDocument(t *testing.T) {
 }
 
 func TestReadAnswer(t *testing.T) {
-	a, err := protocol.ReadAnswer(protocol.NewScanner([]byte(`{"id":"msg_1","model":"m","stop_reason":"tool_use","content":[
+	a, err := protocol.ReadAnswer(protocol.NewScanner([]byte(`{"id":"msg_1","model":"m","stop_reason":"tool_use","stop_details":{"type":"refusal","explanation":"no"},
+		"usage":{"service_tier":"standard","output_tokens":9,"output_tokens_details":{"thinking_tokens":5}},"content":[
 		{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"a\n"},{"type":"text","text":"b"},
 		{"type":"tool_use","id":"t1","name":"n","input":{"a":1}},{"type":"odd","text":{},"id":7}]}`)))
 	if err != nil {
@@ -181,6 +235,9 @@ func TestReadAnswer(t *testing.T) {
 	}
 	if len(a.Tools) != 1 || string(a.Tools[0].ID) != `"t1"` || string(a.Tools[0].Input) != `{"a":1}` {
 		t.Errorf("tools %s", a.Tools)
+	}
+	if a.Details.ServiceTier != "standard" || a.Details.ThinkingTokens == nil || *a.Details.ThinkingTokens != 5 || string(a.Refusal) != `"no"` {
+		t.Errorf("details %+v, refusal %s", a.Details, a.Refusal)
 	}
 	if !a.Blocks.IsValid() || a.Blocks.Kind() != '[' {
 		t.Errorf("blocks %s", a.Blocks)
@@ -193,7 +250,7 @@ func TestReadAnswer(t *testing.T) {
 
 func TestFinishReason(t *testing.T) {
 	for stop, want := range map[string]string{
-		"end_turn": "stop", "stop_sequence": "stop", "": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter",
+		"end_turn": "stop", "pause_turn": "stop", "model_context_window_exceeded": "length", "stop_sequence": "stop", "": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter",
 	} {
 		if got := protocol.FinishReason(stop); got != want {
 			t.Errorf("%s: %s, want %s", stop, got, want)
