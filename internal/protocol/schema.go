@@ -36,14 +36,23 @@ func JSONFormat(field string, schema jsontext.Value) (jsontext.Value, error) {
 // fine as it is comes back equal. An error is an apierror.Error that names the
 // field.
 func StrictSchema(field string, schema jsontext.Value) (jsontext.Value, error) {
+	strict, _, err := StrictSchemaMoved(field, schema)
+	return strict, err
+}
+
+// StrictSchemaMoved is StrictSchema that also names the keywords which moved into
+// a description, each once.
+func StrictSchemaMoved(field string, schema jsontext.Value) (strict jsontext.Value, moved []string, err error) {
 	if schema.Kind() != '{' {
-		return nil, apierror.Invalid(field, "%s: must be an object", field)
+		return nil, nil, apierror.Invalid(field, "%s: must be an object", field)
 	}
-	strict, err := strictSchema(schema, 0)
+	strict, err = strictSchema(schema, 0, &moved)
 	if err != nil {
-		return nil, apierror.Wrap(apierror.BadRequest, field+": isn't a JSON schema that can be used", err)
+		return nil, nil, &apierror.Error{
+			Category: apierror.BadRequest, Param: field, Message: field + ": isn't a JSON schema that can be used", Cause: err,
+		}
 	}
-	return strict, nil
+	return strict, moved, nil
 }
 
 // schemaMember is one member of a schema's object.
@@ -77,7 +86,7 @@ func appendMembers(dst []byte, list []schemaMember) []byte {
 
 // strictSchema rewrites one schema; what isn't an object (true and false are
 // schemas too) stays.
-func strictSchema(schema jsontext.Value, depth int) (jsontext.Value, error) {
+func strictSchema(schema jsontext.Value, depth int, moved *[]string) (jsontext.Value, error) {
 	if schema.Kind() != '{' {
 		return schema, nil
 	}
@@ -88,10 +97,13 @@ func strictSchema(schema jsontext.Value, depth int) (jsontext.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i := find(list, "$ref"); i >= 0 {
-		return appendMembers(nil, list[i:i+1]), nil // the API takes nothing beside it
+	if find(list, "$ref") >= 0 {
+		// The API takes nothing beside it but the definitions.
+		list = slices.DeleteFunc(list, func(m schemaMember) bool {
+			return m.name != "$ref" && m.name != "$defs" && m.name != "definitions"
+		})
 	}
-	r := schemaRewrite{all: list, object: isObject(list), depth: depth}
+	r := schemaRewrite{all: list, object: isObject(list), depth: depth, moved: moved}
 	for _, m := range list {
 		if err := r.take(m); err != nil {
 			return nil, err
@@ -123,20 +135,21 @@ type schemaRewrite struct {
 	all    []schemaMember
 	object bool
 	depth  int
+	moved  *[]string
 	kept   []schemaMember
 	extras []schemaMember // for the description
 }
 
 func (r *schemaRewrite) take(m schemaMember) (err error) {
 	switch m.name {
-	case "type", "description", "title", "enum", "const", "required", "pattern":
+	case "type", "description", "title", "enum", "const", "required", "pattern", "$ref":
 	case "properties", "$defs", "definitions":
 		m.value, err = r.each(m.value)
 	case "items", "additionalProperties":
 		if m.name == "additionalProperties" && r.object && find(r.all, "properties") >= 0 {
 			return nil // finish closes the object
 		}
-		m.value, err = strictSchema(m.value, r.depth+1)
+		m.value, err = strictSchema(m.value, r.depth+1, r.moved)
 	case "oneOf":
 		if find(r.all, "anyOf") >= 0 {
 			return nil
@@ -183,7 +196,7 @@ func (r *schemaRewrite) each(object jsontext.Value) (jsontext.Value, error) {
 		return nil, err
 	}
 	for i := range list {
-		if list[i].value, err = strictSchema(list[i].value, r.depth+1); err != nil {
+		if list[i].value, err = strictSchema(list[i].value, r.depth+1, r.moved); err != nil {
 			return nil, err
 		}
 	}
@@ -204,7 +217,7 @@ func (r *schemaRewrite) list(array jsontext.Value) (jsontext.Value, error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		strict, err := strictSchema(schema, r.depth+1)
+		strict, err := strictSchema(schema, r.depth+1, r.moved)
 		if err != nil {
 			return nil, err
 		}
@@ -233,6 +246,9 @@ func (r *schemaRewrite) finish() jsontext.Value {
 				text.WriteString(", ")
 			}
 			text.WriteString(m.name + ": ")
+			if !slices.Contains(*r.moved, m.name) {
+				*r.moved = append(*r.moved, m.name)
+			}
 			text.Write(bytes.TrimSpace(m.value))
 		}
 		text.WriteByte('}')

@@ -36,6 +36,10 @@ func TestStrictSchema(t *testing.T) {
 			`{"oneOf":[{"$ref":"#/$defs/a","description":"x"},{"type":"null"}],"$defs":{"a":{"type":"number","maximum":2}}}`,
 			`{"anyOf":[{"$ref":"#/$defs/a"},{"type":"null"}],"$defs":{"a":{"type":"number","description":"{maximum: 2}"}}}`,
 		},
+		"definitions beside the root's reference": {
+			`{"$ref":"#/$defs/n","title":"x","$defs":{"n":{"type":"object","properties":{"next":{"$ref":"#/$defs/n"}}}}}`,
+			`{"$ref":"#/$defs/n","$defs":{"n":{"type":"object","properties":{"next":{"$ref":"#/$defs/n"}},"additionalProperties":false}}}`,
+		},
 		"names that look like keywords": {
 			`{"type":"object","properties":{"minimum":{"type":"string"},"$ref":{"type":"string"}}}`,
 			`{"type":"object","properties":{"minimum":{"type":"string"},"$ref":{"type":"string"}},"additionalProperties":false}`,
@@ -57,11 +61,18 @@ func TestStrictSchema(t *testing.T) {
 	}
 }
 
+func TestStrictSchemaMoved(t *testing.T) {
+	_, moved, err := StrictSchemaMoved("f", jsontext.Value(`{"type":"object","properties":{"a":{"minimum":1,"maximum":2},"b":{"items":{"minimum":1,"format":"x"}}}}`))
+	if got := strings.Join(moved, " "); err != nil || got != "minimum maximum format" {
+		t.Errorf("moved %q, %v", got, err)
+	}
+}
+
 func TestStrictSchemaRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"items":`, 100) + `{}` + strings.Repeat(`}`, 100)
 	for name, schema := range map[string]string{"no object": `[]`, "too deep": deep, "a name twice": `{"type":"string","type":"string"}`} {
 		_, err := StrictSchema("text.format.schema", jsontext.Value(schema))
-		if e := apierror.From(err); err == nil || e.Category != apierror.BadRequest || !strings.Contains(e.Message, "text.format.schema") {
+		if e := apierror.From(err); err == nil || e.Category != apierror.BadRequest || e.Param != "text.format.schema" || !strings.Contains(e.Message, "text.format.schema") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
