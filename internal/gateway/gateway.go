@@ -126,6 +126,9 @@ type Call struct {
 	Endpoint  string // the route's path, as metrics and ledger name it
 	Request   *message.Request
 	Prefer    string // the backend that the caller asks for, "" for none
+	// Requested is the model as asked, for the ledger, where Request names another
+	// in its place; "" means Request.Model.
+	Requested string
 	// Defaults names members of the request's body that the protocol filled in
 	// because the caller didn't say: a backend that can't honour one needn't warn.
 	Defaults []string
@@ -134,6 +137,9 @@ type Call struct {
 	CountOnly bool
 	// Strict refuses what would otherwise only be named in Warnings.
 	Strict bool
+	// Admitted, unless it is nil, is called once, when the call has been admitted
+	// and routed and before anything is spent. An error ends the call.
+	Admitted func() error
 	// Forward is what of the caller's header the direct backend sends on
 	// (anthropic-version, anthropic-beta and the like). May be nil.
 	Forward http.Header
@@ -257,6 +263,9 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 	if err == nil {
 		err = call.Honoured()
 	}
+	if err == nil && call.Admitted != nil {
+		err = call.Admitted()
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -271,10 +280,10 @@ func (g *Gateway) observe(call *Call, result Result, err error) {
 func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err error) Entry {
 	entry := Entry{
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint,
-		Caller: call.Caller, Backend: call.Backend, Routed: call.Model,
+		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock,
 	}
-	if call.Request != nil {
+	if entry.Requested == "" && call.Request != nil {
 		entry.Requested = call.Request.Model
 	}
 	if e := apierror.From(withContext(ctx, err)); e != nil {

@@ -217,3 +217,38 @@ func TestAStrictCallIsRefusedWhatCannotBeHonoured(t *testing.T) {
 		t.Errorf("rows = %+v", r.rows)
 	}
 }
+
+func TestAdmitted(t *testing.T) {
+	full := apierror.New(apierror.Overloaded, "full")
+	for _, test := range []struct {
+		name  string
+		err   error
+		steps string
+	}{
+		{"goes on", nil, "admit route admitted generate message record end"},
+		{"ends the call", full, "admit route admitted record"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rooms{}
+			g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
+			request, err := message.ParseRequest([]byte(`{"model":"haiku","messages":[]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			call := &gateway.Call{Request: request, Requested: "gpt-4", Clock: latency.Start()}
+			call.Admitted = func() error {
+				r.steps = append(r.steps, "admitted")
+				return test.err
+			}
+			if err := g.Serve(t.Context(), call, r); !errors.Is(err, test.err) {
+				t.Errorf("err = %v, want %v", err, test.err)
+			}
+			if got := strings.Join(r.steps, " "); got != test.steps {
+				t.Errorf("steps: %s\nwant:  %s", got, test.steps)
+			}
+			if r.rows[0].Requested != "gpt-4" {
+				t.Errorf("requested = %q, want the model as asked", r.rows[0].Requested)
+			}
+		})
+	}
+}
