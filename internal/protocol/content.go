@@ -1,9 +1,6 @@
 package protocol
 
 import (
-	"bytes"
-	"strings"
-
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -127,63 +124,20 @@ func readImageDetail(p *contentPart, s *Scanner) error {
 	return err
 }
 
-// unescaped gives a JSON string without escapes in it where its text needs none.
-// Some encoders escape every slash.
-func unescaped(quoted jsontext.Value) jsontext.Value {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return quoted
-	}
-	quoted, _ = jsontext.AppendQuote(nil, Unquote(quoted))
-	return quoted
-}
-
-// appendImage appends an image block for a data: or https: URL. The latter is
-// for the upstream to fetch; the service never does.
+// appendImage appends an image block for a data: or https: URL.
 func (m *chatMessage) appendImage(s *Scanner, p *contentPart) error {
 	const field = "image_url.url"
 	if p.url == nil {
 		return s.Invalid(field, "field required")
 	}
-	quoted := unescaped(p.url)
-	url := Inner(quoted)
-	if bytes.HasPrefix(url, []byte("https://")) {
-		m.blocks = append(m.blocks, `{"type":"image","source":{"type":"url","url":`...)
-		m.blocks = endBlock(append(append(m.blocks, quoted...), '}'), p.control)
-		return nil
+	var problem string
+	if m.blocks, problem = AppendImage(m.blocks, p.url, p.control); problem != "" {
+		return s.Invalid(field, problem)
 	}
-	if !bytes.HasPrefix(url, []byte("data:")) {
-		return s.Invalid(field, "must be a data: or https: URL")
-	}
-	mediaType, data, ok := cutData(url)
-	if !ok {
-		return s.Invalid(field, "a data: URL must be base64")
-	}
-	switch mediaType {
-	case "image/jpg":
-		mediaType = "image/jpeg" // not a registered type, and common all the same
-	case "image/jpeg", "image/png", "image/gif", "image/webp":
-	default:
-		return s.Invalid(field, "must be an image of the type jpeg, png, gif or webp")
-	}
-	m.blocks = append(append(m.blocks, `{"type":"image","source":{"type":"base64","media_type":"`...), mediaType...)
-	m.blocks = append(append(append(m.blocks, `","data":"`...), data...), `"}`...)
-	m.blocks = endBlock(m.blocks, p.control)
 	return nil
 }
 
-// cutData cuts a data: URL (RFC 2397) in base64 into its media type and its data.
-func cutData(url []byte) (mediaType string, data []byte, ok bool) {
-	head, data, _ := bytes.Cut(bytes.TrimPrefix(url, []byte("data:")), []byte(","))
-	mediaType, ok = strings.CutSuffix(string(head), ";base64")
-	mediaType, _, _ = strings.Cut(mediaType, ";") // parameters: name=, charset=
-	return strings.ToLower(mediaType), data, ok
-}
-
-// pdfStart is how a PDF begins ("%PDF-") in base64.
-const pdfStart = "JVBERi"
-
-// appendFile appends a document block for a file that stands in the request: a
-// PDF, as a data: URL or in plain base64.
+// appendFile appends a document block for a file that stands in the request.
 func (m *chatMessage) appendFile(s *Scanner, p *contentPart) error {
 	switch {
 	case p.fileID != nil:
@@ -191,21 +145,9 @@ func (m *chatMessage) appendFile(s *Scanner, p *contentPart) error {
 	case len(Inner(p.fileData)) == 0:
 		return s.Invalid("file.file_data", "field required")
 	}
-	data := Inner(unescaped(p.fileData))
-	if bytes.HasPrefix(data, []byte("data:")) {
-		mediaType, rest, ok := cutData(data)
-		if !ok || mediaType != "application/pdf" {
-			return s.Invalid("file.file_data", "must be a PDF in base64")
-		}
-		data = rest
-	} else if !bytes.HasPrefix(data, []byte(pdfStart)) {
-		return s.Invalid("file.file_data", "must be a PDF in base64")
+	var problem string
+	if m.blocks, problem = AppendPDF(m.blocks, p.fileData, p.fileName, p.control); problem != "" {
+		return s.Invalid("file.file_data", problem)
 	}
-	m.blocks = append(m.blocks, `{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"`...)
-	m.blocks = append(append(m.blocks, data...), `"}`...)
-	if len(Inner(p.fileName)) > 0 {
-		m.blocks = append(append(m.blocks, `,"title":`...), p.fileName...)
-	}
-	m.blocks = endBlock(m.blocks, p.control)
 	return nil
 }
