@@ -14,6 +14,7 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
+	"claude-code-api-service/internal/message"
 )
 
 // Reuse says what requests one worker may serve in turn.
@@ -44,6 +45,10 @@ const (
 	DefaultPatience = 2 * time.Second
 	// DefaultInspectEvery is how often idle workers are looked at.
 	DefaultInspectEvery = 5 * time.Second
+	// DefaultHoldFor is how long a worker holds a conversation that is at rest.
+	DefaultHoldFor = 5 * time.Minute
+	// DefaultParkFor is how long a worker waits for the results of tool calls.
+	DefaultParkFor = 15 * time.Minute
 )
 
 const (
@@ -66,6 +71,14 @@ type Options struct {
 	SpareAfter       time.Duration
 	Patience         time.Duration
 	InspectEvery     time.Duration
+	// HoldFor is how long a worker holds a conversation after its answer, for the
+	// same key to go on with; negative: not at all. ParkFor is the same for one that
+	// waits for the results of tool calls. Either ends sooner when others need the
+	// worker; then the conversation is replayed.
+	HoldFor, ParkFor time.Duration
+	// Price gives the cost of an answer in millionths of a US dollar, for those of
+	// which the CLI doesn't say it: it adds up a turn only at its end. May be nil.
+	Price func(model string, u message.Usage) (microUSD int64, ok bool)
 	// Process is how each worker is started. Features come with Start.
 	Process claudecli.Options
 	Logger  *slog.Logger
@@ -99,6 +112,15 @@ func (o *Options) setDefaults() {
 	if o.InspectEvery <= 0 {
 		o.InspectEvery = DefaultInspectEvery
 	}
+	if o.HoldFor == 0 {
+		o.HoldFor = DefaultHoldFor
+	}
+	if o.ParkFor <= 0 {
+		o.ParkFor = DefaultParkFor
+	}
+	if o.Price == nil {
+		o.Price = func(string, message.Usage) (int64, bool) { return 0, false }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -114,6 +136,9 @@ type worker struct {
 	class     string // "" until its first request
 	idleSince time.Time
 	grown     bool // it uses too much memory
+	// kept is the conversation that it holds for its key, nil when it is empty or
+	// serves a request.
+	kept *kept
 	// lot is between -1 and 1, by chance: it spreads the ends of workers that
 	// started together.
 	lot float64
@@ -144,11 +169,13 @@ type Pool struct {
 	status   gauges
 
 	mu      sync.Mutex
-	idle    []*worker // the one that became idle last is last
+	idle    []*worker // empty; the one that became idle last is last
+	kept    []*worker // with a conversation; the one that has held it longest is first
 	waiting []*waiter // first in, first out within a class
 	// alive are the workers that are ready: idle, with a request, or being emptied.
 	alive    map[*worker]bool
 	starting int
+	emptying int            // workers that will be free in a moment
 	owners   map[string]int // live workers by class
 	// failure is why the last start failed, until one succeeds.
 	failure  error
@@ -216,6 +243,9 @@ func (p *Pool) Close() {
 		}
 		for len(p.idle) > 0 {
 			p.discard(p.takeIdle(0))
+		}
+		for len(p.kept) > 0 {
+			p.discard(p.unkeep(0))
 		}
 		// Those with a request are ended under it; their owners discard them.
 		for w := range p.alive {
@@ -298,22 +328,32 @@ func (p *Pool) leave(waiter *waiter) {
 	}
 }
 
-// release takes a worker back after a request: it is emptied, off the request's
+// release takes a worker back after a request. It keeps the conversation where k
+// says so and nobody waits for the worker; else it is emptied, off the request's
 // path, or ended.
-func (p *Pool) release(w *worker) {
+func (p *Pool) release(w *worker, k *kept) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !p.reusable() {
+	switch {
+	case p.closed || !p.reusable() && !k.parked():
 		p.discard(w)
 		p.arrange()
-		p.publish()
-		return
+	case k != nil && (len(p.waiting) == 0 || k.parked()):
+		p.keep(w, k)
+	default:
+		p.empty(w)
 	}
-	p.tasks.Go(func() { p.recycle(w) })
+	p.publish()
 }
 
 func (p *Pool) reusable() bool {
 	return p.options.Reuse != ReuseNever && p.features.Load().Emptying != claudecli.EmptyNever
+}
+
+// empty has a worker emptied in the background.
+func (p *Pool) empty(w *worker) {
+	p.emptying++
+	p.tasks.Go(func() { p.recycle(w) })
 }
 
 func (p *Pool) recycle(w *worker) {
@@ -323,6 +363,7 @@ func (p *Pool) recycle(w *worker) {
 	grown := err == nil && w.process.ResidentBytes() > p.options.MaxResidentBytes
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.emptying--
 	w.grown = grown
 	switch {
 	case err != nil:
@@ -340,10 +381,14 @@ func (p *Pool) recycle(w *worker) {
 // due says that a worker has done enough and may be replaced now: one at a time,
 // and only while workers can be started.
 func (p *Pool) due(w *worker) bool {
+	return (p.worn(w) || w.grown) && p.starting == 0 && !p.troubled()
+}
+
+// worn says that a worker has done enough.
+func (p *Pool) worn(w *worker) bool {
 	spread := 1 + w.lot/10
-	worn := float64(w.process.Turns()) >= spread*float64(p.options.MaxTurns) ||
+	return float64(w.process.Turns()) >= spread*float64(p.options.MaxTurns) ||
 		time.Since(w.process.Started()) >= time.Duration(spread*float64(p.options.MaxAge))
-	return (worn || w.grown) && p.starting == 0 && !p.troubled()
 }
 
 // troubled says that workers can't be started: those that there are, are kept.

@@ -2,6 +2,7 @@ package clipool
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"claude-code-api-service/internal/claudecli"
@@ -113,15 +114,22 @@ func (p *Pool) next(w *worker) int {
 }
 
 // arrange starts as many workers as there is room for, and makes room when a
-// request waits and only workers of other classes are idle.
+// request waits and only workers of other classes are idle, or those that hold a
+// conversation.
 func (p *Pool) arrange() {
 	if p.closed || p.features.Load() == nil {
 		return
 	}
+	p.reclaimFor()
 	if len(p.waiting) > p.starting && len(p.idle) > 0 && !p.troubled() && p.starting < p.options.Starting &&
 		len(p.alive)+p.starting >= p.options.Workers {
 		p.discard(p.takeIdle(0)) // idle the longest
 	}
+	p.startMore()
+}
+
+// startMore starts as many workers as there is room for.
+func (p *Pool) startMore() {
 	for len(p.alive)+p.starting < p.options.Workers && p.starting < p.options.Starting && p.retry == nil {
 		p.starting++
 		p.tasks.Go(p.startOne)
@@ -199,6 +207,15 @@ func (p *Pool) watch(w *worker) {
 	<-w.process.Exited()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for i, other := range p.kept {
+		if other == w {
+			p.options.Logger.Warn("a worker that held a conversation died", "pid", w.process.PID())
+			p.discard(p.unkeep(i))
+			p.arrange()
+			p.publish()
+			return
+		}
+	}
 	for i, other := range p.idle {
 		if other == w {
 			p.options.Logger.Warn("an idle worker died", "pid", w.process.PID())
@@ -229,6 +246,7 @@ func (p *Pool) replaceIdle() {
 	grown := p.grown()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.expire(grown)
 	fresh := false
 	for i := len(p.idle) - 1; i >= 0; i-- {
 		w := p.idle[i]
@@ -251,7 +269,7 @@ func (p *Pool) replaceIdle() {
 // lock meanwhile.
 func (p *Pool) grown() map[*worker]bool {
 	p.mu.Lock()
-	idle := append([]*worker(nil), p.idle...)
+	idle := slices.Concat(p.idle, p.kept)
 	p.mu.Unlock()
 	grown := map[*worker]bool{}
 	for _, w := range idle {

@@ -4,7 +4,9 @@ import "sync/atomic"
 
 // Status is the pool's state as /health, /ready and /metrics tell it.
 type Status struct {
-	Idle, Busy, Starting, Queued int64
+	// Idle are those that are empty or hold a conversation that is at rest; Parked
+	// wait for the results of tool calls.
+	Idle, Busy, Parked, Starting, Queued int64
 	// Reason is why no request can be served now, "" when one can.
 	Reason string
 	// Failed says that the reason is a CLI that can't be used.
@@ -15,17 +17,25 @@ type Status struct {
 
 // gauges is the state outside the lock: reading it waits for nobody.
 type gauges struct {
-	idle, busy, starting, queued atomic.Int64
-	reason                       atomic.Pointer[string]
-	failed                       atomic.Bool
+	idle, busy, parked, starting, queued atomic.Int64
+	reason                               atomic.Pointer[string]
+	failed                               atomic.Bool
 }
 
 var noReason = ""
 
 // publish copies the state into the gauges. The lock must be held.
 func (p *Pool) publish() {
-	p.status.idle.Store(int64(len(p.idle)))
-	p.status.busy.Store(int64(len(p.alive) - len(p.idle)))
+	parked := 0
+	for _, w := range p.kept {
+		if w.kept.parked() {
+			parked++
+		}
+	}
+	resting := len(p.idle) + len(p.kept) - parked
+	p.status.idle.Store(int64(resting))
+	p.status.parked.Store(int64(parked))
+	p.status.busy.Store(int64(len(p.alive) - resting - parked))
 	p.status.starting.Store(int64(p.starting))
 	p.status.queued.Store(int64(len(p.waiting)))
 	reason := &noReason
@@ -50,7 +60,7 @@ func (p *Pool) publish() {
 // Status reads the state. It takes no lock.
 func (p *Pool) Status() Status {
 	s := Status{
-		Idle: p.status.idle.Load(), Busy: p.status.busy.Load(),
+		Idle: p.status.idle.Load(), Busy: p.status.busy.Load(), Parked: p.status.parked.Load(),
 		Starting: p.status.starting.Load(), Queued: p.status.queued.Load(),
 		Reason: *p.status.reason.Load(), Failed: p.status.failed.Load(),
 	}

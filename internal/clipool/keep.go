@@ -1,0 +1,159 @@
+package clipool
+
+import (
+	"time"
+
+	"claude-code-api-service/internal/message"
+)
+
+// kept is the conversation that a worker still holds after an answer, so that
+// the caller's next request sends only what is new.
+type kept struct {
+	key string
+	// before is the digest of what the worker holds: with the answer, or, where
+	// tool calls are open, without it.
+	before digest
+	// calls are the ids of the open tool calls: the worker is parked in the middle
+	// of a turn. nil: the turn is over.
+	calls []string
+	// spent is what the earlier answers of the open turn were priced at, in
+	// millionths of a US dollar.
+	spent int64
+	since time.Time
+}
+
+func (k *kept) parked() bool { return k != nil && k.calls != nil }
+
+// maxKeptTurns bounds a conversation that is kept: taking it out of a worker
+// costs 2 ms for every turn of the user.
+const maxKeptTurns = 100
+
+// claim gives the worker that holds the request's conversation, nil when none
+// does. What the request was kept for is over then, whatever becomes of it.
+func (p *Pool) claim(w *work) (*worker, *kept) {
+	if len(w.Turns) < 2 {
+		return nil, nil // it continues nothing
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(p.kept) - 1; i >= 0; i-- {
+		worker := p.kept[i]
+		k := worker.kept
+		if !w.continues(k) || worker.exited() {
+			continue
+		}
+		p.unkeep(i)
+		p.publish()
+		return worker, k
+	}
+	return nil, nil
+}
+
+// unkeep takes a worker out of those that hold a conversation.
+func (p *Pool) unkeep(i int) *worker {
+	w := p.kept[i]
+	w.kept = nil
+	p.kept = append(p.kept[:i], p.kept[i+1:]...)
+	return w
+}
+
+// keep lets a worker hold its conversation for a while.
+func (p *Pool) keep(w *worker, k *kept) {
+	k.since = time.Now()
+	w.kept = k
+	p.kept = append(p.kept, w)
+	over, first := -p.maxHeld(), -1
+	for i, other := range p.kept {
+		if !other.kept.parked() {
+			over++
+			if first < 0 {
+				first = i
+			}
+		}
+	}
+	if over > 0 {
+		p.reclaim(first)
+	}
+	p.arrange()
+}
+
+// maxHeld is how many workers may hold a conversation that is at rest: the
+// others are empty, so that a new one needn't wait for the emptying.
+func (p *Pool) maxHeld() int { return max(1, p.options.Workers/2) }
+
+// reclaim takes the conversation out of a worker that holds one. Should it be
+// continued later, it is replayed.
+func (p *Pool) reclaim(i int) {
+	w := p.unkeep(i)
+	if !p.reusable() || w.exited() {
+		p.discard(w)
+		return
+	}
+	p.empty(w)
+}
+
+// reclaimFor makes room for requests that wait, at the cost of conversations
+// that are kept, the oldest first: those of the same class are emptied, others
+// are replaced.
+func (p *Pool) reclaimFor() {
+	for len(p.kept) > 0 && len(p.waiting) > p.starting+p.emptying {
+		i := p.oldestFor(func(class string) bool {
+			for _, waiter := range p.waiting {
+				if waiter.class == class {
+					return true
+				}
+			}
+			return false
+		})
+		switch {
+		case i >= 0:
+			p.reclaim(i)
+			p.startMore()
+		case len(p.idle) == 0 && p.starting < p.options.Starting && !p.troubled():
+			p.discard(p.unkeep(0))
+			p.startMore()
+		default:
+			return
+		}
+	}
+}
+
+func (p *Pool) oldestFor(fits func(class string) bool) int {
+	for i, w := range p.kept {
+		if fits(w.class) {
+			return i
+		}
+	}
+	return -1
+}
+
+// expire ends what has been kept for too long, and workers that have grown.
+func (p *Pool) expire(grown map[*worker]bool) {
+	for i := len(p.kept) - 1; i >= 0; i-- {
+		w := p.kept[i]
+		limit := p.options.HoldFor
+		if w.kept.parked() {
+			limit = p.options.ParkFor
+		}
+		switch {
+		case grown[w] && !w.kept.parked():
+			p.discard(p.unkeep(i))
+		case time.Since(w.kept.since) >= limit:
+			p.reclaim(i)
+		}
+	}
+}
+
+// keepable says what of a request's conversation its worker may keep, nil for
+// nothing.
+func (p *Pool) keepable(w *work, worker *worker, answer answered) *kept {
+	if answer.err != nil {
+		return nil
+	}
+	rests := answer.StopReason == message.StopEndTurn || answer.StopReason == message.StopStopSequence
+	if !rests || p.options.HoldFor < 0 || !p.reusable() || len(w.Turns) > maxKeptTurns || p.worn(worker) {
+		return nil
+	}
+	w.history.addAnswer(answer.Content)
+	return &kept{key: w.key, before: w.history.sum()}
+}
