@@ -50,6 +50,10 @@ type Options struct {
 	// Ready says whether new requests are welcome, and if not, why; the same
 	// rules hold. May be nil: ready until it is stopped.
 	Ready func() (ready bool, reason string)
+	// Drain ends what outlives its request: connections that were upgraded. Each
+	// is called once when the server stops, and gives what runs until ctx ends to
+	// finish; then it must return soon.
+	Drain []func(ctx context.Context) error
 	// Logger gets the access log and what goes wrong. May be nil.
 	Logger *slog.Logger
 
@@ -144,17 +148,31 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func (s *Server) shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
-	err := s.server.Shutdown(ctx)
-	s.cancel(ErrStopped)
-	if err == nil {
-		return nil
+	// http.Server.Shutdown knows nothing of connections that were taken over.
+	drained := make(chan error, len(s.options.Drain))
+	for _, drain := range s.options.Drain {
+		go func() { drained <- drain(ctx) }()
 	}
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		s.cancel(ErrStopped)
+		s.lastWords()
+	}
+	for range s.options.Drain {
+		err = errors.Join(err, <-drained)
+	}
+	s.cancel(ErrStopped)
+	return err
+}
+
+// lastWords gives requests that were cancelled a moment, then closes their
+// connections.
+func (s *Server) lastWords() {
 	soon, done := context.WithTimeout(context.Background(), lastWords)
 	defer done()
 	if s.server.Shutdown(soon) != nil {
 		_ = s.server.Close() // it can only fail to close listeners a second time
 	}
-	return err
 }
 
 // Close stops at once: it cancels the requests in flight and closes their

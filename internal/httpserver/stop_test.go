@@ -139,3 +139,76 @@ func TestClose(t *testing.T) {
 		t.Errorf("answered after Close: %+v", got)
 	}
 }
+
+func TestShutdownDrains(t *testing.T) {
+	finish := make(chan struct{})
+	draining := make(chan struct{})
+	failure := errors.New("didn't end")
+	s, _ := start(t, Options{Drain: []func(context.Context) error{func(ctx context.Context) error {
+		close(draining)
+		select {
+		case <-finish:
+		case <-ctx.Done():
+		}
+		return failure
+	}}})
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(t.Context()) }()
+	<-draining
+	if s.Context().Err() != nil {
+		t.Error("what was taken over is cancelled before it has had its time")
+	}
+	close(finish)
+	if err := <-stopped; !errors.Is(err, failure) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if s.Context().Err() == nil {
+		t.Error("the base context outlives the server")
+	}
+}
+
+// A connection that is taken over has its line in the access log when it ends.
+func TestHijack(t *testing.T) {
+	log, logger := newLog()
+	s, url := start(t, Options{Logger: logger, Register: routes(func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /upgrade", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Upgrade", "echo")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			conn, buffered, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			line, _ := buffered.ReadString('\n')
+			_, _ = io.WriteString(conn, line)
+			_ = conn.Close()
+		})
+	})})
+	defer func() { _ = s.Close() }()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/upgrade", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "echo")
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, ok := response.Body.(io.ReadWriteCloser)
+	if !ok || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%d, %T", response.StatusCode, response.Body)
+	}
+	defer func() { _ = body.Close() }()
+	if _, err := io.WriteString(body, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(body); string(got) != "hello\n" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	<-log.wrote
+	if lines := log.with("request"); len(lines) != 1 || lines[0]["status"] != 101.0 || lines[0]["route"] != "/upgrade" {
+		t.Errorf("log %v", lines)
+	}
+}

@@ -29,22 +29,28 @@ const (
 // endpoint is the route's path, as metrics and ledger name it. An error is an
 // apierror.Error; the call beside it holds what is known by then.
 func Open(g *gateway.Gateway, w http.ResponseWriter, r *http.Request, endpoint string) (*gateway.Call, error) {
-	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, presentedKey(r.Header))
+	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, PresentedKey(r.Header))
 	if err != nil {
 		return call, err
 	}
-	switch prefer := r.Header.Get(HeaderBackend); prefer {
-	case "", gateway.BackendCLI, gateway.BackendDirect:
-		call.Prefer = prefer
-	default:
-		return call, apierror.Invalid(HeaderBackend, "%s: must be cli or direct", HeaderBackend)
-	}
-	return call, nil
+	call.Prefer, err = PreferredBackend(r.Header)
+	return call, err
 }
 
-// presentedKey finds the key where the clients of both families put it:
-// x-api-key (Anthropic) or Authorization: Bearer (OpenAI). The former wins.
-func presentedKey(h http.Header) string {
+// PreferredBackend is the backend that the header asks for, "" for none. An
+// error is an apierror.Error.
+func PreferredBackend(h http.Header) (string, error) {
+	switch prefer := h.Get(HeaderBackend); prefer {
+	case "", gateway.BackendCLI, gateway.BackendDirect:
+		return prefer, nil
+	}
+	return "", apierror.Invalid(HeaderBackend, "%s: must be cli or direct", HeaderBackend)
+}
+
+// PresentedKey finds the key where the clients of both families put it:
+// x-api-key (Anthropic) or Authorization: Bearer (OpenAI). The former wins; ""
+// when there is none.
+func PresentedKey(h http.Header) string {
 	if key := strings.TrimSpace(h.Get("X-Api-Key")); key != "" {
 		return key
 	}
