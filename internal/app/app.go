@@ -122,10 +122,11 @@ func (a *App) build(ctx context.Context) error {
 		Admitter:      admission.New(admission.Options{}),
 		Router: route.New(route.Options{
 			Backends: backends, DefaultBackend: a.defaultBackend(),
-			Usable: a.usable, Suits: a.suits, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
+			RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
 		}),
 		Recorder: ledger,
 		Observer: instruments,
+		Strict:   a.config.Strict,
 	})
 	a.server = a.newServer(g, catalogue, instruments)
 	return nil

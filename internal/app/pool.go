@@ -47,12 +47,16 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	}
 	c := a.config
 	options := clipool.Options{
-		Workers: c.MaxWorkers, Reuse: clipool.Reuse(c.PoolReuse), Logger: a.log,
+		Workers: c.MaxWorkers, Reuse: clipool.Reuse(c.PoolReuse), HoldFor: c.PoolHold.Duration(), ParkFor: c.PoolPark.Duration(),
+		Price: catalogue.Cost, Logger: a.log,
 		Process: claudecli.Options{
 			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker,
 			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
 			Env: inherited(c.ClaudeEnv), IdleTimeout: c.SDKTimeout.Duration(), Logger: a.log,
 		},
+	}
+	if options.HoldFor == 0 {
+		options.HoldFor = -1 // the pool's zero is its default
 	}
 	a.pool = clipool.New(options)
 	a.later(func(context.Context) error { a.pool.Close(); return nil })
@@ -191,6 +195,7 @@ func (a *App) registerPool(registry prometheus.Registerer) {
 	for state, value := range map[string]func(clipool.Status) int64{
 		"idle":     func(s clipool.Status) int64 { return s.Idle },
 		"busy":     func(s clipool.Status) int64 { return s.Busy },
+		"parked":   func(s clipool.Status) int64 { return s.Parked },
 		"starting": func(s clipool.Status) int64 { return s.Starting },
 	} {
 		gauge("claude_api_cli_workers", "CLI processes by state.", prometheus.Labels{"state": state}, value)

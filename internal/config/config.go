@@ -30,8 +30,13 @@ type Config struct {
 	ClaudeEnv  []string          `help:"Names of variables that the CLI's processes may inherit; none by default." env:"CLAUDE_API_CLAUDE_ENV"`
 	MaxWorkers int               `help:"The most CLI processes at once." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS"`
 	PoolReuse  string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE"`
+	PoolHold   Seconds           `help:"How long a CLI process holds a conversation after its answer, for the same key to go on with; 0: not at all." default:"300" env:"CLAUDE_API_POOL_HOLD"`
+	PoolPark   Seconds           `help:"How long a CLI process waits for the results of a caller's tools." default:"900" env:"CLAUDE_API_POOL_PARK"`
 	DefaultUse string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
 	ModelMap   map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
+
+	Strict          bool `help:"Refuse requests of which something can't be honoured, instead of naming it in X-Claude-Warnings." env:"CLAUDE_API_STRICT"`
+	ToolPassthrough bool `name:"tool-passthrough-enabled" help:"Accept requests with tools of the caller's own." default:"true" env:"CLAUDE_API_TOOL_PASSTHROUGH_ENABLED,TOOL_PASSTHROUGH_ENABLED"`
 
 	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a direct call that failed before anything was answered." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES"`
 	SDKTimeout    Seconds `name:"sdk-timeout-seconds" help:"Time to an upstream's first byte, and between two." default:"60" env:"CLAUDE_API_SDK_TIMEOUT_SECONDS,SDK_TIMEOUT_SECONDS"`

@@ -185,13 +185,15 @@ func (c *Call) Child(requestID string) *Call {
 	return child
 }
 
-// Options are the rooms that a Gateway walks through. All are required.
+// Options are the rooms that a Gateway walks through; all of them are required.
 type Options struct {
 	Authenticator Authenticator
 	Admitter      Admitter
 	Router        Router
 	Recorder      Recorder
 	Observer      Observer
+	// Strict makes every call strict; see Call.Strict.
+	Strict bool
 }
 
 // Gateway serves calls. It is safe for concurrent use and holds no lock.
@@ -204,7 +206,7 @@ func New(options Options) *Gateway { return &Gateway{options} }
 // caller, before anything of the body is read. The call is there also beside an
 // error, for what is known of it.
 func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key string) (*Call, error) {
-	call := &Call{RequestID: requestID, Endpoint: endpoint, Clock: latency.Start()}
+	call := &Call{RequestID: requestID, Endpoint: endpoint, Strict: g.Strict, Clock: latency.Start()}
 	caller, err := g.Authenticator.Authenticate(ctx, key)
 	call.Clock.Mark(latency.Auth)
 	call.Caller = caller

@@ -44,6 +44,8 @@ type Options struct {
 	// decoding its messages; where the choice is open, one that can't is only
 	// taken when no other is there. nil: all can.
 	Suits func(backend string, call *gateway.Call) bool
+	// RefuseTools refuses requests with tools of the caller's own.
+	RefuseTools bool
 	// Resolve gives the full id of an alias.
 	Resolve func(alias string) (id string, ok bool)
 	// ModelMap names the models that stand for others: a full id or an alias for
@@ -63,6 +65,12 @@ func New(options Options) *Router { return &Router{options} }
 
 // Route implements gateway.Router.
 func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
+	if r.options.RefuseTools && call.Request.HasTools {
+		return nil, &apierror.Error{
+			Category: apierror.Permission, Param: "tools",
+			Message: "tools: requests with tools are switched off here (tool-passthrough-enabled)",
+		}
+	}
 	name, backend, err := r.backend(call)
 	if err != nil {
 		return nil, err

@@ -236,3 +236,13 @@ func TestRecommend(t *testing.T) {
 		})
 	}
 }
+
+func TestToolsMayBeSwitchedOff(t *testing.T) {
+	r := route.New(route.Options{Backends: both, RefuseTools: true, Resolve: resolve})
+	if _, err := r.Route(call(t, `"model":"haiku","tools":[{"name":"t"}],`)); apierror.From(err).Category != apierror.Permission {
+		t.Errorf("with tools: %v", err)
+	}
+	if _, err := r.Route(call(t, `"model":"haiku",`)); err != nil {
+		t.Errorf("without: %v", err)
+	}
+}
