@@ -322,12 +322,15 @@ func testRequestIDs(t *testing.T, s *stand) {
 	}
 }
 
+// older makes a body ask a model that takes temperature and a thinking budget.
+func older(body string) string { return strings.Replace(body, `"haiku"`, `"claude-haiku-4-5"`, 1) }
+
 func testWarnings(t *testing.T, s *stand) {
 	for _, tt := range []struct {
 		name, path, backend, body, want string
 	}{
 		{"temperature on the CLI", "/v1/chat/completions", "cli", chat("w", `"temperature":0.3`, `"stop":"END"`), "temperature can't be set on the CLI backend; stop_sequences can't be set on the CLI backend"},
-		{"temperature on the API", "/v1/chat/completions", "direct", chat("w", `"temperature":0.3`), ""},
+		{"temperature on the API", "/v1/chat/completions", "direct", older(chat("w", `"temperature":0.3`)), ""},
 		{"what neither can", "/v1/chat/completions", "direct", chat("w", `"seed":1`), "seed: has no effect here"},
 		{"messages", "/v1/messages", "cli", messagesBody("w", `"top_k":3`), "top_k can't be set on the CLI backend"},
 		{"process", "/v1/process", "cli", processBody("w", `"temperature":0.3`), "temperature can't be set on the CLI backend"},

@@ -138,7 +138,11 @@ func testThinking(t *testing.T, s *stand) {
 		} {
 			t.Run(backend+" "+tt.name, func(t *testing.T) {
 				prompt := s.word("a riddle")
-				a := s.post(t, tt.path, tt.body(prompt, tt.ask), "X-Claude-Backend", backend)
+				body := tt.body(prompt, tt.ask)
+				if backend == "direct" {
+					body = older(body)
+				}
+				a := s.post(t, tt.path, body, "X-Claude-Backend", backend)
 				if a.status != 200 || !strings.Contains(a.body, tt.shows) || !strings.Contains(a.body, "Echo: "+prompt) {
 					t.Errorf("the answer shows no thinking: %d %s", a.status, a.body)
 				}

@@ -72,7 +72,8 @@ func rooms() map[string]room {
 
 		// The Anthropic API imitated. The start-up probe, the demo and the
 		// benchmark need it too, not only tests.
-		"internal/simulator": {may: []string{"message", "sse"}, outside: []string{jsonLibrary}},
+		// pricing: it refuses what each model refuses (docs/adr/0010).
+		"internal/simulator": {may: []string{"message", "pricing", "sse"}, outside: []string{jsonLibrary}},
 
 		// It measures from outside: over HTTP, and processes that it starts itself.
 		"internal/benchmark": {},

@@ -13,6 +13,9 @@ type Rules struct {
 	// DisabledUpTo is the highest effort with which thinking may be disabled; "":
 	// any.
 	DisabledUpTo string `json:"disabled_up_to"`
+	// ThinkingHidden says that thinking blocks come without their text unless
+	// thinking.display is summarized.
+	ThinkingHidden bool `json:"thinking_hidden"`
 	// Efforts are the values of output_config.effort that the model takes, in
 	// rising order; nil: any; empty: none.
 	Efforts []string `json:"efforts"`

@@ -5,19 +5,28 @@ import (
 	"math"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
-
 	"claude-code-api-service/internal/message"
 )
 
 // content is one block of an answer.
 type content struct {
-	kind string // "thinking", "text" or "tool_use"
-	text []byte // the text, or a tool's input as JSON
-	id   string // of a tool_use
-	name []byte // of a tool_use
+	// kind is thinking, text, tool_use, server_tool_use or web_search_tool_result.
+	kind string
+	text []byte // the text, a tool's input as JSON, or a search's results as JSON
+	id   string // of a call, and of the call that a result belongs to
+	name []byte // of a call
+	// citation is the JSON of what a text cites; empty for nothing.
+	citation []byte
 	// signature of a thinking block.
 	signature string
+}
+
+// tokens counts what the model wrote of the block.
+func (c *content) tokens() int64 {
+	if c.kind == "web_search_tool_result" {
+		return 0
+	}
+	return int64(tokensOf(len(c.text)))
 }
 
 // answer is what will be sent.
@@ -27,6 +36,7 @@ type answer struct {
 	stopReason   string
 	stopSequence []byte // nil when none
 	usage        message.Usage
+	searches     int // web searches
 }
 
 // prompt finds the text to answer: the last text of the last user message,
@@ -56,22 +66,31 @@ func (x *exchange) prompt(d *directives) ([]byte, *fault) {
 func (x *exchange) plan(d *directives, prompt []byte) (*answer, *fault) {
 	a := &answer{id: x.s.id("msg_"), stopReason: message.StopEndTurn}
 	a.content = make([]content, 0, 2)
-	if f := x.think(a, prompt); f != nil {
-		return nil, f
-	}
+	x.think(a, d, prompt)
 	calls, f := x.calls(d)
 	if f != nil {
 		return nil, f
 	}
-	if len(calls) == 0 || d.hasText {
+	searched := false
+	for _, call := range calls {
+		if call.server {
+			a.content = append(a.content, x.search(call)...)
+			a.searches++
+			searched = true
+		}
+	}
+	if len(calls) == 0 || d.hasText || searched {
 		text, f := x.answerText(d, prompt)
 		if f != nil {
 			return nil, f
 		}
 		x.text = text
-		a.content = append(a.content, content{kind: "text", text: x.cut(a, text)})
+		a.content = append(a.content, content{kind: "text", text: x.cut(a, text), citation: x.cite()})
 	}
 	for _, call := range calls {
+		if call.server {
+			continue
+		}
 		a.content = append(a.content, content{
 			kind: "tool_use", text: call.input, id: x.s.id("toolu_"), name: []byte(call.name),
 		})
@@ -82,53 +101,34 @@ func (x *exchange) plan(d *directives, prompt []byte) (*answer, *fault) {
 	}
 	a.usage = x.promptUsage()
 	for i := range a.content {
-		a.usage.OutputTokens += int64(tokensOf(len(a.content[i].text)))
+		a.usage.OutputTokens += a.content[i].tokens()
 	}
 	a.usage.OutputTokens = max(1, a.usage.OutputTokens)
 	return a, nil
 }
 
-// think puts a thinking block in front if the request asks for one. The real
-// model may think or not when thinking is adaptive; this one always does.
-func (x *exchange) think(a *answer, prompt []byte) *fault {
-	raw := x.req.thinking.of(x.body)
-	if len(raw) == 0 || raw[0] == 'n' {
-		return nil
-	}
-	var t struct {
-		Type    string `json:"type"`
-		Budget  *int64 `json:"budget_tokens"`
-		Display string `json:"display"`
-	}
-	if err := json.Unmarshal(raw, &t); err != nil {
-		return invalid("thinking: Input should be a valid thinking configuration")
-	}
-	switch t.Type {
-	case "disabled":
-		return nil
-	case "adaptive":
-	case "enabled":
-		switch {
-		case t.Budget == nil:
-			return invalid("thinking.enabled.budget_tokens: Field required")
-		case *t.Budget < 1024:
-			return invalid("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
-		case *t.Budget >= x.req.maxTokens:
-			return invalid("`max_tokens` must be greater than `thinking.budget_tokens`. " +
-				"Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size")
+// think puts a thinking block in front if the request, or a directive, asks for
+// one. The real model may think or not when thinking is adaptive; this one
+// always does when it is asked for, and never when nobody says anything.
+func (x *exchange) think(a *answer, d *directives, prompt []byte) {
+	switch x.thinking.Type {
+	case message.ThinkingAdaptive, message.ThinkingEnabled:
+	case "":
+		if !d.think || !x.rules.ThinksByDefault {
+			return
 		}
 	default:
-		return invalid("thinking: Input tag '%s' found using 'type' does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'", t.Type)
+		return
 	}
-	if temperature := x.req.temperature.of(x.body); len(temperature) > 0 && string(temperature) != "1" && string(temperature) != "1.0" {
-		return invalid("`temperature` may only be set to 1 when thinking is enabled.")
+	if x.choice.forced() {
+		return // a model that takes this doesn't think about it
 	}
 	c := content{kind: "thinking", signature: signature(prompt)}
-	if t.Display != "omitted" {
+	hidden := x.rules.ThinkingHidden && x.thinking.Display != "summarized"
+	if !hidden && x.thinking.Display != "omitted" {
 		c.text = append([]byte("Thinking about: "), clip(prompt, x.s.options.EchoBytes)...)
 	}
 	a.content = append(a.content, c)
-	return nil
 }
 
 // answerText makes the answer's whole text, before anything cuts it.
@@ -148,9 +148,7 @@ func (x *exchange) answerText(d *directives, prompt []byte) ([]byte, *fault) {
 	case d.tokens > 0:
 		return appendWords(out, hash(prompt), d.tokens), nil
 	}
-	if schema, f := x.outputSchema(); f != nil {
-		return nil, f
-	} else if schema != nil {
+	if schema := x.outputSchema(); schema != nil {
 		return generate(out, schema)
 	}
 	if results := x.req.lastUser.results; len(results) > 0 {
@@ -171,7 +169,7 @@ func (x *exchange) answerText(d *directives, prompt []byte) ([]byte, *fault) {
 func (x *exchange) cut(a *answer, text []byte) []byte {
 	left := x.req.maxTokens
 	for _, c := range a.content {
-		left -= int64(tokensOf(len(c.text)))
+		left -= c.tokens()
 	}
 	if left = max(1, left); left < math.MaxInt32 && len(text) > int(left)*4 {
 		text = clip(text, int(left)*4)

@@ -30,6 +30,7 @@ func readError(t *testing.T, w *httptest.ResponseRecorder) envelope {
 func TestBadRequests(t *testing.T) {
 	const user = `"messages":[{"role":"user","content":"hi"}]`
 	const head = `{"model":"claude-haiku-5-5","max_tokens":10,`
+	const older = `{"model":"claude-sonnet-4-6","max_tokens":10,`
 	for _, test := range []struct {
 		name, body string
 		status     int
@@ -62,8 +63,8 @@ func TestBadRequests(t *testing.T) {
 		{"system a number", head + user + `,"system":1}`, 400, "system: Input should be"},
 		{"temperature 2", head + user + `,"temperature":2}`, 400, "temperature: Input should be"},
 		{"thinking unknown", head + user + `,"thinking":{"type":"deep"}}`, 400, "thinking: Input tag 'deep'"},
-		{"thinking above max_tokens", head + user + `,"thinking":{"type":"enabled","budget_tokens":2000}}`, 400, "`max_tokens` must be greater"},
-		{"thinking with temperature", head + user + `,"thinking":{"type":"adaptive"},"temperature":0.5}`, 400, "`temperature` may only be set to 1"},
+		{"thinking above max_tokens", older + user + `,"thinking":{"type":"enabled","budget_tokens":2000}}`, 400, "`max_tokens` must be greater"},
+		{"thinking with temperature", older + user + `,"thinking":{"type":"adaptive"},"temperature":0.5}`, 400, "`temperature` may only be set to 1"},
 		{"tool without schema", head + user + `,"tools":[{"name":"x"}]}`, 400, "tools.0.input_schema: Field required"},
 		{"choice without tools", head + user + `,"tool_choice":{"type":"any"}}`, 400, "tool_choice may only be specified while providing tools"},
 		{"choice of an unknown tool", head + user + `,"tools":[{"name":"x","input_schema":{}}],"tool_choice":{"type":"tool","name":"y"}}`, 400, "Tool 'y' not found"},
@@ -167,8 +168,12 @@ func TestAnswers(t *testing.T) {
 		{name: "stop sequence", body: ask("one two three", `,"stop_sequences":["three"," two"]`), text: "Echo: one", stop: "stop_sequence", sequence: " two"},
 		{name: "echo-system", body: ask("[[echo-system]]", `,"system":[{"type":"text","text":"be"},{"type":"text","text":"brief"}]`), text: "be\n\nbrief", stop: "end_turn"},
 		{name: "stop directive", body: ask("[[stop=refusal text=no]]", ""), text: "no", stop: "refusal"},
-		{name: "choice any", body: ask("x", tools+`,"tool_choice":{"type":"any"}`), stop: "tool_use", tool: "a", input: `{}`},
+		{name: "choice any", body: askHaiku("x", tools+`,"tool_choice":{"type":"any"}`), stop: "tool_use", tool: "a", input: `{}`},
 		{name: "choice none", body: ask("x", tools+`,"tool_choice":{"type":"none"}`), text: "Echo: x", stop: "end_turn"},
+		{name: "choice of a tool", body: askHaiku("x", tools+`,"tool_choice":{"type":"tool","name":"mcp__s__b"}`), stop: "tool_use", tool: "mcp__s__b", input: `{"n":1}`},
+		{name: "choice none wins over a directive", body: ask("[[tool=a]] x", tools+`,"tool_choice":{"type":"none"}`), text: "Echo: x", stop: "end_turn"},
+		{name: "one call only", body: ask("[[tool=b tool=a]]", tools+`,"tool_choice":{"type":"auto","disable_parallel_tool_use":true}`), stop: "tool_use", tool: "mcp__s__b", input: `{"n":1}`},
+		{name: "thinking is skipped for a forced call", body: askHaiku("[[think]]", tools+`,"tool_choice":{"type":"any"}`), stop: "tool_use", tool: "a", input: `{}`},
 		{name: "tool by the end of its name", body: ask("[[tool=b]]", tools), stop: "tool_use", tool: "mcp__s__b", input: `{"n":1}`},
 		{name: "tool with input", body: ask(`[[tool=a input={"k": 2}]]`, tools), stop: "tool_use", tool: "a", input: `{"k": 2}`},
 		{name: "the CLI's structured output", stop: "tool_use", tool: "StructuredOutput", input: `{"ok":true}`,

@@ -76,6 +76,9 @@ func (sc *scratch) message(i int) *fault {
 	for u := first; u < len(r.turnUnits); u++ {
 		r.turnUnits[u].role = role
 	}
+	if role != 's' {
+		r.lastRole = role
+	}
 	if role == 'u' {
 		r.lastUser, sc.turn = sc.turn, r.lastUser
 	}
@@ -115,6 +118,7 @@ func (sc *scratch) content(i int) *fault {
 // JSON.
 type block struct {
 	kind, text, thinking, content, id, resultOf span
+	source, citations, title                    span
 	raw                                         span // the whole block
 	marked                                      bool
 	mark                                        span
@@ -139,6 +143,12 @@ func (sc *scratch) readBlock(b *block) *fault {
 			to = &b.id
 		case "tool_use_id":
 			to = &b.resultOf
+		case "source":
+			to = &b.source
+		case "citations":
+			to = &b.citations
+		case "title":
+			to = &b.title
 		case "cache_control":
 			return sc.mark(&b.marked, &b.mark)
 		}
@@ -196,6 +206,9 @@ func (sc *scratch) block(i, j int) *fault {
 		u.flat = imageTokens
 	case `"document"`:
 		u.flat = documentTokens
+		if f := sc.document(i, j, &b); f != nil {
+			return f
+		}
 	case `"tool_use"`:
 		if !isString(b.id, sc.body) {
 			return invalid("messages.%d.content.%d.id: Field required", i, j)
@@ -321,7 +334,11 @@ func (sc *scratch) tools() *fault {
 			case at == "input_schema" && kind == '{':
 				t.schema = raw
 			case at == "type":
-				custom = string(raw.of(sc.body)) == `"custom"`
+				if custom = string(raw.of(sc.body)) == `"custom"`; !custom {
+					t.kind = raw
+				}
+			case at == "strict":
+				t.strict = kind == 't'
 			}
 			return nil
 		})

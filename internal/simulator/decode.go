@@ -24,17 +24,21 @@ type request struct {
 	messages  bool
 	stream    bool
 	maxTokens int64 // -1 when absent
-	// temperature is the number as it came, empty when absent.
-	temperature span // raw
-	system      []span
-	tools       []tool
-	choice      span // raw
-	thinking    span // raw
-	stops       []span
-	schema      span // raw; empty unless an output format asks for JSON
-	lastUser    turn
-	uses        []span // ids of tool_use blocks still without a result
-	autoCache   bool   // a cache_control of the whole request
+	// temperature, topP and topK are the numbers as they came, empty when absent.
+	temperature, topP, topK span // raw
+	system                  []span
+	tools                   []tool
+	choice                  span // raw
+	thinking                span // raw
+	stops                   []span
+	format                  span // raw; empty unless the answer's form is asked for
+	effort                  span // raw
+	lastUser                turn
+	lastRole                byte // first letter of the last message's role, notes of the system left out
+	documents               int
+	cited                   *citation // the first document that may be cited
+	uses                    []span    // ids of tool_use blocks still without a result
+	autoCache               bool      // a cache_control of the whole request
 	// units are what the model reads, in the API's order for caching: tools,
 	// then system, then messages.
 	toolUnits, systemUnits, turnUnits []unit
@@ -54,6 +58,8 @@ type unit struct {
 type tool struct {
 	name   span // text
 	schema span // raw
+	kind   span // raw; empty for a client's own tool
+	strict bool
 }
 
 // turn is one message.
@@ -244,19 +250,23 @@ func (sc *scratch) member(name []byte) *fault {
 		if kind != 'n' {
 			r.temperature = raw
 		}
+	case "top_p":
+		r.topP = given(kind, raw)
+	case "top_k":
+		r.topK = given(kind, raw)
 	case "tool_choice":
-		r.choice = raw
+		r.choice = given(kind, raw)
 	case "thinking":
-		r.thinking = raw
+		r.thinking = given(kind, raw)
 	case "output_config":
 		if kind == '{' {
-			r.schema = sc.within(raw, "format")
+			r.format, r.effort = sc.within(raw, "format"), sc.within(raw, "effort")
 		}
 	case "output_format":
-		r.schema = raw
+		r.format = raw
 	case "cache_control":
 		r.autoCache = kind == '{'
-	case "metadata", "top_p", "top_k", "service_tier", "container", "inference_geo":
+	case "metadata", "service_tier", "container", "inference_geo":
 	default:
 		if !sc.open {
 			return invalid("%s: Extra inputs are not permitted", known)
@@ -265,7 +275,16 @@ func (sc *scratch) member(name []byte) *fault {
 	return nil
 }
 
-// within finds a member's value in an object that has been checked.
+// given leaves out a null, which says as much as no member.
+func given(kind jsontext.Kind, raw span) span {
+	if kind == 'n' {
+		return span{}
+	}
+	return raw
+}
+
+// within finds a member's value, unless it is null, in an object that has been
+// checked.
 func (sc *scratch) within(object span, name string) span {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(object.of(sc.body)))
 	_, _ = dec.ReadToken() // "{"
@@ -275,7 +294,7 @@ func (sc *scratch) within(object span, name string) span {
 		v, _ := dec.ReadValue()
 		if found {
 			end := object.start + int(dec.InputOffset())
-			return span{end - len(v), end}
+			return given(v.Kind(), span{end - len(v), end})
 		}
 	}
 	return span{}

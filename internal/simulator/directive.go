@@ -15,6 +15,7 @@ type directives struct {
 	text            []byte
 	hasText         bool
 	echoSystem      bool
+	think           bool
 	tools           []toolCall
 	stop            string
 	status          int
@@ -29,8 +30,9 @@ type directives struct {
 // toolCall is a call that a directive asks for; input is nil where the schema
 // is to be followed.
 type toolCall struct {
-	name  string
-	input []byte
+	name   string
+	input  []byte
+	server bool // the API runs it itself
 }
 
 const (
@@ -76,7 +78,7 @@ func isDirective(inside []byte) bool {
 	word, _, _ := bytes.Cut(bytes.TrimSpace(inside), []byte(" "))
 	name, _, _ := bytes.Cut(word, []byte("="))
 	switch string(name) {
-	case "delay", "interval", "tokens", "text", "echo-system", "tool", "input", "stop",
+	case "delay", "interval", "tokens", "text", "echo-system", "think", "tool", "input", "stop",
 		"error", "retry-after", "times", "error-after", "cut-after", "hang-after", "hang":
 		return true
 	}
@@ -133,6 +135,8 @@ func (d *directives) set(name, value string) bool {
 		return setNumber(&d.tokens, value, 1, maxTokens)
 	case "echo-system":
 		d.echoSystem = true
+	case "think":
+		d.think = true
 	case "tool":
 		d.tools = append(d.tools, toolCall{name: value})
 		return value != ""

@@ -11,8 +11,19 @@
 // message. After a tool_result it is "Tool result: " and the result. With a
 // tool_choice of any or tool it is a tool_use, and with a JSON schema as output
 // format, or the CLI's tool StructuredOutput, it is JSON whose values follow the
-// schema. With thinking on, a thinking block comes first. max_tokens and
-// stop_sequences cut the text, never a tool's input.
+// schema. Where the request asks for thinking, a thinking block comes first, with
+// its text where the model shows it. Where a document has its citations
+// enabled, the answer cites it. max_tokens and stop_sequences cut the text, never
+// a tool's input.
+//
+// # Rules
+//
+// Each model refuses what the real one refuses (package pricing: sampling,
+// thinking, effort, prefill, forced tools, output formats, max_tokens), and so
+// do output formats and strict tools with schemas that structured outputs don't
+// take. The words are the API's own where they are known: Claude Code and others
+// read them. Unlike the real ones, models that think by default do so only where
+// the request or a directive says so. A model that isn't known refuses nothing.
 //
 // # Tokens
 //
@@ -36,7 +47,9 @@
 //	tokens=50       answer exactly that many tokens, one a delta, in words that differ by prompt
 //	text=...        answer exactly the rest of the brackets
 //	echo-system     answer with the request's system prompt
-//	tool=NAME       answer with a call of that tool (or of the one whose name ends in __NAME)
+//	think           think first, if the model thinks by default and nothing in the request forbids it
+//	tool=NAME       answer with a call of that tool (or of the one whose name ends in __NAME); several
+//	                are called at once; a web search of the API's own is answered too
 //	input={...}     the input of the tool named before; the rest of the brackets
 //	stop=REASON     end with that stop_reason
 //	error=529       answer with that status and the error type that belongs to it

@@ -27,7 +27,7 @@ func appendMessage(dst []byte, a *answer, model []byte) []byte {
 	dst = append(dst, `],"stop_reason":`...)
 	dst = appendStop(dst, a)
 	dst = append(dst, `,"usage":`...)
-	dst = appendUsage(dst, a.usage, a.usage.OutputTokens)
+	dst = appendUsage(dst, a, a.usage.OutputTokens)
 	dst = appendCacheCreation(dst, a.usage)
 	return append(dst, '}')
 }
@@ -50,9 +50,15 @@ func appendContent(dst []byte, c *content) []byte {
 		dst = append(dst, `,"signature":"`...)
 		dst = append(dst, c.signature...)
 		return append(dst, `"}`...)
-	case "tool_use":
-		dst = append(dst, `{"type":"tool_use","id":"`...)
+	case "web_search_tool_result":
+		dst = append(dst, `{"type":"web_search_tool_result","tool_use_id":"`...)
 		dst = append(dst, c.id...)
+		dst = append(dst, `","content":`...)
+		dst = append(dst, c.text...)
+		return append(dst, '}')
+	case "tool_use", "server_tool_use":
+		dst = append(append(dst, `{"type":"`...), c.kind...)
+		dst = append(append(dst, `","id":"`...), c.id...)
 		dst = append(dst, `","name":`...)
 		dst = appendQuote(dst, c.name)
 		dst = append(dst, `,"input":`...)
@@ -61,6 +67,11 @@ func appendContent(dst []byte, c *content) []byte {
 	default:
 		dst = append(dst, `{"type":"text","text":`...)
 		dst = appendQuote(dst, c.text)
+		if c.citation != nil {
+			dst = append(dst, `,"citations":[`...)
+			dst = append(dst, c.citation...)
+			dst = append(dst, ']')
+		}
 		return append(dst, '}')
 	}
 }
@@ -76,7 +87,8 @@ func appendStop(dst []byte, a *answer) []byte {
 	return appendQuote(dst, a.stopSequence)
 }
 
-func appendUsage(dst []byte, u message.Usage, output int64) []byte {
+func appendUsage(dst []byte, a *answer, output int64) []byte {
+	u := a.usage
 	dst = append(dst, `{"input_tokens":`...)
 	dst = strconv.AppendInt(dst, u.InputTokens, 10)
 	dst = append(dst, `,"cache_creation_input_tokens":`...)
@@ -85,6 +97,10 @@ func appendUsage(dst []byte, u message.Usage, output int64) []byte {
 	dst = strconv.AppendInt(dst, u.CacheReadInputTokens, 10)
 	dst = append(dst, `,"output_tokens":`...)
 	dst = strconv.AppendInt(dst, output, 10)
+	if a.searches > 0 {
+		dst = append(dst, `,"server_tool_use":{"web_search_requests":`...)
+		dst = append(strconv.AppendInt(dst, int64(a.searches), 10), '}')
+	}
 	return append(dst, '}')
 }
 
@@ -112,7 +128,7 @@ func appendMessageStart(dst []byte, a *answer, model []byte) []byte {
 	dst = append(dst, `,"message":`...)
 	dst = appendHead(dst, a, model)
 	dst = append(dst, `],"stop_reason":null,"stop_sequence":null,"usage":`...)
-	dst = appendUsage(dst, a.usage, 1) // as the API, which counts the first token there
+	dst = appendUsage(dst, &answer{usage: a.usage}, 1) // as the API, which counts the first token there
 	dst = appendCacheCreation(dst, a.usage)
 	return append(dst, "}"+endOfEvent...)
 }
@@ -122,8 +138,14 @@ func appendBlockStart(dst []byte, index int, c *content) []byte {
 	dst = appendIndex(dst, index)
 	dst = append(dst, `,"content_block":`...)
 	empty := content{kind: c.kind, id: c.id, name: c.name}
-	if c.kind == "tool_use" {
+	switch c.kind {
+	case "tool_use", "server_tool_use":
 		empty.text = []byte("{}")
+	case "web_search_tool_result":
+		empty.text = c.text // it comes whole
+	}
+	if c.citation != nil {
+		empty.citation = []byte{} // an empty list: they come as deltas
 	}
 	dst = appendContent(dst, &empty)
 	return append(dst, endOfEvent...)
@@ -144,7 +166,7 @@ func appendDelta(dst []byte, index int, kind string, piece []byte) []byte {
 	switch kind {
 	case "thinking":
 		dst = append(dst, `,"delta":{"type":"thinking_delta","thinking":`...)
-	case "tool_use":
+	case "tool_use", "server_tool_use":
 		dst = append(dst, `,"delta":{"type":"input_json_delta","partial_json":`...)
 	default:
 		dst = append(dst, `,"delta":{"type":"text_delta","text":`...)
@@ -160,6 +182,13 @@ func appendSignature(dst []byte, index int, signature string) []byte {
 	return append(dst, "\"}"+endOfEvent...)
 }
 
+func appendCitation(dst []byte, index int, citation []byte) []byte {
+	dst = appendIndex(begin(dst, message.EventContentBlockDelta), index)
+	dst = append(dst, `,"delta":{"type":"citations_delta","citation":`...)
+	dst = append(dst, citation...)
+	return append(dst, "}"+endOfEvent...)
+}
+
 func appendBlockStop(dst []byte, index int) []byte {
 	dst = appendIndex(begin(dst, message.EventContentBlockStop), index)
 	return append(dst, endOfEvent...)
@@ -170,7 +199,7 @@ func appendEnd(dst []byte, a *answer) []byte {
 	dst = append(dst, `,"delta":{"stop_reason":`...)
 	dst = appendStop(dst, a)
 	dst = append(dst, `},"usage":`...)
-	dst = appendUsage(dst, a.usage, a.usage.OutputTokens)
+	dst = appendUsage(dst, a, a.usage.OutputTokens)
 	dst = append(dst, endOfEvent...)
 	return append(begin(dst, message.EventMessageStop), endOfEvent...)
 }
@@ -181,7 +210,10 @@ const toolPiece = 16
 // nextPiece takes the text of the next delta: a word with the space in front of
 // it, or some bytes of a tool's input. piece is empty at the end.
 func nextPiece(kind string, text []byte) (piece, rest []byte) {
-	if kind == "tool_use" {
+	switch kind {
+	case "web_search_tool_result":
+		return nil, nil
+	case "tool_use", "server_tool_use":
 		end := min(toolPiece, len(text))
 		for end < len(text) && !utf8.RuneStart(text[end]) {
 			end++
@@ -204,8 +236,8 @@ func nextPiece(kind string, text []byte) (piece, rest []byte) {
 func pieces(a *answer) int {
 	n := 0
 	for _, c := range a.content {
-		if c.kind == "thinking" {
-			n++ // the signature
+		if c.kind == "thinking" || c.citation != nil {
+			n++ // the signature, or the citation
 		}
 		for piece, rest := nextPiece(c.kind, c.text); len(piece) > 0; piece, rest = nextPiece(c.kind, rest) {
 			n++

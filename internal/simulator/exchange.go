@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"claude-code-api-service/internal/message"
 )
 
 // exchange is one request and its answer.
@@ -15,6 +17,10 @@ type exchange struct {
 	w         http.ResponseWriter
 	r         *http.Request
 	requestID string
+
+	rules    message.Rules // of the model
+	thinking thinking
+	choice   toolChoice
 }
 
 func (x *exchange) serve(at place, inFlight int64) {
@@ -195,6 +201,9 @@ func (x *exchange) parse() (d directives, prompt []byte, done bool, f *fault) {
 		return d, nil, false, f
 	}
 	if f := x.checkModel(); f != nil {
+		return d, nil, false, f
+	}
+	if f := x.check(); f != nil {
 		return d, nil, false, f
 	}
 	if prompt, f = x.prompt(&d); f != nil {

@@ -16,6 +16,9 @@ func FuzzMessages(f *testing.F) {
 	f.Add([]byte(ask("[[tool=t]]", `,"tools":[{"cache_control":{} , "name":"t","input_schema":{"type":"object","required":["a"]}}],"thinking":{"type":"adaptive"}`)))
 	f.Add([]byte(`{"model":"claude-x","max_tokens":2,"messages":[{"content":[{"cache_control":{"type":"ephemeral"},"type":"tool_use","id":"1"}],"role":"assistant"},{"role":"user","content":[{"tool_use_id":"1","type":"tool_result","content":[{"type":"text","text":"r"}]}]}]}`))
 	f.Add([]byte(ask("x", `,"output_config":{"format":{"type":"json_schema","schema":{"$ref":"#"}}}`)))
+	f.Add([]byte(ask("x", `,"output_config":{"effort":"max","format":{"type":"json_schema","schema":{"anyOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"items":{"$ref":"#"}}}}}}`)))
+	f.Add([]byte(ask("[[tool=w]]", `,"tools":[{"type":"web_search_20260209","name":"w"},{"name":"s","strict":true,"input_schema":{"type":"integer","minimum":1}}],"tool_choice":{"type":"none"}`)))
+	f.Add([]byte(`{"model":"claude-x","max_tokens":2,"messages":[{"role":"user","content":[{"type":"document","title":7,"citations":{"enabled":true},"source":{"type":"text","data":"é"}}]}]}`))
 	s := New(Options{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if bytes.Contains(body, []byte("[[")) && !bytes.Contains(body, []byte("[[t")) {

@@ -84,7 +84,7 @@ func TestSDKStream(t *testing.T) {
 
 func TestSDKThinking(t *testing.T) {
 	p := params("what is it?")
-	p.Thinking = anthropic.ThinkingConfigParamOfEnabled(1024)
+	p.Model, p.Thinking = "claude-haiku-4-5", anthropic.ThinkingConfigParamOfEnabled(1024)
 	client := sdk(t)
 	streamed, _ := accumulate(t, client, p)
 	plain, err := client.Messages.New(t.Context(), p)
@@ -140,7 +140,7 @@ func TestSDKToolRoundTrip(t *testing.T) {
 func TestSDKStructuredOutput(t *testing.T) {
 	p := params("a person, please")
 	p.OutputConfig.Format = anthropic.JSONOutputFormatParam{Schema: map[string]any{
-		"type": "object", "required": []string{"name", "age"},
+		"type": "object", "required": []string{"name", "age"}, "additionalProperties": false,
 		"properties": map[string]any{"name": map[string]any{"type": "string"}, "age": map[string]any{"type": "integer"}},
 	}}
 	client := sdk(t)

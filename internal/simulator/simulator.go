@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"claude-code-api-service/internal/pricing"
 )
 
 // Options are the settings of a Simulator. The zero value is ready to use: it
@@ -49,7 +51,8 @@ type Simulator struct {
 	nonce   string // makes ids differ between simulators
 	ids     atomic.Uint64
 	seed    maphash.Seed
-	scratch sync.Pool // of *scratch
+	models  *pricing.Catalogue // for their rules
+	scratch sync.Pool          // of *scratch
 
 	limits rateLimits
 	record recorder
@@ -65,12 +68,17 @@ func New(options Options) *Simulator {
 	if options.MaxInFlight <= 0 {
 		options.MaxInFlight = defaultMaxInFlight
 	}
+	models, err := pricing.New(pricing.Options{})
+	if err != nil {
+		panic(err) // the data is built in, and tested
+	}
 	var random [5]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	s := &Simulator{
 		options: options,
 		nonce:   hex.EncodeToString(random[:]),
 		seed:    maphash.MakeSeed(),
+		models:  models,
 		limits:  newRateLimits(),
 		memory:  newMemory(),
 	}

@@ -55,12 +55,20 @@ func ask(prompt, more string) string {
 		string(appendQuote(nil, prompt)) + `}]` + more + `}`
 }
 
+// askHaiku asks a model that takes a forced choice of tools.
+func askHaiku(prompt, more string) string {
+	return strings.Replace(ask(prompt, more), "claude-sonnet-5-5", "claude-haiku-5-5", 1)
+}
+
 func TestGoldenStreams(t *testing.T) {
 	const weather = `,"tools":[{"name":"get_weather","input_schema":{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":2}},"required":["city","days"]}}]`
 	for _, test := range []struct{ name, body string }{
 		{"text", ask("hello there, world", `,"stream":true`)},
-		{"thinking", ask("why", `,"stream":true,"thinking":{"type":"adaptive"}`)},
-		{"tool_use", ask("weather?", `,"stream":true,"tool_choice":{"type":"any"}`+weather)},
+		{"thinking", ask("why", `,"stream":true,"thinking":{"type":"adaptive","display":"summarized"}`)},
+		{"citations", `{"model":"claude-opus-5-5","max_tokens":99,"stream":true,"messages":[{"role":"user","content":[{"type":"document","title":"Rules","citations":{"enabled":true},"source":{"type":"text","media_type":"text/plain","data":"Be kind. Be brief."}},{"type":"text","text":"what are the rules?"}]}]}`},
+		{"web_search", ask(`[[tool=web_search input={"query":"Go 2"}]] is there a Go 2?`, `,"stream":true,"tools":[{"type":"web_search_20260209","name":"web_search"}]`)},
+		{"two_tools", ask("[[tool=a tool=b]]", `,"stream":true,"tools":[{"name":"a","input_schema":{"type":"object"}},{"name":"b","input_schema":{"type":"object"}}]`)},
+		{"tool_use", askHaiku("weather?", `,"stream":true,"tool_choice":{"type":"any"}`+weather)},
 		{"error", ask("[[tokens=9 error-after=2]] break", `,"stream":true`)},
 		{"plain", ask("say \"it\"\nin two lines", "")},
 	} {

@@ -52,7 +52,7 @@ func (st *streaming) block(index int, c *content) bool {
 	if index == 0 {
 		st.out = appendPing(st.out)
 	}
-	if c.kind == "tool_use" {
+	if c.kind == "tool_use" || c.kind == "server_tool_use" {
 		// The API begins a tool's input with an empty piece; it isn't counted as
 		// a delta here.
 		st.out = appendDelta(st.out, index, c.kind, nil)
@@ -68,6 +68,12 @@ func (st *streaming) block(index int, c *content) bool {
 			return false
 		}
 		st.out = appendSignature(st.out, index, c.signature)
+	}
+	if c.citation != nil {
+		if !st.next() {
+			return false
+		}
+		st.out = appendCitation(st.out, index, c.citation)
 	}
 	st.out = appendBlockStop(st.out, index)
 	return true

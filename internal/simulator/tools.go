@@ -12,49 +12,74 @@ import (
 // insists until the tool has been called.
 const structuredOutput = "StructuredOutput"
 
+// toolChoice is the member tool_choice.
+type toolChoice struct {
+	Type   string `json:"type"` // "" when the request has none
+	Name   string `json:"name"`
+	Single bool   `json:"disable_parallel_tool_use"`
+}
+
+// forced says that the answer must be a call.
+func (c *toolChoice) forced() bool { return c.Type == "any" || c.Type == "tool" }
+
 // calls decides which tools the answer calls: those that directives name, else
 // one where tool_choice or the CLI's structured output asks for it and no
 // result has come back yet.
 func (x *exchange) calls(d *directives) ([]toolCall, *fault) {
-	if len(d.tools) > 0 {
-		return x.fill(d.tools)
-	}
-	if !d.hasText && len(x.req.lastUser.results) == 0 && x.tool(structuredOutput) != nil {
-		return x.fill([]toolCall{{name: structuredOutput}})
-	}
-	raw := x.req.choice.of(x.body)
-	if len(raw) == 0 || raw[0] == 'n' {
+	if x.choice.Type == "none" {
 		return nil, nil
 	}
-	var choice struct {
-		Type string `json:"type"`
-		Name string `json:"name"`
+	if len(d.tools) > 0 {
+		calls := d.tools
+		if x.choice.Single {
+			calls = calls[:1]
+		}
+		return x.fill(calls)
 	}
-	if err := json.Unmarshal(raw, &choice); err != nil {
-		return nil, invalid("tool_choice: Input should be a valid tool choice")
+	if len(x.req.lastUser.results) > 0 {
+		// Unlike the API: a client that always sends the same tool_choice would
+		// otherwise never come to an end.
+		return nil, nil
+	}
+	switch {
+	case !d.hasText && x.tool(structuredOutput) != nil:
+		return x.fill([]toolCall{{name: structuredOutput}})
+	case x.choice.Type == "any":
+		return x.fill([]toolCall{{name: string(x.req.tools[0].name.of(x.arena))}})
+	case x.choice.Type == "tool":
+		return x.fill([]toolCall{{name: x.choice.Name}})
+	}
+	return nil, nil
+}
+
+// checkChoice reads tool_choice.
+func (x *exchange) checkChoice() *fault {
+	raw := x.req.choice.of(x.body)
+	if len(raw) == 0 {
+		return nil
+	}
+	choice := &x.choice
+	if err := json.Unmarshal(raw, choice); err != nil {
+		return invalid("tool_choice: Input should be a valid tool choice")
 	}
 	switch choice.Type {
-	case "auto", "none":
-		return nil, nil
-	case "any", "tool":
+	case "auto", "none", "any", "tool":
 	default:
-		return nil, invalid("tool_choice: Input tag '%s' found using 'type' does not match any of the expected tags: 'auto', 'any', 'tool', 'none'", choice.Type)
+		return invalid("tool_choice: Input tag '%s' found using 'type' does not match any of the expected tags: 'auto', 'any', 'tool', 'none'", choice.Type)
+	}
+	if !choice.forced() {
+		return nil
 	}
 	if len(x.req.tools) == 0 {
-		return nil, invalid("tool_choice: tool_choice may only be specified while providing tools.")
+		return invalid("tool_choice: tool_choice may only be specified while providing tools.")
 	}
-	if choice.Type == "any" {
-		choice.Name = string(x.req.tools[0].name.of(x.arena))
+	if choice.Type == "tool" && x.tool(choice.Name) == nil {
+		return invalid("tool_choice: Tool '%s' not found in provided tools", choice.Name)
 	}
-	if x.tool(choice.Name) == nil {
-		return nil, invalid("tool_choice: Tool '%s' not found in provided tools", choice.Name)
+	if x.rules.NoForcedTools {
+		return invalid(`tool_choice: type "tool" and "any" are not supported for this model.`)
 	}
-	// Unlike the API: a client that always sends the same tool_choice would
-	// otherwise never come to an end.
-	if len(x.req.lastUser.results) > 0 {
-		return nil, nil
-	}
-	return x.fill([]toolCall{{name: choice.Name}})
+	return nil
 }
 
 // tool finds a tool by its name, or by the end of its name as the CLI writes
@@ -82,7 +107,10 @@ func (x *exchange) fill(calls []toolCall) ([]toolCall, *fault) {
 			return nil, invalid("x-simulator: tool %q isn't among the request's tools", call.name)
 		}
 		call.name = string(t.name.of(x.arena))
+		call.server = bytes.HasPrefix(t.kind.of(x.body), []byte(`"web_search_`))
 		switch {
+		case call.server && call.input == nil:
+			call.input = []byte(`{"query":"simulator"}`)
 		case call.input != nil:
 		case t.schema.empty():
 			call.input = []byte("{}") // a tool of the API's own, whose schema isn't sent
@@ -95,26 +123,6 @@ func (x *exchange) fill(calls []toolCall) ([]toolCall, *fault) {
 		}
 	}
 	return calls, nil
-}
-
-// outputSchema gives the JSON schema that the answer must fit, nil when it is
-// free.
-func (x *exchange) outputSchema() ([]byte, *fault) {
-	raw := x.req.schema.of(x.body)
-	if len(raw) == 0 || raw[0] == 'n' {
-		return nil, nil
-	}
-	var format struct {
-		Type   string         `json:"type"`
-		Schema jsontext.Value `json:"schema"`
-	}
-	if err := json.Unmarshal(raw, &format); err != nil || format.Type != "json_schema" {
-		return nil, invalid("output_config.format: Input should be a JSON schema format")
-	}
-	if format.Schema.Kind() != '{' {
-		return nil, invalid("output_config.format.schema: Field required")
-	}
-	return format.Schema, nil
 }
 
 // validObject says whether text is one JSON object.
