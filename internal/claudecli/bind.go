@@ -3,17 +3,21 @@ package claudecli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/message"
 )
 
 const (
 	envDisableThinking = "CLAUDE_CODE_DISABLE_THINKING"
 	envMaxOutputTokens = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
+	envExtraBody       = "CLAUDE_CODE_EXTRA_BODY"
+	envEffort          = "CLAUDE_CODE_EFFORT_LEVEL"
 )
 
 // Settings are what one request needs of a process.
@@ -22,7 +26,20 @@ type Settings struct {
 	Model          string
 	ThinkingTokens int64 // 0: thinking off
 	MaxTokens      int64 // 0: the CLI's own
+	// Tools are those of the client; CheckTools must have passed them. They need
+	// Features.ClientTools.
+	Tools []message.Tool
+	// ToolChoice is as in the Messages API; nil leaves it to the model. It is of no
+	// consequence without Tools.
+	ToolChoice jsontext.Value
+	// Effort and Format are the members of output_config; "" and nil leave them to
+	// the CLI. They need Features.ExtraBody.
+	Effort string
+	Format jsontext.Value
 }
+
+// errNotSettable means that the caller should have looked at Features.
+var errNotSettable = errors.New("this CLI can't take tools or output settings")
 
 // errSystemFixed means that the caller should have taken another process.
 var errSystemFixed = errors.New("the system prompt of this process can't be changed to that")
@@ -94,6 +111,9 @@ func (p *Process) initialize(ctx context.Context, system string) error {
 func (p *Process) Bind(ctx context.Context, s Settings) error {
 	err := p.bindSystem(ctx, s.System)
 	if err == nil {
+		err = p.bindTools(ctx, s)
+	}
+	if err == nil {
 		err = p.bindModel(ctx, s)
 	}
 	if err != nil {
@@ -129,7 +149,9 @@ func (p *Process) bindModel(ctx context.Context, s Settings) error {
 		if s.Model != p.bound.Model {
 			requests = append(requests, control{Subtype: "set_model", Model: s.Model})
 		}
-	} else if change := p.changes(s); change != nil {
+	} else if change, err := p.changes(s); err != nil {
+		return err
+	} else if change != nil {
 		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: change})
 	}
 	if s.ThinkingTokens != p.bound.ThinkingTokens {
@@ -146,7 +168,42 @@ func (p *Process) bindModel(ctx context.Context, s Settings) error {
 	return err
 }
 
-func (p *Process) changes(s Settings) *settings {
+// bindTools offers the CLI the request's tools. It asks for them when the turn
+// begins, and waits for the answer.
+func (p *Process) bindTools(ctx context.Context, s Settings) error {
+	f := &p.options.Features
+	if len(s.Tools) > 0 && !f.ClientTools || (s.Effort != "" || len(s.Format) > 0) && !f.ExtraBody {
+		return errNotSettable
+	}
+	names := toolNames(s.Tools)
+	if slices.Equal(names, p.offered) {
+		return nil
+	}
+	if err := p.withdrawTools(ctx); err != nil || len(names) == 0 {
+		return err
+	}
+	p.offered = names
+	_, err := p.ask(ctx, p.options.ControlTimeout, control{
+		Subtype: "mcp_set_servers", Servers: map[string]mcpServer{toolServer: {"sdk", toolServer}},
+	})
+	return err
+}
+
+// withdrawTools takes the client's tools away.
+func (p *Process) withdrawTools(ctx context.Context) error {
+	if len(p.offered) == 0 {
+		return nil
+	}
+	_, err := p.ask(ctx, p.options.ControlTimeout, control{Subtype: "mcp_set_servers", Servers: map[string]mcpServer{}})
+	p.offered = nil
+	return err
+}
+
+func (p *Process) changes(s Settings) (*settings, error) {
+	extra, err := s.extraBody()
+	if err != nil {
+		return nil, err
+	}
 	change := settings{Env: map[string]string{}}
 	if s.Model != p.bound.Model {
 		change.Model = s.Model
@@ -163,8 +220,16 @@ func (p *Process) changes(s Settings) *settings {
 			change.Env[envMaxOutputTokens] = strconv.FormatInt(s.MaxTokens, 10)
 		}
 	}
-	if change.Model == "" && len(change.Env) == 0 {
-		return nil
+	if extra != p.extra {
+		change.Env[envExtraBody] = extra
+		p.extra = extra
 	}
-	return &change
+	if s.Effort != p.bound.Effort {
+		// The body's own effort isn't all: 2.1.331 repeats it in a message.
+		change.Env[envEffort] = s.Effort
+	}
+	if change.Model == "" && len(change.Env) == 0 {
+		return nil, nil
+	}
+	return &change, nil
 }

@@ -28,6 +28,15 @@ type control struct {
 	Settings           *settings `json:"settings,omitempty"`
 	TargetMessageUUID  string    `json:"target_message_uuid,omitempty"`
 	InterruptIfRunning bool      `json:"interrupt_if_running,omitzero"`
+	// Servers are the MCP servers from now on (mcp_set_servers): an empty map takes
+	// them all away.
+	Servers map[string]mcpServer `json:"servers,omitzero"`
+}
+
+// mcpServer is a server whose messages come over this protocol.
+type mcpServer struct {
+	Type string `json:"type"` // "sdk"
+	Name string `json:"name"`
 }
 
 type settings struct {
@@ -94,7 +103,7 @@ func (p *Process) answer(l *line) (controlResponse, int, error) {
 		_, err := p.result(l)
 		return controlResponse{}, 0, err
 	case lineControlRequest:
-		return controlResponse{}, 0, p.refuse(l)
+		return controlResponse{}, 0, p.serve(l)
 	case lineControlResponse:
 		var answer controlLine
 		if err := decode(l.Raw, &answer); err != nil {
@@ -103,29 +112,6 @@ func (p *Process) answer(l *line) (controlResponse, int, error) {
 		return answer.Response, controlNumber(answer.Response.RequestID), nil
 	}
 	return controlResponse{}, 0, nil
-}
-
-// refuse answers a request of the CLI's own. A lean worker has no tools, hooks
-// or servers, so there is nothing to allow; an answer keeps it from waiting.
-func (p *Process) refuse(l *line) error {
-	type response struct {
-		Subtype   string `json:"subtype"`
-		RequestID string `json:"request_id"`
-		Error     string `json:"error"`
-	}
-	var request controlLine
-	if err := decode(l.Raw, &request); err != nil {
-		return fmt.Errorf("decode control request: %w", err)
-	}
-	p.buffer.Reset()
-	err := appendLine(&p.buffer, struct {
-		Type     string   `json:"type"`
-		Response response `json:"response"`
-	}{lineControlResponse, response{"error", request.RequestID, "not available here"}})
-	if err != nil {
-		return err
-	}
-	return p.write(p.buffer.Bytes())
 }
 
 const controlPrefix = "r"

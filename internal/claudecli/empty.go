@@ -20,6 +20,8 @@ func (p *Process) Empty(ctx context.Context) error {
 	if p.broken != nil {
 		return fmt.Errorf("%w: %w", ErrNotEmptied, p.broken)
 	}
+	// Whatever it calls from now on, nobody waits for it.
+	p.accepting = false
 	var err error
 	switch p.options.Features.Emptying {
 	case EmptyByRewind:
@@ -31,6 +33,9 @@ func (p *Process) Empty(ctx context.Context) error {
 	default:
 		err = errors.New("the CLI wasn't probed")
 	}
+	if err == nil {
+		err = p.clearSettings(ctx)
+	}
 	if err == nil && p.broken != nil {
 		err = p.broken // a line that wasn't JSON in between
 	}
@@ -38,13 +43,38 @@ func (p *Process) Empty(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrNotEmptied, err)
 	}
 	p.prompts = p.prompts[:0]
+	p.calls, p.parked, p.resumed, p.results = nil, nil, false, nil
 	return nil
 }
 
+// clearSettings takes away what holds words of the request: its tools and its
+// output format.
+func (p *Process) clearSettings(ctx context.Context) error {
+	if err := p.withdrawTools(ctx); err != nil {
+		return err
+	}
+	p.bound.Tools, p.bound.ToolChoice, p.bound.Format = nil, nil, nil
+	if p.extra == "" {
+		return nil
+	}
+	p.extra = ""
+	_, err := p.ask(ctx, p.options.ControlTimeout, control{
+		Subtype: "apply_flag_settings", Settings: &settings{Env: map[string]string{envExtraBody: ""}},
+	})
+	return err
+}
+
 // rewind takes the prompts back, the last first: aiming past a later prompt
-// leaves everything (the CLI answers "stale target").
+// leaves everything (the CLI answers "stale target"). Results of tools go with the
+// prompt before them; as a target they are refused.
 func (p *Process) rewind(ctx context.Context) error {
+	if len(p.prompts) > 0 && p.prompts[0] == "" {
+		return errors.New("the conversation begins with a tool's result")
+	}
 	for i := len(p.prompts) - 1; i >= 0; i-- {
+		if p.prompts[i] == "" {
+			continue
+		}
 		answers, err := p.ask(ctx, p.options.ControlTimeout, control{
 			Subtype: "rewind_conversation", TargetMessageUUID: p.prompts[i], InterruptIfRunning: p.running,
 		})

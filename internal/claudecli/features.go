@@ -31,6 +31,12 @@ type Features struct {
 	// LiveSettings says that model, thinking and max_tokens can be set between
 	// turns (apply_flag_settings).
 	LiveSettings bool
+	// ExtraBody says that members of the upstream body can be set between turns:
+	// Settings' Effort and Format.
+	ExtraBody bool
+	// ClientTools says that Settings' Tools and ToolChoice can be set between
+	// turns, and that a turn parks on a call and is resumed.
+	ClientTools bool
 	// Why tells for each mode that was passed over what it failed at.
 	Why []string
 }

@@ -1,6 +1,7 @@
 package claudecli
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -119,9 +120,31 @@ func (p *Process) writePrompt(ctx context.Context, content jsontext.Value, shoul
 	if err := p.write(p.buffer.Bytes()); err != nil {
 		return p.timedOut(ctx, err)
 	}
+	if holdsResult(content) {
+		id = "" // the CLI doesn't go back into the middle of a tool call
+	}
 	p.prompts = append(p.prompts, id)
 	p.running = true
 	return nil
+}
+
+// holdsResult says that a message of the user holds a tool's result.
+func holdsResult(content jsontext.Value) bool {
+	if content.Kind() != '[' || !bytes.Contains(content, []byte(`"tool_result"`)) {
+		return false
+	}
+	var blocks []struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(content, &blocks); err != nil {
+		return false
+	}
+	for _, b := range blocks {
+		if b.Type == "tool_result" {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Process) addAssistant(ctx context.Context, content jsontext.Value) error {
@@ -129,11 +152,22 @@ func (p *Process) addAssistant(ctx context.Context, content jsontext.Value) erro
 		// The CLI takes an assistant's content as blocks.
 		content = jsontext.Value(`[{"type":"text","text":` + string(content) + `}]`)
 	}
+	content, err := prefixCalls(content)
+	if err != nil {
+		return err
+	}
+	type assistantMessage struct {
+		ID      string         `json:"id"`
+		Role    string         `json:"role"`
+		Content jsontext.Value `json:"content"`
+	}
 	p.buffer.Reset()
-	err := appendLine(&p.buffer, struct {
-		Type    string       `json:"type"`
-		Message message.Turn `json:"message"`
-	}{"assistant", message.Turn{Role: message.RoleAssistant, Content: content}})
+	// Without an id of its own each, 2.1.197 makes one message of those that have
+	// only tool results between them.
+	err = appendLine(&p.buffer, struct {
+		Type    string           `json:"type"`
+		Message assistantMessage `json:"message"`
+	}{"assistant", assistantMessage{"msg_" + newUUID(), message.RoleAssistant, content}})
 	if err != nil {
 		return err
 	}
@@ -156,7 +190,7 @@ func (p *Process) awaitResult(ctx context.Context) (*resultLine, error) {
 		case lineResult:
 			return p.result(l)
 		case lineControlRequest:
-			if err := p.refuse(l); err != nil {
+			if err := p.serve(l); err != nil {
 				return nil, p.timedOut(ctx, err)
 			}
 		}

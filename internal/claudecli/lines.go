@@ -217,6 +217,7 @@ type members struct {
 	raw     []byte
 	// name is as it is quoted; both share raw's memory.
 	name, value []byte
+	at          int // where in raw the value begins
 	err         error
 }
 
@@ -265,5 +266,6 @@ func (m *members) end() error {
 func (m *members) read() ([]byte, error) {
 	value, err := m.decoder.ReadValue()
 	end := int(m.decoder.InputOffset())
-	return m.raw[end-len(value) : end], err
+	m.at = end - len(value)
+	return m.raw[m.at:end], err
 }

@@ -71,6 +71,9 @@ func (o *Options) arguments() []string {
 		"--setting-sources=", "--strict-mcp-config", "--tools=", "--no-session-persistence",
 		"--system-prompt=",
 	}
+	if o.Features.ClientTools {
+		args = append(args, "--allowedTools=mcp__"+toolServer)
+	}
 	if o.Model != "" {
 		args = append(args, "--model="+o.Model)
 	}
@@ -107,6 +110,19 @@ func (o *Options) environment(folder string) []string {
 		// (seen with 2.1.331); this leaves the thinking member out of the body.
 		envDisableThinking + "=1",
 		"CLAUDE_API_WORKER=" + o.Marker,
+	}
+	if o.Features.ClientTools {
+		env = append(env,
+			// Tools are in the body from the start, not behind a search for them.
+			"ENABLE_TOOL_SEARCH=false",
+			// A client may take its time over a call: a day, in milliseconds. No call
+			// goes on in the background meanwhile (2.1.331), or is given up for silence.
+			"MCP_TOOL_TIMEOUT=86400000",
+			"CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS=0",
+			"CLAUDE_CODE_MCP_TOOL_IDLE_TIMEOUT=0",
+			// A result of 25,000 tokens and more would be cut.
+			"MAX_MCP_OUTPUT_TOKENS=100000000",
+		)
 	}
 	add := func(name, value string) {
 		if value != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,8 +18,17 @@ import (
 // Answer is what a turn produced.
 type Answer struct {
 	message.Summary
-	// CostMicroUSD is the CLI's own figure for the turn; nil when it gave none.
+	// CostMicroUSD is the CLI's own figure for this answer; nil when it gave none,
+	// as for one that parked, and for those after it.
 	CostMicroUSD *int64
+	// TurnCostMicroUSD is the CLI's own figure for all answers of the turn: for the
+	// last one after others that had parked, subtract what those were priced at. nil
+	// when it gave none.
+	TurnCostMicroUSD *int64
+	// Calls are the ids of the tool calls on which the turn is parked; nil when it
+	// has ended, also if the answer's stop_reason is tool_use: then the results are
+	// for a replay.
+	Calls []string
 	// Content holds the whole content blocks, when no Events handler was given.
 	Content []jsontext.Value
 }
@@ -39,43 +49,59 @@ type turn struct {
 	*Process
 	handler Handler
 	answer  Answer
-	begun   bool   // the first event came
-	ended   bool   // the message's last event came
-	cutOff  bool   // the upstream failed in the middle of the message
-	reason  string // the CLI's name for why there is no answer
-	goesOn  bool   // the CLI would go on with another message
-	pending bool   // events were written and not flushed
+	begun   bool // the first event came
+	ended   bool // the message's last event came
+	cutOff  bool // the upstream failed in the middle of the message
+	uses    []toolUse
+	// invented says that a tool was called that isn't the client's.
+	invented bool
+	reason   string // the CLI's name for why there is no answer
+	goesOn   bool   // the CLI would go on with another message
+	pending  bool   // events were written and not flushed
 }
 
-// Turn sends the prompt and reads its answer to the end: one message. On an
+// Turn sends the prompt and reads its answer to the end: one message. An answer
+// that ends in calls of the client's tools leaves the process parked. On an
 // error the Answer holds what is known so far. The error is ctx's when that
 // ended, the handler's, or an apierror.Error. A turn that had begun to answer is
 // stopped then, so that what it has cost is known; one that hadn't may still
 // run, until Empty stops it.
 func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handler) (Answer, error) {
-	before := p.spent
 	p.turns++
+	p.before, p.resumed = p.spent, false
+	p.accepting = len(p.offered) > 0
 	t := &turn{Process: p, handler: handler}
-	err := t.exchange(ctx, prompt)
-	if err != nil && t.begun && p.running && p.broken == nil {
+	return t.run(ctx, func() error {
+		defer t.guard(ctx, t.options.IdleTimeout)()
+		return t.writeUser(ctx, prompt, nil)
+	})
+}
+
+// run sends what the CLI waits for and reads an answer.
+func (t *turn) run(ctx context.Context, send func() error) (Answer, error) {
+	err := t.exchange(ctx, send)
+	if err != nil && t.begun && t.running && t.broken == nil {
 		t.interrupt(context.WithoutCancel(ctx))
 	}
-	if spent := p.spent.add(before, -1); spent != (totals{}) {
+	if spent := t.spent.add(t.before, -1); spent != (totals{}) {
 		cost := int64(math.Round(spent.costUSD * 1e6))
-		t.answer.CostMicroUSD = &cost
-		if !t.goesOn {
-			// What the CLI began by itself has cost something, but it isn't the answer.
-			t.answer.Usage = spent.usage
+		t.answer.TurnCostMicroUSD = &cost
+		if !t.resumed {
+			t.answer.CostMicroUSD = &cost
+			if !t.goesOn {
+				// What the CLI began by itself has cost something, but it isn't the answer.
+				t.answer.Usage = spent.usage
+			}
 		}
 	}
 	return t.answer, err
 }
 
-func (t *turn) exchange(ctx context.Context, prompt jsontext.Value) error {
-	defer t.guard(ctx, t.options.IdleTimeout)()
-	if err := t.writeUser(ctx, prompt, nil); err != nil {
+func (t *turn) exchange(ctx context.Context, send func() error) error {
+	if err := send(); err != nil {
 		return err
 	}
+	defer t.guard(ctx, t.options.IdleTimeout)()
 	for {
 		l, err := t.next(ctx)
 		if err != nil {
@@ -91,12 +117,15 @@ func (t *turn) exchange(ctx context.Context, prompt jsontext.Value) error {
 				t.interrupt(ctx)
 				return nil
 			}
+			if t.ended && len(t.uses) > 0 {
+				return t.called(ctx)
+			}
 		case lineAssistant:
 			if err := t.assistant(l); err != nil {
 				return err
 			}
 		case lineControlRequest:
-			if err := t.refuse(l); err != nil {
+			if err := t.serve(l); err != nil {
 				return t.timedOut(ctx, err)
 			}
 		case lineResult:
@@ -109,9 +138,38 @@ func (t *turn) exchange(ctx context.Context, prompt jsontext.Value) error {
 	}
 }
 
+// called ends an answer that calls tools. One that ends for another reason is
+// whole; the CLI would run the calls all the same.
+func (t *turn) called(ctx context.Context) error {
+	if t.pending {
+		t.pending = false
+		if err := t.handler.Flush(); err != nil {
+			return err
+		}
+	}
+	if t.answer.StopReason == message.StopToolUse {
+		return t.park(ctx)
+	}
+	t.interrupt(ctx)
+	return nil
+}
+
+// refuseCalls ends the calls that wait: nobody will answer them.
+func (t *turn) refuseCalls() error {
+	calls := t.calls
+	t.accepting, t.calls = false, nil
+	for _, call := range calls {
+		if err := t.refuse(call.requestID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // interrupt stops the turn and waits for its numbers. Where that doesn't work
 // the process isn't used again.
 func (t *turn) interrupt(ctx context.Context) {
+	t.accepting, t.calls = false, nil
 	_, err := t.ask(ctx, drainTimeout, control{Subtype: "interrupt"})
 	if err == nil {
 		err = t.drain(ctx)
@@ -152,6 +210,10 @@ func (t *turn) next(ctx context.Context) (*line, error) {
 func (t *turn) event(l *line) error {
 	if !t.begun {
 		t.begun = true
+		if len(t.results) > 0 {
+			// It has answered a call by itself, and asked the model to go on.
+			return fmt.Errorf("%w: the CLI didn't ask for a result", ErrNotResumed)
+		}
 		if t.handler.First != nil {
 			t.handler.First()
 		}
@@ -167,9 +229,16 @@ func (t *turn) event(l *line) error {
 		// The CLI closes a message by itself when its upstream fails in the middle.
 		// That is no end: the result says what happened.
 		t.cutOff = true
+		return t.refuseCalls()
 	}
 	if t.cutOff {
 		return nil
+	}
+	if e.Type == message.EventContentBlockStart && len(t.offered) > 0 {
+		var err error
+		if e.Data, err = t.blockStart(e.Data); err != nil {
+			return err
+		}
 	}
 	t.ended = e.Type == message.EventMessageStop
 	if e.Type == message.EventMessageDelta && t.answer.StopReason == message.StopMaxTokens {
@@ -206,8 +275,33 @@ func (t *turn) assistant(l *line) error {
 		t.reason = m.Error // the CLI's own words, about an error
 		return nil
 	}
+	if len(t.offered) > 0 {
+		for i, block := range m.Message.Content {
+			renamed, use, err := t.renamer.block(block)
+			if err != nil {
+				return fmt.Errorf("decode content block: %w", err)
+			}
+			if use != nil {
+				m.Message.Content[i] = slices.Clone(renamed)
+			}
+		}
+	}
 	t.answer.Content = append(t.answer.Content, m.Message.Content...)
 	return nil
+}
+
+// blockStart gives the tools that the answer calls the client's names back, and
+// notes the calls.
+func (t *turn) blockStart(data []byte) ([]byte, error) {
+	data, use, err := t.renamer.start(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode stream event: %w", err)
+	}
+	if use != nil {
+		t.uses = append(t.uses, *use)
+		t.invented = t.invented || !slices.Contains(t.offered, use.name)
+	}
+	return data, nil
 }
 
 // check turns a result that says failure into an error. An answer that came
