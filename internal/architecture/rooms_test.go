@@ -64,6 +64,8 @@ func rooms() map[string]room {
 		"internal/httpserver": {may: []string{"apierror", "latency"}, outside: []string{jsonLibrary}},
 		"internal/telemetry":  {may: []string{"gateway", "latency"}, outside: []string{prometheus}},
 
+		"internal/docspage":   {outside: []string{"github.com/swaggest/swgui/v5/static"}},
+
 		// The stores.
 		"internal/sqlite": {
 			row: "stores", may: with(walk, "apikey", "archive", "usage"),
