@@ -4,12 +4,14 @@
 package openaiapi
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
 
@@ -19,6 +21,9 @@ const pathChat = "/v1/chat/completions"
 // Options are what a Handler needs.
 type Options struct {
 	Gateway *gateway.Gateway
+	// Rules give what a model takes of a request, by the name that it is asked for
+	// under ("" where none is). Nil: nothing is known of any model.
+	Rules func(model string) message.Rules
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
@@ -29,6 +34,7 @@ type Options struct {
 // Handler serves the Chat Completions API. It is safe for concurrent use.
 type Handler struct {
 	gateway  *gateway.Gateway
+	rules    func(model string) message.Rules
 	maxBody  int64
 	log      *slog.Logger
 	scanners protocol.Scanners
@@ -37,7 +43,10 @@ type Handler struct {
 
 // New makes a Handler.
 func New(options Options) *Handler {
-	h := &Handler{gateway: options.Gateway, maxBody: options.MaxBody, log: options.Log, now: options.Now}
+	h := &Handler{gateway: options.Gateway, rules: options.Rules, maxBody: options.MaxBody, log: options.Log, now: options.Now}
+	if h.rules == nil {
+		h.rules = func(string) message.Rules { return message.Rules{} }
+	}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -58,7 +67,8 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 	if err != nil {
 		return err
 	}
-	if call.Request, err = chat.translate(len(body)); err != nil {
+	rules := h.rules(chat.modelName())
+	if call.Request, err = chat.translate(rules, len(body)); err != nil {
 		return err
 	}
 	call.Warnings = chat.warnings
@@ -66,16 +76,19 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 		call.Warn("project_id: the key's project is billed")
 	}
 	protocol.PreferBackend(call, chat.useCLI)
-
-	var out encoder = &wholeWriter{call: call, scanners: &h.scanners, w: w, created: h.now().Unix()}
-	if call.Request.Stream {
-		out = newStreamWriter(w, call, h.now().Unix(), chat.includeUsage)
+	ctx := r.Context()
+	if seconds := chat.timeout; seconds != nil && *seconds > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*seconds*float64(time.Second)))
+		defer cancel()
 	}
-	if err = h.gateway.Serve(r.Context(), call, out); err == nil {
+
+	out := h.encoder(w, call, chat, chat.format.unfence(&rules))
+	if err = h.gateway.Serve(ctx, call, out); err == nil {
 		return nil
 	}
 	if out.started() {
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
+		protocol.Log(ctx, h.log, call.RequestID, err)
 		out.fail(apierror.From(err))
 		return nil
 	}
@@ -89,6 +102,19 @@ type encoder interface {
 	started() bool
 	// fail tells the caller of an error inside a started answer.
 	fail(e *apierror.Error)
+}
+
+// encoder makes the writer of an answer. With unfence it takes a code fence off
+// around the text.
+func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatRequest, unfence bool) encoder {
+	if !call.Request.Stream {
+		return &wholeWriter{call: call, scanners: &h.scanners, w: w, created: h.now().Unix(), unfence: unfence}
+	}
+	s := newStreamWriter(w, call, h.now().Unix(), chat.includeUsage)
+	if unfence {
+		s.fence = &fence{}
+	}
+	return s
 }
 
 func (h *Handler) decode(body []byte) (*chatRequest, error) {

@@ -45,12 +45,12 @@ func TestWholeAnswer(t *testing.T) {
 		cost       *int64
 		want       string
 	}{
-		{"text", whole, &cost, `{"id":"chatcmpl-1","object":"chat.completion","created":1767323045,"model":"claude-haiku-5-5",` +
+		{"text", whole, &cost, `{"id":"chatcmpl-1","object":"chat.completion","created":1767323045,"model":"claude-haiku-5-5","system_fingerprint":null,` +
 			`"choices":[{"index":0,"message":{"role":"assistant","content":"hel\"lo","refusal":null},"logprobs":null,"finish_reason":"stop"}],` +
 			`"usage":{"prompt_tokens":15,"completion_tokens":2,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":5},"input_tokens":3,"output_tokens":2},` +
 			`"content":"hel\"lo","cost":0.001234,"project_id":"acme"}`},
 		{"thinking and tools", `{"id":"msg_1","model":"m","stop_reason":"tool_use","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"w","input":{"a":"b"}},{"type":"tool_use","id":"t2","name":"n","input":{}}]}`, nil,
-			`{"id":"chatcmpl-1","object":"chat.completion","created":1767323045,"model":"m",` +
+			`{"id":"chatcmpl-1","object":"chat.completion","created":1767323045,"model":"m","system_fingerprint":null,` +
 				`"choices":[{"index":0,"message":{"role":"assistant","content":null,"refusal":null,"reasoning_content":"hm",` +
 				`"tool_calls":[{"id":"t1","type":"function","function":{"name":"w","arguments":"{\"a\":\"b\"}"}},{"id":"t2","type":"function","function":{"name":"n","arguments":"{}"}}]},"logprobs":null,"finish_reason":"tool_calls"}],` +
 				`"usage":{"prompt_tokens":15,"completion_tokens":2,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":5},"input_tokens":3,"output_tokens":2},` +

@@ -1,85 +1,122 @@
 package openaiapi
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json/jsontext"
 
+	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
 
-// readOther reads the fields that the Messages API has no place for. What
-// would change the answer's shape is refused, what would only change its words
-// is named in the warnings, and a value that asks for nothing is let through.
-func (c *chatRequest) readOther(s *protocol.Scanner, name string) error {
-	value, err := s.Value()
-	if err != nil {
-		return err
+const (
+	noEffect = "has no effect here"
+	// notYet is said of what asks for a worker with tools of its own.
+	notYet = "agentic workers aren't available on this endpoint yet"
+)
+
+// maxName bounds an unknown member's name in a warning, in bytes.
+const maxName = 64
+
+// otherFields are the members that the Messages API has no place for. What would
+// change the answer's shape is refused, what would only change its words or how
+// it is kept is named in the warnings, and a value that asks for nothing is let
+// through.
+func otherFields() []protocol.Field[chatRequest] {
+	object := &openapi.Schema{Type: openapi.Object}
+	number := &openapi.Schema{Type: openapi.Number}
+	return []protocol.Field[chatRequest]{
+		{Name: "n", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Maximum: 1, Description: "Only 1 is supported."}, Read: readN},
+		{Name: "modalities", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.String, Enum: []string{"text"}}}, Read: readModalities},
+		refused("logprobs", openapi.Boolean),
+		refused("top_logprobs", openapi.Integer),
+		refused("audio", openapi.Object),
+		refused("functions", openapi.Array),
+		refused("function_call", ""),
+		ignored("seed", noEffect, &openapi.Schema{Type: openapi.Integer}),
+		ignored("frequency_penalty", noEffect, number),
+		ignored("presence_penalty", noEffect, number),
+		ignored("logit_bias", noEffect, object),
+		ignored("store", noEffect, &openapi.Schema{Type: openapi.Boolean}),
+		ignored("metadata", noEffect, object),
+		ignored("prediction", noEffect, object),
+		ignored("web_search_options", noEffect, object),
+		ignored("moderation", noEffect, object),
+		ignored("prompt_cache_key", noEffect, &openapi.Schema{Type: openapi.String}),
+		ignored("prompt_cache_retention", noEffect, &openapi.Schema{Type: openapi.String}),
+		ignored("prompt_cache_options", noEffect, object),
+		ignored("service_tier", noEffect, &openapi.Schema{Type: openapi.String}, "auto", "default"),
+		ignored("verbosity", noEffect, &openapi.Schema{Type: openapi.String}, "medium"),
+		ignored("allowed_tools", notYet, &openapi.Schema{Type: openapi.Array, Items: text("")}),
+		ignored("working_directory", notYet, &openapi.Schema{Type: openapi.String}),
 	}
-	if name == "n" && value.Kind() != 'n' && string(value) != "1" {
-		return s.Invalid("", "only 1 is supported")
-	}
-	if asksNothing(value) {
-		return nil
-	}
-	switch name {
-	case "logprobs", "top_logprobs", "audio", "functions", "function_call":
-		return s.Invalid("", "isn't supported")
-	case "modalities":
-		return readModalities(s, value)
-	case "response_format":
-		return c.readResponseFormat(s, value)
-	case "service_tier":
-		if tier := protocol.Unquote(value); tier != "auto" && tier != "default" {
-			c.warn(name, "has no effect here")
-		}
-	case "verbosity":
-		if protocol.Unquote(value) != "medium" {
-			c.warn(name, "has no effect here")
-		}
-	case "seed", "frequency_penalty", "presence_penalty", "logit_bias", "store", "metadata", "prediction",
-		"web_search_options", "thinking", "top_k", "allowed_tools", "working_directory", "timeout":
-		c.warn(name, "has no effect here")
-	}
-	return nil
 }
 
-// asksNothing says that a value is what an absent field means: null, false, 0,
-// and what is empty. A seed of 0 is a seed, but no less without effect.
-func asksNothing(value jsontext.Value) bool {
-	switch string(value) {
-	case "null", "false", "0", "0.0", `""`, "[]", "{}":
-		return true
+// ignored makes a field that has no effect. The words are values that ask for
+// nothing beside those that never do.
+func ignored(name, why string, schema *openapi.Schema, words ...string) protocol.Field[chatRequest] {
+	described := *schema
+	described.Description = "Has no effect other than a warning."
+	if why != noEffect {
+		described.Description += " (" + why + ")"
 	}
-	return false
-}
-
-// readResponseFormat lets text through. The JSON formats are refused rather than
-// ignored: the caller would parse what comes.
-func (c *chatRequest) readResponseFormat(s *protocol.Scanner, value jsontext.Value) error {
-	inner := protocol.NewScanner(value)
-	var kind jsontext.Value
-	err := inner.Document(func(name []byte) (err error) {
-		if string(name) == "type" {
-			kind, err = inner.Text()
+	return protocol.Field[chatRequest]{Name: name, Schema: &described, Read: func(c *chatRequest, s *protocol.Scanner) error {
+		value, err := s.Value()
+		if err != nil || protocol.AsksNothing(value) || value.Kind() == '"' && slices.Contains(words, protocol.Unquote(value)) {
 			return err
 		}
-		return inner.Skip()
-	})
-	if err != nil {
-		return s.Invalid("", "must be an object with a type")
+		c.warn(name, why)
+		return nil
+	}}
+}
+
+// refused makes a field that would change the answer's shape.
+func refused(name, kind string) protocol.Field[chatRequest] {
+	return protocol.Field[chatRequest]{
+		Name: name, Schema: &openapi.Schema{Type: kind, Description: "Refused unless it asks for nothing."},
+		Read: func(_ *chatRequest, s *protocol.Scanner) error {
+			value, err := s.Value()
+			if err == nil && !protocol.AsksNothing(value) {
+				err = s.Invalid("", "isn't supported")
+			}
+			return err
+		},
 	}
-	if string(protocol.Inner(kind)) != "text" {
-		return s.Invalid("type", "only text is supported")
+}
+
+// readUnknown reads past a member that isn't in a table and names it.
+func readUnknown(c *chatRequest, s *protocol.Scanner, name string) error {
+	value, err := s.Value()
+	if err != nil || protocol.AsksNothing(value) {
+		return err
+	}
+	if c.unknown++; c.unknown <= maxUnknown {
+		c.warn(name[:min(len(name), maxName)], "isn't known here")
 	}
 	return nil
 }
 
-func readModalities(s *protocol.Scanner, value jsontext.Value) error {
-	inner := protocol.NewScanner(value)
-	return inner.Array(func(int) error {
-		kind, err := inner.Text()
-		if err != nil || string(protocol.Inner(kind)) != "text" {
-			return s.Invalid("", "only text is supported")
-		}
-		return nil
+func readN(_ *chatRequest, s *protocol.Scanner) error {
+	value, err := s.Value()
+	if err == nil && value.Kind() != 'n' && string(value) != "1" {
+		err = s.Invalid("", "only 1 is supported")
+	}
+	return err
+}
+
+func readModalities(_ *chatRequest, s *protocol.Scanner) error {
+	if s.Kind() == 'n' {
+		return s.Skip()
+	}
+	other := false
+	err := s.Array(func(int) error {
+		var kind jsontext.Value
+		kind, err := s.Text()
+		other = other || string(protocol.Inner(kind)) != "text"
+		return err
 	})
+	if err == nil && other {
+		err = s.Invalid("", "only text is supported")
+	}
+	return err
 }

@@ -3,10 +3,11 @@ package openaiapi
 import (
 	"bytes"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
 
@@ -15,101 +16,108 @@ const (
 	defaultMaxTokens = 4_096
 	maxTemperature   = 2
 	maxStops         = 4
-	maxUserID        = 256 // of the Messages API's metadata.user_id
+	maxUserID        = 256            // of the Messages API's metadata.user_id
+	maxTimeout       = 24 * time.Hour // beyond that a deadline says nothing
+	maxUnknown       = 8              // how many unknown members are named
 )
 
 // chatRequest is a decoded request. Its slices share memory with the body.
 type chatRequest struct {
-	model, user              jsontext.Value
+	model, user, safetyID    jsontext.Value
 	effort                   string
+	thinking                 rawThinking
 	maxTokens, maxCompletion int64
 	temperature, topP        *float64
+	topK                     int64
 	stops                    []jsontext.Value
 	stream, includeUsage     bool
 	useCLI                   *bool
 	projectID                string
+	timeout                  *float64 // seconds
 
 	transcript protocol.Transcript
-	messages   bool
-	tools      []byte // the elements of the Messages API's tools array
+	tools      []tool
 	choice     toolChoice
 	serial     bool // parallel_tool_calls is false
+	format     responseFormat
 
+	unknown  int // how many unknown members there were
 	warnings []string
 }
 
-// decode reads a request. Unknown fields are left alone; what would change the
-// answer's shape is refused; what the Messages API has no place for is named in
-// the warnings. An error is an apierror.Error.
+// requestObject is the table of a request. It is never changed.
+var requestObject = protocol.NewObject(openapi.Schema{Name: "ChatRequest", Description: "A request of the Chat Completions API. Null is as good as absent in every optional member. What is read past is named in `X-Claude-Warnings`."},
+	readUnknown, requestFields()...)
+
+func requestFields() []protocol.Field[chatRequest] {
+	type field = protocol.Field[chatRequest]
+	fields := []field{
+		{Name: "messages", Required: true, Schema: &openapi.Schema{Type: openapi.Array, Items: protocol.MessageSchema(), Description: "At least one must not be the system's."}, Read: func(c *chatRequest, s *protocol.Scanner) error {
+			c.transcript.Grow(s.Len())
+			return c.transcript.Read(s)
+		}},
+		{Name: "model", Schema: text("`haiku`, `sonnet`, `opus`, `auto`, a full id that begins with claude, or a name that the operator configured. Absent: `auto`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.model })},
+		{Name: "max_completion_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Description: "The most that the answer may have, thinking included."}, Read: protocol.ReadCount(1, func(c *chatRequest) *int64 { return &c.maxCompletion })},
+		{Name: "max_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens, Deprecated: true, Description: "The most that the answer may have beside thinking. `max_completion_tokens` wins."}, Read: protocol.ReadCount(1, func(c *chatRequest) *int64 { return &c.maxTokens })},
+		{Name: "temperature", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: 1, Description: "Above 1 it is 1. Left out, with a warning, where the model doesn't take it."}, Read: protocol.ReadNumber(0, maxTemperature, func(c *chatRequest) **float64 { return &c.temperature })},
+		{Name: "top_p", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: 1, Default: 1, Description: "Left out, with a warning, beside a temperature and where the model doesn't take it."}, Read: protocol.ReadNumber(0, 1, func(c *chatRequest) **float64 { return &c.topP })},
+		{Name: "top_k", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: -1, Description: "The Messages API's own. Up to 0: none."}, Read: protocol.ReadCount(-1, func(c *chatRequest) *int64 { return &c.topK })},
+		{Name: "stop", Schema: &openapi.Schema{AnyOf: []*openapi.Schema{text(""), {Type: openapi.Array, Items: text(""), MaxItems: maxStops}}}, Read: (*chatRequest).readStop},
+		{Name: "stream", Schema: flag("Answers with server-sent events."), Read: protocol.ReadFlag(func(c *chatRequest) *bool { return &c.stream })},
+		{Name: "stream_options", Schema: streamOptionsObject.Schema(), Read: func(c *chatRequest, s *protocol.Scanner) error {
+			if s.Kind() == 'n' {
+				return s.Skip()
+			}
+			return streamOptionsObject.Read(s, c)
+		}},
+		{Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: toolObject.Schema()}, Read: (*chatRequest).readTools},
+		{Name: "tool_choice", Schema: choiceSchema(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.choice.read(s) }},
+		{Name: "parallel_tool_calls", Schema: flag("False: at most one call in an answer."), Read: func(c *chatRequest, s *protocol.Scanner) error {
+			parallel, err := s.Bool()
+			c.serial = parallel != nil && !*parallel
+			return err
+		}},
+		{Name: "response_format", Schema: formatObject.Schema(), Read: (*chatRequest).readFormat},
+		{Name: "reasoning_effort", Schema: &openapi.Schema{Type: openapi.String, Enum: protocol.Efforts(), Description: "Asks for thinking, which comes as `reasoning_content`."}, Read: (*chatRequest).readEffort},
+		{Name: "thinking", Schema: thinkingObject.Schema(), Read: (*chatRequest).readThinking},
+		{Name: "user", Schema: text("Sent on as `metadata.user_id`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.user })},
+		{Name: "safety_identifier", Schema: text("Sent on as `metadata.user_id`; wins over `user`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.safetyID })},
+		{Name: "timeout", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: int(maxTimeout.Seconds()), Description: "This service's own: how many seconds the request may take; then it ends with 504. 0: no limit."}, Read: protocol.ReadNumber(0, maxTimeout.Seconds(), func(c *chatRequest) **float64 { return &c.timeout })},
+		{Name: "use_cli", Schema: flag("This service's own: true for the CLI, false for the direct path. The header `X-Claude-Backend` wins."), Read: protocol.ReadBool(func(c *chatRequest) **bool { return &c.useCLI })},
+		{Name: "project_id", Schema: text("This service's own, for callers of its predecessor: the key's project is billed whatever it says."), Read: protocol.ReadString(func(c *chatRequest) *string { return &c.projectID })},
+	}
+	return append(fields, otherFields()...)
+}
+
+// decode reads a request. What would change the answer's shape is refused; what
+// has no effect is named in the warnings. An error is an apierror.Error.
 func decode(s *protocol.Scanner) (*chatRequest, error) {
 	c := &chatRequest{}
-	if err := s.Document(func(name []byte) error { return c.read(s, name) }); err != nil {
+	if err := requestObject.Document(s, c); err != nil {
 		return nil, err
 	}
-	switch {
-	case !c.messages:
-		return nil, s.Invalid("messages", "field required")
-	case c.transcript.Empty():
+	if c.transcript.Empty() {
 		return nil, s.Invalid("messages", "at least one message that isn't the system's is required")
+	}
+	if more := c.unknown - maxUnknown; more > 0 {
+		c.warnings = append(c.warnings, strconv.Itoa(more)+" more unknown members")
+	}
+	for _, name := range c.transcript.Ignored {
+		c.warn("messages."+name, noEffect)
 	}
 	return c, nil
 }
 
-func (c *chatRequest) read(s *protocol.Scanner, name []byte) (err error) {
-	switch string(name) {
-	case "model":
-		c.model, err = s.Text()
-	case "messages":
-		c.messages = true
-		c.transcript.Grow(s.Len())
-		err = c.transcript.Read(s)
-	case "max_tokens":
-		c.maxTokens, err = s.Count(1)
-	case "max_completion_tokens":
-		c.maxCompletion, err = s.Count(1)
-	case "temperature":
-		c.temperature, err = s.Number(0, maxTemperature)
-	case "top_p":
-		c.topP, err = s.Number(0, 1)
-	case "stop":
-		err = c.readStop(s)
-	case "stream":
-		c.stream, err = readFlag(s)
-	case "stream_options":
-		err = c.readStreamOptions(s)
-	case "tools":
-		err = c.readTools(s)
-	case "tool_choice":
-		err = c.choice.read(s)
-	case "parallel_tool_calls":
-		var parallel *bool
-		parallel, err = s.Bool()
-		c.serial = parallel != nil && !*parallel
-	case "reasoning_effort":
-		var effort jsontext.Value
-		effort, err = s.Text()
-		c.effort = protocol.Unquote(effort)
-		if _, ok := effortBudget(c.effort); err == nil && !ok {
-			err = s.Invalid("", "must be none, minimal, low, medium, high or xhigh")
-		}
-	case "user":
-		c.user, err = s.Text()
-	case "use_cli":
-		c.useCLI, err = s.Bool()
-	case "project_id":
-		var id jsontext.Value
-		id, err = s.Text()
-		c.projectID = protocol.Unquote(id)
-	default:
-		err = c.readOther(s, string(name))
-	}
-	return err
-}
-
-func readFlag(s *protocol.Scanner) (bool, error) {
-	flag, err := s.Bool()
-	return flag != nil && *flag, err
-}
+var streamOptionsObject = protocol.NewObject(openapi.Schema{Name: "ChatStreamOptions"},
+	func(c *chatRequest, s *protocol.Scanner, name string) error {
+		return readUnknown(c, s, "stream_options."+name)
+	},
+	protocol.Field[chatRequest]{Name: "include_usage", Schema: flag("A last chunk tells the usage."), Read: protocol.ReadFlag(func(c *chatRequest) *bool { return &c.includeUsage })},
+	protocol.Field[chatRequest]{Name: "include_obfuscation", Schema: flag("Accepted; chunks aren't padded."), Read: func(_ *chatRequest, s *protocol.Scanner) error {
+		_, err := s.Bool()
+		return err
+	}},
+)
 
 func (c *chatRequest) readStop(s *protocol.Scanner) error {
 	if s.Kind() == '[' {
@@ -136,137 +144,14 @@ func (c *chatRequest) readOneStop(s *protocol.Scanner) error {
 	return nil
 }
 
-func (c *chatRequest) readStreamOptions(s *protocol.Scanner) error {
-	if s.Kind() == 'n' {
-		return s.Skip()
-	}
-	return s.Object(func(name []byte) (err error) {
-		if string(name) == "include_usage" {
-			c.includeUsage, err = readFlag(s)
-			return err
-		}
-		return s.Skip()
-	})
-}
-
 func (c *chatRequest) warn(field, text string) {
 	c.warnings = append(c.warnings, field+": "+text)
 }
 
-// translate writes the Messages request. sizeHint is the request's own size.
-func (c *chatRequest) translate(sizeHint int) (*message.Request, error) {
-	dst := append(make([]byte, 0, sizeHint+256), '{')
-	if c.model != nil {
-		dst = append(append(append(dst, `"model":`...), c.model...), ',')
-	}
-	maxTokens := c.maxCompletion
-	if maxTokens == 0 {
-		maxTokens = c.maxTokens
-	}
-	if maxTokens == 0 {
-		maxTokens = defaultMaxTokens
-	}
-	budget := c.thinkingBudget()
-	if budget > 0 {
-		dst = append(dst, `"thinking":{"type":"enabled","budget_tokens":`...)
-		dst = append(strconv.AppendInt(dst, budget, 10), "},"...)
-		maxTokens += budget // max_tokens counts the thinking, and must exceed its budget
-	}
-	dst = strconv.AppendInt(append(dst, `"max_tokens":`...), maxTokens, 10)
-	dst = append(dst, ',')
-	dst = c.appendSampling(dst, budget > 0)
-	if c.stream {
-		dst = append(dst, `"stream":true,`...)
-	}
-	if len(c.stops) > 0 {
-		dst = append(dst, `"stop_sequences":[`...)
-		for i, stop := range c.stops {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, stop...)
-		}
-		dst = append(dst, "],"...)
-	}
-	if user := protocol.Unquote(c.user); len(user) > maxUserID {
-		c.warn("user", "is longer than "+strconv.Itoa(maxUserID)+" bytes and isn't sent on")
-	} else if user != "" {
-		dst = append(append(append(dst, `"metadata":{"user_id":`...), c.user...), "},"...)
-	}
-	dst, err := c.appendTools(dst)
-	if err != nil {
-		return nil, err
-	}
-	return message.ParseRequest(append(c.transcript.Append(dst), '}'))
+func text(description string) *openapi.Schema {
+	return &openapi.Schema{Type: openapi.String, Description: description}
 }
 
-// appendSampling appends temperature and top_p as far as the Messages API takes
-// them: from 0 to 1, one of the two, and neither beside thinking. A value that
-// is the default anyway isn't sent, so that no backend has to warn about it.
-func (c *chatRequest) appendSampling(dst []byte, thinking bool) []byte {
-	temperature, topP := c.temperature, c.topP
-	if temperature != nil && *temperature > 1 {
-		c.warn("temperature", "is at most 1 here, and was set to 1")
-		temperature = nil
-	}
-	if temperature != nil && *temperature == 1 {
-		temperature = nil
-	}
-	if topP != nil && *topP == 1 {
-		topP = nil
-	}
-	if thinking && temperature != nil {
-		c.warn("temperature", "can't be set beside reasoning_effort")
-		temperature = nil
-	}
-	if topP != nil && (thinking || temperature != nil) {
-		c.warn("top_p", "can't be set beside temperature or reasoning_effort")
-		topP = nil
-	}
-	dst = appendNumber(dst, "temperature", temperature)
-	return appendNumber(dst, "top_p", topP)
-}
-
-func appendNumber(dst []byte, name string, n *float64) []byte {
-	if n == nil {
-		return dst
-	}
-	dst = append(append(append(dst, '"'), name...), `":`...)
-	return append(strconv.AppendFloat(dst, *n, 'g', -1, 64), ',')
-}
-
-// effortBudget gives the thinking tokens for a reasoning_effort; zero is off.
-// The least that the Messages API takes is 1,024; xhigh is Claude Code's own
-// default.
-func effortBudget(effort string) (tokens int64, ok bool) {
-	switch effort {
-	case "", "none", "minimal":
-		return 0, true
-	case "low":
-		return 2_048, true
-	case "medium":
-		return 8_192, true
-	case "high":
-		return 24_576, true
-	case "xhigh":
-		return message.DefaultThinkingTokens, true
-	}
-	return 0, false
-}
-
-// thinkingBudget gives the tokens for thinking, and turns it off where the
-// Messages API would refuse it.
-func (c *chatRequest) thinkingBudget() int64 {
-	budget, _ := effortBudget(c.effort)
-	switch {
-	case budget == 0:
-		return 0
-	case c.transcript.CallsTools():
-		c.warn("reasoning_effort", "is off in an answer to tool results")
-		return 0
-	case c.choice.forces():
-		c.warn("reasoning_effort", "is off where tool_choice forces a tool")
-		return 0
-	}
-	return budget
+func flag(description string) *openapi.Schema {
+	return &openapi.Schema{Type: openapi.Boolean, Description: description}
 }

@@ -30,6 +30,10 @@ type streamWriter struct {
 	frame   []byte // reused
 	before  []byte // a chunk up to its choices; nil before the first chunk
 
+	fence   *fence // nil: the text passes as it is
+	details protocol.UsageDetails
+	refusal jsontext.Value
+
 	tools     int            // how many tools have been called
 	inTool    bool           // the open block is a tool's
 	input     jsontext.Value // the open tool's input as its block started
@@ -55,11 +59,21 @@ func (s *streamWriter) readMember(name []byte) error {
 	switch string(name) {
 	case "message", "content_block", "delta":
 		return s.scanner.Object(s.inner)
+	case "usage": // of a message_delta
+		return s.details.Read(s.scanner)
 	}
 	return s.scanner.Skip()
 }
 
 func (s *streamWriter) readInner(name []byte) error {
+	switch string(name) {
+	case "usage": // of a message_start
+		return s.details.Read(s.scanner)
+	case "stop_details":
+		reason, err := protocol.ReadRefusal(s.scanner)
+		s.refusal = append(s.refusal[:0], reason...)
+		return err
+	}
 	value, err := s.scanner.Value()
 	e := &s.event
 	switch string(name) {
@@ -87,7 +101,7 @@ func (s *streamWriter) readInner(name []byte) error {
 func (s *streamWriter) Event(e message.Event) error {
 	s.frame = s.frame[:0]
 	switch e.Type {
-	case message.EventMessageStart, message.EventContentBlockStart, message.EventContentBlockDelta:
+	case message.EventMessageStart, message.EventContentBlockStart, message.EventContentBlockDelta, message.EventMessageDelta:
 		s.event = streamEvent{}
 		s.scanner.Reset(e.Data)
 		if err := s.scanner.Document(s.read); err != nil {
@@ -110,13 +124,19 @@ func (s *streamWriter) Event(e message.Event) error {
 // translate appends the chunk for the event that was read, if it makes one.
 func (s *streamWriter) translate(eventType string) {
 	e := &s.event
-	if eventType == message.EventMessageStart {
+	switch eventType {
+	case message.EventMessageStart:
 		s.begin(protocol.Unquote(e.id), protocol.Unquote(e.model))
+		return
+	case message.EventMessageDelta:
+		if len(s.refusal) > 0 {
+			s.appendDelta(`"refusal":`, s.refusal)
+		}
 		return
 	}
 	switch kind := string(protocol.Inner(e.kind)); kind {
 	case "text", "text_delta":
-		s.appendDelta(`"content":`, e.text)
+		s.appendText(e.text)
 	case "thinking", "thinking_delta":
 		s.appendDelta(`"reasoning_content":`, e.thinking)
 	case "tool_use":
@@ -158,6 +178,15 @@ func (s *streamWriter) appendArguments(quoted jsontext.Value) {
 	s.close()
 }
 
+// appendText appends a chunk that adds to the answer's text, as far as it isn't
+// held back as what may be a code fence.
+func (s *streamWriter) appendText(quoted jsontext.Value) {
+	if s.fence != nil {
+		quoted = protocol.AppendText(nil, string(s.fence.Write(nil, []byte(protocol.Unquote(quoted)))))
+	}
+	s.appendDelta(`"content":`, quoted)
+}
+
 // appendDelta appends a chunk that adds a text, none for an empty one.
 func (s *streamWriter) appendDelta(field string, quoted jsontext.Value) {
 	if len(protocol.Inner(quoted)) == 0 {
@@ -178,7 +207,7 @@ func (s *streamWriter) begin(id, model string) {
 	s.before = protocol.AppendText([]byte(`data: {"id":`), answerID(id))
 	s.before = strconv.AppendInt(append(s.before, `,"object":"chat.completion.chunk","created":`...), s.created, 10)
 	s.before = protocol.AppendText(append(s.before, `,"model":`...), model)
-	s.before = append(s.before, `,"choices":[`...)
+	s.before = append(appendTier(s.before, s.details.ServiceTier), `,"system_fingerprint":null,"choices":[`...)
 	s.open()
 	s.frame = append(s.frame, `"role":"assistant","content":"","refusal":null`...)
 	s.close()
@@ -213,11 +242,14 @@ func (s *streamWriter) Message([]byte) error { return errKind }
 func (s *streamWriter) End(result gateway.Result) error {
 	s.frame = s.frame[:0]
 	s.begin(result.ID, s.call.Model) // where not one event came
+	if s.fence != nil {
+		s.appendDelta(`"content":`, protocol.AppendText(nil, string(s.fence.Close(nil))))
+	}
 	s.open()
 	s.closeWith(`"` + protocol.FinishReason(result.StopReason) + `"`)
 	if s.includeUsage {
 		s.frame = append(append(s.frame, s.before...), `],"usage":`...)
-		s.frame = append(appendUsage(s.frame, result.Usage), "}\n\n"...)
+		s.frame = append(appendUsage(s.frame, result.Usage, s.details.ThinkingTokens), "}\n\n"...)
 	}
 	s.frame = append(s.frame, "data: [DONE]\n\n"...)
 	if err := s.stream.Write(s.frame); err != nil {
@@ -231,9 +263,7 @@ func (s *streamWriter) started() bool { return s.stream.Started() }
 // fail ends the stream with an error and without the end mark, so that no
 // client takes it for complete.
 func (s *streamWriter) fail(e *apierror.Error) {
-	if e.Category != apierror.ClientClosed {
-		frame := append(protocol.AppendOpenAIError([]byte("data: "), e), "\n\n"...)
-		_ = s.stream.Write(frame) // a caller who left isn't told
-	}
+	frame := append(protocol.AppendOpenAIError([]byte("data: "), e), "\n\n"...)
+	_ = s.stream.Write(frame) // a caller who left isn't told
 	_ = s.stream.Close(s.call)
 }

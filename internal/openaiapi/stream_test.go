@@ -36,7 +36,8 @@ func summary(t testing.TB, stream []byte) gateway.Result {
 }
 
 // Each .sse file is what the Messages API streams, and the .txt file beside it
-// what a client of the Chat Completions API gets for it.
+// what a client of the Chat Completions API gets for it; in JSON mode where the
+// name begins with json_.
 func TestGoldenStreams(t *testing.T) {
 	files, err := filepath.Glob("testdata/stream/*.sse")
 	if err != nil || len(files) == 0 {
@@ -49,7 +50,11 @@ func TestGoldenStreams(t *testing.T) {
 				t.Fatal(err)
 			}
 			rooms := &protocoltest.Rooms{Stream: stream, Result: summary(t, stream)}
-			answer := protocoltest.Post(t, serve(t, rooms), streamed)
+			request := streamed
+			if strings.HasPrefix(filepath.Base(file), "json_") {
+				request = strings.Replace(streamed, "{", `{"response_format":{"type":"json_object"},`, 1)
+			}
+			answer := protocoltest.Post(t, serve(t, rooms), request)
 			if answer.Status != http.StatusOK || !strings.HasSuffix(answer.Body, "data: [DONE]\n\n") {
 				t.Fatalf("%d %s", answer.Status, answer.Body)
 			}

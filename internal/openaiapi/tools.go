@@ -1,11 +1,82 @@
 package openaiapi
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
+
+// tool is one function that the caller offers. Its slices share memory with the
+// body.
+type tool struct {
+	request *chatRequest
+	field   string // where it stands, for a strict one: tools.0.function.parameters
+	kind    jsontext.Value
+
+	name, description, parameters, control jsontext.Value
+	strict                                 bool
+}
+
+var functionObject = protocol.NewObject(openapi.Schema{},
+	func(t *tool, s *protocol.Scanner, name string) error {
+		return readUnknown(t.request, s, "tools.function."+name)
+	},
+	protocol.Field[tool]{Name: "name", Required: true, Schema: text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.name })},
+	protocol.Field[tool]{Name: "description", Schema: text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.description })},
+	protocol.Field[tool]{Name: "parameters", Schema: &openapi.Schema{Type: openapi.Object, Description: "A JSON schema of an object. Absent: no parameters."}, Read: func(t *tool, s *protocol.Scanner) (err error) {
+		t.parameters, err = readObject(s)
+		return err
+	}},
+	protocol.Field[tool]{Name: "strict", Schema: flag("Holds the arguments to the schema. What can't be enforced moves into descriptions, with a warning."), Read: func(t *tool, s *protocol.Scanner) error {
+		strict, err := s.Bool()
+		if t.strict = strict != nil && *strict; t.strict {
+			t.field = strings.TrimSuffix(s.Field(""), "strict") + "parameters"
+		}
+		return err
+	}},
+	protocol.Field[tool]{Name: "cache_control", Schema: cacheControl(), Read: (*tool).readControl},
+)
+
+var toolObject = protocol.NewObject(openapi.Schema{Name: "ChatTool", Description: "A function that the caller runs."},
+	func(t *tool, s *protocol.Scanner, name string) error {
+		if name == "custom" {
+			return s.Skip() // the type says what is wrong
+		}
+		return readUnknown(t.request, s, "tools."+name)
+	},
+	protocol.Field[tool]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"function"}}, Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.kind })},
+	protocol.Field[tool]{Name: "function", Schema: functionObject.Schema(), Read: func(t *tool, s *protocol.Scanner) error { return functionObject.Read(s, t) }},
+	protocol.Field[tool]{Name: "cache_control", Schema: cacheControl(), Read: (*tool).readControl},
+)
+
+func cacheControl() *openapi.Schema {
+	return &openapi.Schema{Type: openapi.Object, Description: "The Messages API's own: ends a prefix that is to be cached."}
+}
+
+func (t *tool) readControl(s *protocol.Scanner) (err error) {
+	t.control, err = readObject(s)
+	return err
+}
+
+// readObject reads an object as it stands, nil for null.
+func readObject(s *protocol.Scanner) (jsontext.Value, error) {
+	switch s.Kind() {
+	case 'n':
+		return nil, s.Skip()
+	case '{', 0:
+		return s.Value()
+	}
+	if err := s.Skip(); err != nil {
+		return nil, err
+	}
+	return nil, s.Invalid("", "must be an object")
+}
 
 // readTools reads functions as the Messages API's tools.
 func (c *chatRequest) readTools(s *protocol.Scanner) error {
@@ -13,168 +84,136 @@ func (c *chatRequest) readTools(s *protocol.Scanner) error {
 		return s.Skip()
 	}
 	return s.Array(func(int) error {
-		var kind jsontext.Value
-		var f function
-		err := s.Object(func(name []byte) (err error) {
-			switch string(name) {
-			case "type":
-				kind, err = s.Text()
-			case "function":
-				err = s.Object(func(name []byte) error { return f.read(s, name) })
-			default:
-				err = s.Skip()
-			}
-			return err
-		})
+		c.tools = append(c.tools, tool{request: c})
+		t := &c.tools[len(c.tools)-1]
+		err := toolObject.Read(s, t)
 		switch {
 		case err != nil:
 			return err
-		case string(protocol.Inner(kind)) != "function":
+		case string(protocol.Inner(t.kind)) != "function":
 			return s.Invalid("type", "must be function")
-		case len(protocol.Inner(f.name)) == 0:
+		case len(protocol.Inner(t.name)) == 0:
 			return s.Invalid("function.name", "field required")
 		}
-		if len(c.tools) > 0 {
-			c.tools = append(c.tools, ',')
-		}
-		c.tools = f.append(c.tools)
 		return nil
 	})
 }
 
-// function is one function while it is read.
-type function struct {
-	name, description, parameters jsontext.Value
-	strict                        bool
-}
-
-func (f *function) read(s *protocol.Scanner, name []byte) (err error) {
-	switch string(name) {
-	case "name":
-		f.name, err = s.Text()
-	case "description":
-		f.description, err = s.Text()
-	case "strict":
-		f.strict, err = readFlag(s)
-	case "parameters":
-		switch s.Kind() {
-		case 'n':
-			return s.Skip()
-		case '{', 0:
-			f.parameters, err = s.Value()
-			return err
-		}
-		if err = s.Skip(); err == nil {
-			err = s.Invalid("", "must be an object")
-		}
-	default:
-		err = s.Skip()
+// appendTo appends the tool as the Messages API has it.
+func (t *tool) appendTo(dst []byte, rules *message.Rules) ([]byte, error) {
+	dst = append(append(dst, `{"name":`...), t.name...)
+	if t.description != nil {
+		dst = append(append(dst, `,"description":`...), t.description...)
 	}
-	return err
-}
-
-func (f *function) append(dst []byte) []byte {
-	dst = append(append(dst, `{"name":`...), f.name...)
-	if f.description != nil {
-		dst = append(append(dst, `,"description":`...), f.description...)
-	}
-	dst = append(dst, `,"input_schema":`...)
-	if f.parameters == nil || len(f.parameters) == len("{}") {
+	parameters := t.parameters
+	if parameters == nil || len(parameters) == len("{}") {
 		// A function without parameters; the Messages API wants a type.
-		dst = append(dst, `{"type":"object","properties":{}}`...)
-	} else {
-		dst = append(dst, f.parameters...)
+		parameters = jsontext.Value(`{"type":"object","properties":{}}`)
 	}
-	if f.strict {
+	strict := t.strict
+	if strict && rules.NoStructuredOutputs {
+		t.request.warn("tools", "the model can't be held to a strict schema")
+		strict = false
+	}
+	if strict {
+		var moved []string
+		var err error
+		if parameters, moved, err = protocol.StrictSchemaMoved(t.field, parameters); err != nil {
+			return nil, err
+		}
+		t.request.warnMoved(t.field, moved)
+	}
+	dst = append(append(dst, `,"input_schema":`...), parameters...)
+	if strict {
 		dst = append(dst, `,"strict":true`...)
 	}
-	return append(dst, '}')
+	if t.control != nil {
+		dst = append(append(dst, `,"cache_control":`...), t.control...)
+	}
+	return append(dst, '}'), nil
 }
 
-// toolChoice is a decoded tool_choice: none, auto, required, or a function.
-type toolChoice struct {
-	mode string         // "" when absent
-	name jsontext.Value // the function's name where mode is "function"
-}
-
-func (t *toolChoice) read(s *protocol.Scanner) error {
-	switch s.Kind() {
-	case 'n':
-		return s.Skip()
-	case '"':
-		value, err := s.Text()
-		if err != nil {
-			return err
-		}
-		switch t.mode = string(protocol.Inner(value)); t.mode {
-		case "none", "auto", "required":
-			return nil
-		}
-		return s.Invalid("", "must be none, auto, required or a function")
+// warnMoved names the keywords of a schema that can't be enforced.
+func (c *chatRequest) warnMoved(field string, moved []string) {
+	if len(moved) > maxUnknown {
+		moved = append(slices.Clone(moved[:maxUnknown]), "...")
 	}
-	var kind jsontext.Value
-	err := s.Object(func(name []byte) (err error) {
-		switch string(name) {
-		case "type":
-			kind, err = s.Text()
-		case "function":
-			err = s.Object(func(name []byte) (err error) {
-				if string(name) == "name" {
-					t.name, err = s.Text()
-					return err
-				}
-				return s.Skip()
-			})
-		default:
-			err = s.Skip()
-		}
-		return err
-	})
-	switch t.mode = string(protocol.Inner(kind)); {
-	case err != nil:
-		return err
-	case t.mode != "function":
-		return s.Invalid("type", "must be function")
-	case len(protocol.Inner(t.name)) == 0:
-		return s.Invalid("function.name", "field required")
+	if len(moved) > 0 {
+		c.warn(field, "can't be enforced and stand in descriptions: "+strings.Join(moved, ", "))
 	}
-	return nil
-}
-
-// forces says that the model must call a tool.
-func (t *toolChoice) forces() bool { return t.mode == "required" || t.mode == "function" }
-
-// kind gives the Messages API's name of the mode.
-func (t *toolChoice) kind() string {
-	switch t.mode {
-	case "required":
-		return "any"
-	case "function":
-		return "tool"
-	case "none":
-		return "none"
-	}
-	return "auto"
 }
 
 // appendTools appends the members tools and tool_choice.
-func (c *chatRequest) appendTools(dst []byte) ([]byte, error) {
-	if len(c.tools) == 0 {
-		if c.choice.forces() {
-			return nil, apierror.Invalid("tool_choice", "tool_choice: forces a tool, but tools is empty")
-		}
-		return dst, nil
+func (c *chatRequest) appendTools(dst []byte, rules *message.Rules) ([]byte, error) {
+	tools, err := c.offered()
+	if err != nil || len(tools) == 0 {
+		return dst, err
 	}
-	dst = append(append(append(dst, `"tools":[`...), c.tools...), "],"...)
+	dst = append(dst, `"tools":[`...)
+	for i := range tools {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = tools[i].appendTo(dst, rules); err != nil {
+			return nil, err
+		}
+	}
+	dst = append(dst, "],"...)
 	if c.choice.mode == "" && !c.serial {
 		return dst, nil
 	}
-	dst = append(append(append(dst, `"tool_choice":{"type":"`...), c.choice.kind()...), '"')
-	if c.choice.mode == "function" {
+	kind := c.choice.kind()
+	if c.choice.forces() && rules.NoForcedTools {
+		kind = "auto"
+		c.instructCall()
+	}
+	dst = append(append(append(dst, `"tool_choice":{"type":"`...), kind...), '"')
+	if kind == "tool" {
 		dst = append(append(dst, `,"name":`...), c.choice.name...)
 	}
-	if c.serial && c.choice.mode != "none" {
+	if c.serial && kind != "none" {
 		dst = append(dst, `,"disable_parallel_tool_use":true`...)
 	}
 	return append(dst, "},"...), nil
+}
+
+// offered gives the tools that the model is to know of: those of an
+// allowed_tools, or all.
+func (c *chatRequest) offered() ([]tool, error) {
+	if len(c.tools) == 0 && c.choice.forces() {
+		return nil, apierror.Invalid("tool_choice", "tool_choice: forces a tool, but tools is empty")
+	}
+	if c.choice.mode == modeFunction && !c.has(c.choice.name) {
+		return nil, apierror.Invalid("tool_choice.function.name", "tool_choice.function.name: is none of tools")
+	}
+	if c.choice.allowed == nil {
+		return c.tools, nil
+	}
+	for _, name := range c.choice.allowed {
+		if !c.has(name) {
+			return nil, apierror.Invalid("tool_choice.allowed_tools.tools", "tool_choice.allowed_tools.tools: names a function that is none of tools")
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(c.tools), func(t tool) bool {
+		return !slices.ContainsFunc(c.choice.allowed, func(name jsontext.Value) bool { return same(name, t.name) })
+	}), nil
+}
+
+func (c *chatRequest) has(name jsontext.Value) bool {
+	return slices.ContainsFunc(c.tools, func(t tool) bool { return same(name, t.name) })
+}
+
+// same compares two JSON strings, which may be escaped differently.
+func same(a, b jsontext.Value) bool {
+	return string(a) == string(b) || protocol.Unquote(a) == protocol.Unquote(b)
+}
+
+// instructCall asks in words for a call that the model can't be forced to.
+func (c *chatRequest) instructCall() {
+	instruction := "Answer by calling one of the tools."
+	if c.choice.mode == modeFunction {
+		instruction = "Answer by calling the tool " + protocol.Unquote(c.choice.name) + "."
+	}
+	c.transcript.AddSystem(protocol.AppendText(nil, instruction))
+	c.warn("tool_choice", "the model can't be forced to call a tool; it was asked to")
 }

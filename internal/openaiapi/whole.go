@@ -27,6 +27,7 @@ type wholeWriter struct {
 	scanners *protocol.Scanners
 	w        http.ResponseWriter
 	created  int64
+	unfence  bool
 	answer   *protocol.Answer
 	sent     bool
 }
@@ -42,6 +43,11 @@ func (p *wholeWriter) Message(body []byte) (err error) {
 	scanner := p.scanners.Get(body)
 	p.answer, err = protocol.ReadAnswer(scanner)
 	p.scanners.Put(scanner)
+	if err == nil && p.unfence {
+		var f fence
+		text := f.Write(nil, []byte(protocol.Unquote(appendInner(nil, p.answer.Text))))
+		p.answer.Text = protocol.Inner(protocol.AppendText(nil, string(f.Close(text))))
+	}
 	return err
 }
 
@@ -67,13 +73,18 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 	dst = protocol.AppendText(append(dst, `{"id":`...), answerID(a.ID))
 	dst = strconv.AppendInt(append(dst, `,"object":"chat.completion","created":`...), p.created, 10)
 	dst = protocol.AppendText(append(dst, `,"model":`...), a.Model)
-	dst = append(dst, `,"choices":[{"index":0,"message":{"role":"assistant","content":`...)
+	dst = append(appendTier(dst, a.Details.ServiceTier), `,"system_fingerprint":null,"choices":[{"index":0,"message":{"role":"assistant","content":`...)
 	if len(a.Text) == 0 && len(a.Tools) > 0 {
 		dst = append(dst, "null"...)
 	} else {
 		dst = appendInner(dst, a.Text)
 	}
-	dst = append(dst, `,"refusal":null`...)
+	dst = append(dst, `,"refusal":`...)
+	if a.Refusal != nil {
+		dst = append(dst, a.Refusal...)
+	} else {
+		dst = append(dst, "null"...)
+	}
 	if len(a.Thinking) > 0 {
 		dst = appendInner(append(dst, `,"reasoning_content":`...), a.Thinking)
 	}
@@ -91,7 +102,7 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 	}
 	dst = append(dst, `},"logprobs":null,"finish_reason":"`...)
 	dst = append(append(dst, protocol.FinishReason(a.StopReason)...), `"}],"usage":`...)
-	dst = appendUsage(dst, result.Usage)
+	dst = appendUsage(dst, result.Usage, a.Details.ThinkingTokens)
 	dst = append(dst, `,"content":`...)
 	dst = appendInner(dst, a.Text)
 	dst = append(dst, `,"cost":`...)
@@ -109,9 +120,22 @@ func appendInner(dst, inner []byte) []byte {
 	return append(append(append(dst, '"'), inner...), '"')
 }
 
+// appendTier appends the service tier where the upstream says under which it
+// answered, in OpenAI's words.
+func appendTier(dst []byte, tier string) []byte {
+	switch tier {
+	case "":
+		return dst
+	case "standard":
+		tier = "default"
+	}
+	return protocol.AppendText(append(dst, `,"service_tier":`...), tier)
+}
+
 // appendUsage appends the token counts. prompt_tokens is everything that the
-// model read; input_tokens leaves out the cache, as in the Messages API.
-func appendUsage(dst []byte, u message.Usage) []byte {
+// model read; input_tokens leaves out the cache, as in the Messages API. How many
+// tokens went into thinking stands there only where the upstream says it.
+func appendUsage(dst []byte, u message.Usage, thinking *int64) []byte {
 	for _, field := range [...]struct {
 		name  string
 		value int64
@@ -124,6 +148,10 @@ func appendUsage(dst []byte, u message.Usage) []byte {
 		{`,"output_tokens":`, u.OutputTokens},
 	} {
 		dst = strconv.AppendInt(append(dst, field.name...), field.value, 10)
+	}
+	if thinking != nil {
+		dst = strconv.AppendInt(append(dst, `,"completion_tokens_details":{"reasoning_tokens":`...), *thinking, 10)
+		dst = append(dst, '}')
 	}
 	return append(dst, '}')
 }
