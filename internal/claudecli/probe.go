@@ -19,8 +19,8 @@ import (
 )
 
 // ProbeUpstream is an imitation of the Messages API on loopback that keeps what
-// it was sent. It obeys two directives in the last prompt: [[hang]] (never
-// answer) and [[error=529]].
+// it was sent. It obeys three directives in the last prompt: [[hang]] (never
+// answer), [[error=529]] and [[tool=NAME]] (call the tool whose name ends in that).
 type ProbeUpstream interface {
 	URL() string
 	// Bodies gives the bodies of all requests for a message so far, oldest first.
@@ -34,9 +34,9 @@ const probeTimeout = 45 * time.Second
 
 // modes are what Probe tries, best first.
 var modes = []Features{
-	{Emptying: EmptyByRewind, ChangeSystem: true, LiveSettings: true},
-	{Emptying: EmptyByClear, LiveSettings: true},
-	{Emptying: EmptyNever, LiveSettings: true},
+	{Emptying: EmptyByRewind, ChangeSystem: true, LiveSettings: true, ExtraBody: true, ClientTools: true},
+	{Emptying: EmptyByClear, LiveSettings: true, ExtraBody: true, ClientTools: true},
+	{Emptying: EmptyNever, LiveSettings: true, ExtraBody: true, ClientTools: true},
 	{Emptying: EmptyNever},
 }
 
@@ -53,12 +53,12 @@ func Probe(ctx context.Context, options Options, upstream ProbeUpstream) (Featur
 	var why []string
 	for _, mode := range modes {
 		options.Features = mode
-		version, err := tryMode(ctx, options, upstream)
+		found, err := tryMode(ctx, options, upstream)
 		if err == nil {
-			mode.Version, mode.Why = version, why
-			return mode, nil
+			found.Why = append(why, found.Why...)
+			return found, nil
 		}
-		if ctx.Err() != nil || version == "" {
+		if ctx.Err() != nil || found.Version == "" {
 			// It didn't even start: no other mode would.
 			return Features{}, err
 		}
@@ -72,6 +72,7 @@ type trial struct {
 	*Process
 	upstream ProbeUpstream
 	former   []string
+	forget   []string // what will be former after the next emptying
 }
 
 // trialRequest is one request of a trial. Its words are unique.
@@ -82,21 +83,29 @@ type trialRequest struct {
 	// before and after stand around the prompt.
 	before, after string
 	words         map[string]string // word → the role under which it must arrive
+	call          string            // the id of the call on which it is parked
 }
 
-func tryMode(ctx context.Context, options Options, upstream ProbeUpstream) (version string, err error) {
+func tryMode(ctx context.Context, options Options, upstream ProbeUpstream) (Features, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	process, err := Start(options)
 	if err != nil {
-		return "", err
+		return Features{}, err
 	}
 	defer process.Close()
-	if err := process.Ready(ctx); err != nil {
-		return process.Version(), err
+	found := options.Features
+	err = process.Ready(ctx)
+	found.Version = process.Version()
+	if err != nil {
+		return found, err
 	}
 	t := &trial{Process: process, upstream: upstream}
-	return process.Version(), t.run(ctx, options.Features)
+	if err := t.run(ctx, options.Features); err != nil {
+		return found, err
+	}
+	found.Why = t.extras(ctx, &found)
+	return found, nil
 }
 
 const otherModel = "claude-sonnet-4-5" // any that both versions know and isn't the first
@@ -140,7 +149,9 @@ func (t *trial) run(ctx context.Context, f Features) error {
 	if err := t.next(ctx, failed); err != nil {
 		return err
 	}
-	return t.serve(ctx, t.request(system, t.options.Model, 3333))
+	last := t.request(system, t.options.Model, 3333)
+	t.forget = append(t.forget, last.prompt)
+	return t.serve(ctx, last)
 }
 
 // word makes a word that occurs nowhere else.

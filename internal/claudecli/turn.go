@@ -29,7 +29,7 @@ type Answer struct {
 	// has ended, also if the answer's stop_reason is tool_use: then the results are
 	// for a replay.
 	Calls []string
-	// Content holds the whole content blocks, when no Events handler was given.
+	// Content holds the whole content blocks.
 	Content []jsontext.Value
 }
 
@@ -37,8 +37,8 @@ type Answer struct {
 type Handler struct {
 	// First is called at the upstream's first event.
 	First func()
-	// Event gets each event, valid during the call; nil collects the content
-	// blocks in the Answer instead. An error ends the turn.
+	// Event gets each event, valid during the call; nil: none. An error ends the
+	// turn.
 	Event func(message.Event) error
 	// Flush is called when no further event is at hand.
 	Flush func() error
@@ -256,9 +256,9 @@ func (t *turn) event(l *line) error {
 	return t.handler.Event(message.Event{Type: message.EventMessageStop, Data: []byte(`{"type":"message_stop"}`)})
 }
 
-// assistant takes a whole content block, for a caller who wants no events.
+// assistant takes a whole content block.
 func (t *turn) assistant(l *line) error {
-	if t.ended || t.begun && t.handler.Event != nil {
+	if t.ended {
 		return nil
 	}
 	var m struct {
