@@ -211,8 +211,8 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Name: Name, Version: Version,
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
-			openaiapi.New(openaiapi.Options{Gateway: g, MaxBody: limit, Log: a.log}).Register,
-			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(rules(catalogue)), MaxBody: limit, Log: a.log}).Register,
+			openaiapi.New(openaiapi.Options{Gateway: g, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
+			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(rules(catalogue, a.config.ModelMap)), MaxBody: limit, Log: a.log}).Register,
 		},
 		Endpoints: []string{
 			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens", "POST /v1/process",
@@ -225,12 +225,16 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 	})
 }
 
-// rules gives what a model, by an alias or an id, takes of a request. What auto
-// chooses is what the aliases stand for.
-func rules(catalogue *pricing.Catalogue) func(model string) message.Rules {
+// rules gives what a model takes of a request, by the name that it is asked for
+// under: an alias, an id, or one that the operator configured. What auto chooses
+// isn't known yet; what opus takes, every one that it may choose takes.
+func rules(catalogue *pricing.Catalogue, modelMap map[string]string) func(model string) message.Rules {
 	return func(model string) message.Rules {
-		if model == route.Auto {
-			model = route.Sonnet
+		if _, alias := catalogue.Resolve(model); !alias && modelMap[model] != "" {
+			model = modelMap[model]
+		}
+		if model == "" || model == route.Auto {
+			model = route.Opus
 		}
 		return catalogue.Rules(model)
 	}
