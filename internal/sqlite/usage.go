@@ -14,13 +14,19 @@ const usageColumns = `request_id, time, endpoint, key_id, project_id, backend, r
 	input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens, cost_micro_usd, stop_reason, status, category,
 	auth_us, decode_us, admit_us, queue_us, bind_us, first_byte_us, generate_us, total_us`
 
+// A day of UTC has no leap seconds in these times.
+const (
+	daySeconds = 24 * 60 * 60
+	dayMicros  = "86400000000"
+)
+
 // usageStages are the stages in the order of their columns.
 var usageStages = [...]latency.Stage{
 	latency.Auth, latency.Decode, latency.Admit, latency.Queue, latency.Bind, latency.FirstByte, latency.Generate, latency.Total,
 }
 
 type usageStatements struct {
-	insert, byModel, list *sql.Stmt
+	insert, sum, list *sql.Stmt
 }
 
 func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
@@ -33,10 +39,10 @@ func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 	}
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
 		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ? ORDER BY id LIMIT ?`: &s.list,
-		`SELECT coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
+		`SELECT time / ` + dayMicros + ` AS day, key_id, coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
 			count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
 			coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
-			FROM usage WHERE project_id = ? AND time >= ? GROUP BY model ORDER BY model`: &s.byModel,
+			FROM usage WHERE project_id = ? AND time >= ? GROUP BY day, key_id, model ORDER BY day, key_id, model`: &s.sum,
 	})
 }
 
@@ -82,27 +88,29 @@ func appendUsageArgs(args []any, r *usage.Row) []any {
 	return args
 }
 
-// UsageByModel implements usage.Store.
-func (db *DB) UsageByModel(ctx context.Context, projectID string, since time.Time) ([]usage.ModelUsage, error) {
-	rows, err := db.usage.byModel.QueryContext(ctx, projectID, since.UnixMicro())
+// SumUsage implements usage.Store.
+func (db *DB) SumUsage(ctx context.Context, projectID string, since time.Time) ([]usage.Sum, error) {
+	rows, err := db.usage.sum.QueryContext(ctx, projectID, since.UnixMicro())
 	if err != nil {
-		return nil, fmt.Errorf("select usage by model: %w", err)
+		return nil, fmt.Errorf("sum usage: %w", err)
 	}
 	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var models []usage.ModelUsage
+	var sums []usage.Sum
 	for rows.Next() {
-		var m usage.ModelUsage
-		err := rows.Scan(&m.Model, &m.Requests, &m.Usage.InputTokens, &m.Usage.OutputTokens, &m.Usage.CacheReadInputTokens,
-			&m.Usage.CacheCreationInputTokens, &m.CostMicroUSD, &m.Unpriced)
+		var s usage.Sum
+		var day int64
+		err := rows.Scan(&day, &s.KeyID, &s.Model, &s.Requests, &s.Usage.InputTokens, &s.Usage.OutputTokens, &s.Usage.CacheReadInputTokens,
+			&s.Usage.CacheCreationInputTokens, &s.CostMicroUSD, &s.Unpriced)
 		if err != nil {
-			return nil, fmt.Errorf("scan usage by model: %w", err)
+			return nil, fmt.Errorf("scan usage sum: %w", err)
 		}
-		models = append(models, m)
+		s.Day = time.Unix(day*daySeconds, 0).UTC()
+		sums = append(sums, s)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("select usage by model: %w", err)
+		return nil, fmt.Errorf("sum usage: %w", err)
 	}
-	return models, nil
+	return sums, nil
 }
 
 // ListUsage implements usage.Store.

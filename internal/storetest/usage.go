@@ -102,32 +102,41 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		if got := list(t, s, 0, 10); len(got) != 0 {
 			t.Errorf("%d rows", len(got))
 		}
-		if got, err := s.UsageByModel(t.Context(), "alpha", start); err != nil || len(got) != 0 {
-			t.Errorf("UsageByModel = %v, %v", got, err)
+		if got, err := s.SumUsage(t.Context(), "alpha", start); err != nil || len(got) != 0 {
+			t.Errorf("SumUsage = %v, %v", got, err)
 		}
 	})
 
-	t.Run("sums by model", func(t *testing.T) {
+	t.Run("sums by day, key and model", func(t *testing.T) {
 		s := open(t)
-		early, other, unpriced, routed, asked := sampleRow(0), sampleRow(2), sampleRow(3), sampleRow(4), sampleRow(5)
-		early.Time = start.Add(-time.Microsecond)
-		other.ProjectID = "beta"
-		unpriced.CostMicroUSD = nil
-		routed.Answered = ""
-		asked.Answered, asked.Routed = "", ""
-		first := sampleRow(1)
-		first.Time = start // "since" is included
-		mustAppend(t, s, early, first, other, unpriced, routed, asked)
-		got, err := s.UsageByModel(t.Context(), "alpha", start)
+		day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+		row := func(n int, at time.Time, change func(r *usage.Row)) usage.Row {
+			r := sampleRow(n)
+			r.Time = at
+			change(&r)
+			return r
+		}
+		mustAppend(t, s,
+			row(0, day.Add(-time.Microsecond), func(*usage.Row) {}), // before since
+			row(1, day, func(*usage.Row) {}),                        // since is included
+			row(2, day, func(r *usage.Row) { r.ProjectID = "beta" }),
+			row(3, day.Add(24*time.Hour-time.Microsecond), func(r *usage.Row) { r.CostMicroUSD = nil }),
+			row(4, day, func(r *usage.Row) { r.Answered = "" }),
+			row(5, day, func(r *usage.Row) { r.Answered, r.Routed = "", "" }),
+			row(6, day.Add(24*time.Hour), func(*usage.Row) {}),
+			row(7, day, func(r *usage.Row) { r.KeyID = "key_0" }),
+		)
 		one := message.Usage{InputTokens: 10, OutputTokens: 20, CacheReadInputTokens: 30, CacheCreationInputTokens: 40}
 		two := message.Usage{InputTokens: 20, OutputTokens: 40, CacheReadInputTokens: 60, CacheCreationInputTokens: 80}
-		want := []usage.ModelUsage{
-			{Model: "haiku", Requests: 1, Usage: one, CostMicroUSD: 1005},
-			{Model: "model-answered", Requests: 2, Usage: two, CostMicroUSD: 1001, Unpriced: 1},
-			{Model: "model-routed", Requests: 1, Usage: one, CostMicroUSD: 1004},
+		want := []usage.Sum{
+			{Day: day, KeyID: "key_0", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1007},
+			{Day: day, KeyID: "key_1", Model: "haiku", Requests: 1, Usage: one, CostMicroUSD: 1005},
+			{Day: day, KeyID: "key_1", Model: "model-answered", Requests: 2, Usage: two, CostMicroUSD: 1001, Unpriced: 1},
+			{Day: day, KeyID: "key_1", Model: "model-routed", Requests: 1, Usage: one, CostMicroUSD: 1004},
+			{Day: day.Add(24 * time.Hour), KeyID: "key_1", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1006},
 		}
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("UsageByModel =\n%+v, %v; want\n%+v", got, err, want)
+		if got, err := s.SumUsage(t.Context(), "alpha", day); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("SumUsage =\n%+v, %v; want\n%+v", got, err, want)
 		}
 	})
 

@@ -89,8 +89,10 @@ func storable(s string) string {
 	return strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
 }
 
-// ModelUsage is what one project used of one model.
-type ModelUsage struct {
+// Sum adds up rows of one project: those of one day, key and model.
+type Sum struct {
+	Day      time.Time // its first moment, in UTC
+	KeyID    string
 	Model    string // as answered; as routed or asked where nothing was answered
 	Requests int64
 	Usage    message.Usage
@@ -106,8 +108,9 @@ type Store interface {
 	// AppendUsage stores all rows or none, in one transaction; they are durable
 	// on return. Row.ID is ignored.
 	AppendUsage(ctx context.Context, rows []Row) error
-	// UsageByModel adds up a project's rows from since on, by model name.
-	UsageByModel(ctx context.Context, projectID string, since time.Time) ([]ModelUsage, error)
+	// SumUsage adds up a project's rows from since on by day, key and model, and
+	// gives them in this order. What AppendUsage has stored is in it.
+	SumUsage(ctx context.Context, projectID string, since time.Time) ([]Sum, error)
 	// ListUsage gives at most limit rows whose ID is above after, by ID: the way
 	// to page through the ledger.
 	ListUsage(ctx context.Context, after int64, limit int) ([]Row, error)
