@@ -329,7 +329,7 @@ func testWarnings(t *testing.T, s *stand) {
 	for _, tt := range []struct {
 		name, path, backend, body, want string
 	}{
-		{"temperature on the CLI", "/v1/chat/completions", "cli", chat("w", `"temperature":0.3`, `"stop":"END"`), "temperature can't be set on the CLI backend; stop_sequences can't be set on the CLI backend"},
+		{"temperature on the CLI", "/v1/chat/completions", "cli", older(chat("w", `"temperature":0.3`, `"stop":"END"`)), "temperature can't be set on the CLI backend; stop_sequences can't be set on the CLI backend"},
 		{"temperature on the API", "/v1/chat/completions", "direct", older(chat("w", `"temperature":0.3`)), ""},
 		{"what neither can", "/v1/chat/completions", "direct", chat("w", `"seed":1`), "seed: has no effect here"},
 		{"messages", "/v1/messages", "cli", messagesBody("w", `"top_k":3`), "top_k can't be set on the CLI backend"},

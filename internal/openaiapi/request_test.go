@@ -20,7 +20,7 @@ var (
 		Efforts: []string{"low", "medium", "high", "xhigh", "max"}, NoSampling: true, NoForcedTools: true, MaxOutputTokens: 128_000,
 	}
 	optional = message.Rules{Thinking: []string{"adaptive", "disabled"}, ThinksByDefault: true, Efforts: []string{"low", "medium", "high"}, NoSampling: true}
-	always   = message.Rules{Thinking: []string{"adaptive"}, ThinksByDefault: true, Efforts: []string{"low", "high"}}
+	restless = message.Rules{Thinking: []string{"adaptive"}, ThinksByDefault: true, Efforts: []string{"low", "high"}}
 )
 
 func TestTranslate(t *testing.T) {
@@ -63,7 +63,7 @@ func TestTranslate(t *testing.T) {
 		{name: "effort off", in: `"reasoning_effort":"minimal"`, want: `"max_tokens":4096,`},
 		{name: "effort off where it is on by itself", rules: optional, in: `"reasoning_effort":"none"`, want: `"thinking":{"type":"disabled"},"max_tokens":4096,`},
 		{name: "effort not asked where it is on by itself", rules: optional, want: `"thinking":{"type":"disabled"},"max_tokens":4096,`},
-		{name: "effort off where it is always on", rules: always, in: `"reasoning_effort":"none"`, want: `"max_tokens":6144,"output_config":{"effort":"low"},`, warnings: "reasoning_effort: the model always thinks; it was asked to think little"},
+		{name: "effort off where it is always on", rules: restless, in: `"reasoning_effort":"none"`, want: `"max_tokens":6144,"output_config":{"effort":"low"},`, warnings: "reasoning_effort: the model always thinks; it was asked to think little"},
 		{name: "budget", rules: older, in: `"reasoning_effort":"low","max_tokens":100`, want: `"thinking":{"type":"enabled","budget_tokens":2048},"max_tokens":2148,`},
 		{name: "budget and the model's limit", rules: older, in: `"reasoning_effort":"high","max_tokens":20000`, want: `"thinking":{"type":"enabled","budget_tokens":24576},"max_tokens":32000,`},
 		{name: "budget and an endless answer", rules: message.Rules{Thinking: []string{"enabled"}}, in: `"reasoning_effort":"xhigh","max_tokens":9223372036854775807`, want: `"thinking":{"type":"enabled","budget_tokens":31999},"max_tokens":9223372036854775807,`},
