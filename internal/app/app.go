@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -62,6 +61,7 @@ type App struct {
 
 	authenticator *apikey.Authenticator
 	archive       *archive.Archive
+	process       *processapi.Handler
 	pool          *clipool.Pool      // nil without a CLI
 	direct        *anthropic.Backend // nil without a credential
 	// cleanup is what was opened, in order; Stop unwinds it in reverse.
@@ -128,6 +128,7 @@ func (a *App) build(ctx context.Context) error {
 		Observer: instruments,
 		Strict:   a.config.Strict,
 	})
+	a.process = a.makeProcess(g, catalogue, db)
 	a.server = a.newServer(g, catalogue, instruments)
 	return nil
 }
@@ -212,12 +213,12 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
 			openaiapi.New(openaiapi.Options{Gateway: g, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
-			processapi.New(processapi.Options{Gateway: g, Models: processModels(a.config.ModelMap), Sampled: sampled(rules(catalogue, a.config.ModelMap)), MaxBody: limit, Log: a.log}).Register,
+			a.process.Register,
 		},
-		Endpoints: []string{
-			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens", "POST /v1/process",
+		Endpoints: append(processEndpoints(),
+			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens",
 			"GET /v1/models", "GET /v1/models/{id}", "GET /health", "GET /ready", "GET /metrics",
-		},
+		),
 		Metrics:  instruments.Handler(),
 		Services: a.services,
 		Ready:    a.ready,
@@ -238,24 +239,6 @@ func rules(catalogue *pricing.Catalogue, modelMap map[string]string) func(model 
 		}
 		return catalogue.Rules(model)
 	}
-}
-
-// sampled says of a model whether it takes a temperature.
-func sampled(rules func(model string) message.Rules) func(model string) bool {
-	return func(model string) bool {
-		r := rules(model)
-		return !r.NoSampling
-	}
-}
-
-// processModels puts the configured names in front of the rules for other
-// vendors' models.
-func processModels(configured map[string]string) []processapi.ModelRule {
-	var rules []processapi.ModelRule
-	for _, name := range slices.Sorted(maps.Keys(configured)) {
-		rules = append(rules, processapi.ModelRule{Name: strings.ToLower(name), Model: configured[name]})
-	}
-	return append(rules, processapi.DefaultModels()...)
 }
 
 // models lists the full ids and, in front of them, the aliases.
@@ -310,7 +293,7 @@ func (a *App) Stop(ctx context.Context) error {
 const closeTimeout = 10 * time.Second
 
 func (a *App) stopAll(ctx context.Context) error {
-	err := a.server.Shutdown(ctx)
+	err := errors.Join(a.server.Shutdown(ctx), a.process.Stop(ctx))
 	a.end()
 	a.tasks.Wait()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)

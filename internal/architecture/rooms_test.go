@@ -57,7 +57,7 @@ func rooms() map[string]room {
 		"internal/protocol":     {may: with(walk, "openapi", "sse"), outside: []string{jsonLibrary}},
 		"internal/anthropicapi": {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/openaiapi":    {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
-		"internal/processapi":   {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/processapi":   {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.

@@ -5,95 +5,82 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
 
-// errKind says that a backend answered with a stream.
+// errKind says that a backend answered a stream with a whole message, or the
+// other way round.
 var errKind = errors.New("the backend answered in the wrong form")
 
-// writer translates a whole answer.
-type writer struct {
-	call            *gateway.Call
-	scanners        *protocol.Scanners
-	w               http.ResponseWriter
-	provider, model string // as asked
+// asked is what an answer repeats of its request.
+type asked struct {
+	provider, model string
 	mappedTo        string // the model that stands for another vendor's, or ""
-	answer          *protocol.Answer
-	sent            bool
 }
 
-// Event implements gateway.EventWriter.
-func (p *writer) Event(message.Event) error { return errKind }
-
-// Flush implements gateway.EventWriter.
-func (p *writer) Flush() error { return nil }
-
-// Message implements gateway.EventWriter.
-func (p *writer) Message(body []byte) (err error) {
-	scanner := p.scanners.Get(body)
-	p.answer, err = protocol.ReadAnswer(scanner)
-	p.scanners.Put(scanner)
-	return err
+// answer is what this endpoint tells of an answer.
+type answer struct {
+	model, stopReason string
+	text              []byte // the inside of a JSON string
+	blocks            []byte // the content array; nil where it is nothing but text
 }
 
-// End implements gateway.EventWriter.
-func (p *writer) End(result gateway.Result) error {
-	if p.answer == nil {
-		return errKind
+// readAnswer cuts a whole answer of the Messages API into its parts.
+func readAnswer(scanners *protocol.Scanners, body []byte) (*answer, error) {
+	scanner := scanners.Get(body)
+	defer scanners.Put(scanner)
+	whole, err := protocol.ReadAnswer(scanner)
+	if err != nil {
+		return nil, err
 	}
-	p.sent = true
-	p.call.Clock.Finish()
-	protocol.SetHeader(p.w.Header(), p.call)
-	return protocol.WriteJSON(p.w, http.StatusOK, p.append(make([]byte, 0, len(p.answer.Text)+1_024), result))
+	a := &answer{model: whole.Model, stopReason: whole.StopReason, text: whole.Text}
+	if !whole.TextOnly {
+		a.blocks = whole.Blocks
+	}
+	return a, nil
 }
 
-func (p *writer) append(dst []byte, result gateway.Result) []byte {
-	a := p.answer
-	dst = append(append(append(dst, `{"content":"`...), a.Text...), '"')
-	if !a.TextOnly {
-		dst = append(append(dst, `,"content_blocks":`...), a.Blocks...)
+// append appends the members of an answer, without braces.
+func (k *asked) append(dst []byte, a *answer, call *gateway.Call, result gateway.Result) []byte {
+	dst = append(append(append(dst, `"content":"`...), a.text...), '"')
+	if a.blocks != nil {
+		dst = append(append(dst, `,"content_blocks":`...), a.blocks...)
 	}
-	dst = appendText(append(dst, `,"model":`...), p.model)
-	dst = appendText(append(dst, `,"provider":`...), p.provider)
-	dst = appendText(append(dst, `,"metadata":{"actual_model":`...), a.Model)
+	dst = protocol.AppendText(append(dst, `,"model":`...), k.model)
+	dst = protocol.AppendText(append(dst, `,"provider":`...), k.provider)
+	dst = protocol.AppendText(append(dst, `,"metadata":{"actual_model":`...), a.model)
 	dst = appendUsage(append(dst, `,"usage":`...), result.Usage)
-	dst = append(dst, `,"cost_usd":`...)
-	if result.CostMicroUSD != nil {
-		dst = strconv.AppendFloat(dst, float64(*result.CostMicroUSD)/1e6, 'f', -1, 64)
-	} else {
-		dst = append(dst, "null"...)
-	}
-	total, _ := p.call.Clock.Took(latency.Total)
+	dst = appendCost(append(dst, `,"cost_usd":`...), result.CostMicroUSD)
+	total, _ := call.Clock.Took(latency.Total)
 	dst = strconv.AppendFloat(append(dst, `,"processing_time":`...), total.Seconds(), 'f', 6, 64)
-	dst = appendText(append(dst, `,"finish_reason":`...), protocol.FinishReason(a.StopReason))
-	if p.mappedTo != "" {
-		dst = appendText(append(dst, `,"mapped_from":`...),
-			p.provider+":"+p.model+" → "+ourProvider(p.call.Backend)+":"+p.mappedTo)
+	dst = protocol.AppendText(append(dst, `,"finish_reason":`...), protocol.FinishReason(a.stopReason))
+	if k.mappedTo != "" {
+		dst = protocol.AppendText(append(dst, `,"mapped_from":`...),
+			k.provider+":"+k.model+" → "+ourProvider(call.Backend)+":"+k.mappedTo)
 	}
-	if len(p.call.Warnings) > 0 {
+	if len(call.Warnings) > 0 {
 		dst = append(dst, `,"warnings":[`...)
-		for i, text := range p.call.Warnings {
+		for i, text := range call.Warnings {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendText(dst, text)
+			dst = protocol.AppendText(dst, text)
 		}
 		dst = append(dst, ']')
 	}
-	return append(dst, "}}"...)
+	return append(dst, '}')
 }
 
-// ourProvider gives a backend's name among the providers of this endpoint.
+// ourProvider gives a backend's name among the providers of this service.
 func ourProvider(backend string) string {
 	if backend == gateway.BackendDirect {
-		return "anthropic"
+		return ProviderAnthropic
 	}
-	return "claudecode"
+	return ProviderClaudeCode
 }
 
 // appendUsage appends the token counts; total_tokens is what budgets count.
@@ -113,8 +100,64 @@ func appendUsage(dst []byte, u message.Usage) []byte {
 	return append(dst, '}')
 }
 
-// appendText appends a JSON string. Invalid UTF-8 becomes U+FFFD.
-func appendText(dst []byte, text string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, text)
-	return dst
+// appendCost appends a price in US dollars, null where it isn't known.
+func appendCost(dst []byte, microUSD *int64) []byte {
+	if microUSD == nil {
+		return append(dst, "null"...)
+	}
+	return strconv.AppendFloat(dst, float64(*microUSD)/1e6, 'f', -1, 64)
 }
+
+// whole is an EventWriter that keeps a whole answer. What becomes of it at the
+// end is the embedding writer's.
+type whole struct {
+	call     *gateway.Call
+	asked    *asked
+	scanners *protocol.Scanners
+	answer   *answer
+}
+
+// Event implements gateway.EventWriter.
+func (w *whole) Event(message.Event) error { return errKind }
+
+// Flush implements gateway.EventWriter.
+func (w *whole) Flush() error { return nil }
+
+// Message implements gateway.EventWriter.
+func (w *whole) Message(body []byte) (err error) {
+	w.answer, err = readAnswer(w.scanners, body)
+	return err
+}
+
+// document gives the answer as this endpoint writes it.
+func (w *whole) document(result gateway.Result) ([]byte, error) {
+	if w.answer == nil {
+		return nil, errKind
+	}
+	w.call.Clock.Finish()
+	dst := append(make([]byte, 0, len(w.answer.text)+len(w.answer.blocks)+1_024), '{')
+	return append(w.asked.append(dst, w.answer, w.call, result), '}'), nil
+}
+
+// plainWriter sends a whole answer.
+type plainWriter struct {
+	whole
+	w    http.ResponseWriter
+	sent bool
+}
+
+// End implements gateway.EventWriter.
+func (p *plainWriter) End(result gateway.Result) error {
+	body, err := p.document(result)
+	if err != nil {
+		return err
+	}
+	p.sent = true
+	protocol.SetHeader(p.w.Header(), p.call)
+	return protocol.WriteJSON(p.w, http.StatusOK, body)
+}
+
+func (p *plainWriter) started() bool { return p.sent }
+
+// fail does nothing: an answer of a stated length can't be taken back.
+func (p *plainWriter) fail(*apierror.Error) {}

@@ -8,40 +8,36 @@ import (
 	"claude-code-api-service/internal/protocol"
 )
 
-// unavailable refuses what this endpoint doesn't do. It is 501, as the service's
-// former clients know it.
-func unavailable(param, what string) error {
-	return &apierror.Error{
-		Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Param: param,
-		Message: what + " isn't available on this endpoint",
-	}
-}
-
-// writeError writes an error in the endpoint's envelope: detail for its former
+// writeError writes an error in the family's envelope: detail for its former
 // clients, error beside it.
 func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) {
 	header := w.Header()
 	protocol.SetHeader(header, call)
 	protocol.Log(r.Context(), h.log, header.Get(protocol.HeaderRequestID), err)
 	e := apierror.From(err)
-	status, code := e.Status(), string(e.Code)
-	if code == "" {
-		code = string(e.Category)
-	}
+	status := e.Status()
 	if protocol.BudgetSpent(e) {
 		status = http.StatusForbidden
 	}
 	protocol.SetErrorHeader(header, e)
+	_ = protocol.WriteJSON(w, status, append(appendError([]byte{'{'}, e), '}')) // a caller who left isn't told
+}
 
-	body := appendText([]byte(`{"detail":`), e.Message)
-	body = appendText(append(body, `,"error":{"message":`...), e.Message)
-	body = appendText(append(body, `,"type":`...), string(e.Category))
-	body = append(body, `,"param":`...)
-	if e.Param == "" {
-		body = append(body, "null"...)
-	} else {
-		body = appendText(body, e.Param)
+// appendError appends the members that tell of an error, without braces.
+func appendError(dst []byte, e *apierror.Error) []byte {
+	code := string(e.Code)
+	if code == "" {
+		code = string(e.Category)
 	}
-	body = appendText(append(body, `,"code":`...), code)
-	_ = protocol.WriteJSON(w, status, append(body, "}}"...)) // a caller who left isn't told
+	dst = protocol.AppendText(append(dst, `"detail":`...), e.Message)
+	dst = protocol.AppendText(append(dst, `,"error":{"message":`...), e.Message)
+	dst = protocol.AppendText(append(dst, `,"type":`...), string(e.Category))
+	dst = protocol.AppendTextOrNull(append(dst, `,"param":`...), e.Param)
+	dst = protocol.AppendText(append(dst, `,"code":`...), code)
+	return append(dst, '}')
+}
+
+// notFound says that what a path names isn't there.
+func notFound(param, message string) error {
+	return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: param, Message: message}
 }

@@ -1,100 +1,181 @@
-// Package processapi serves POST /v1/process, the endpoint that the service's
-// former clients know: one answer for a provider and a model name of any vendor,
-// in flat JSON.
+// Package processapi serves the endpoints that the service's former clients
+// know, in flat JSON: POST /v1/process, one answer for a provider and a model
+// name of any vendor, at once, as a stream or later; POST /v1/batch; POST
+// /v1/route; GET /v1/usage; and GET /v1/providers.
 package processapi
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
+	"time"
 
+	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/usage"
 )
 
-// pathProcess is the route, as metrics and ledger name it.
-const pathProcess = "/v1/process"
+// The routes, as metrics and ledger name them.
+const (
+	pathProcess  = "/v1/process"
+	pathRun      = "/v1/process/{id}"
+	pathBatch    = "/v1/batch"
+	pathRoute    = "/v1/route"
+	pathUsage    = "/v1/usage"
+	pathProvider = "/v1/providers"
+	pathModels   = "/v1/providers/{provider}/models"
+)
 
-// Options are what a Handler needs.
+// Defaults of Options.
+const (
+	// DefaultAsyncTimeout is how long an asynchronous request may run: longer
+	// than any answer takes that a model writes in one go.
+	DefaultAsyncTimeout = 30 * time.Minute
+	// DefaultAsyncTTL is how long the outcome of one can be asked for.
+	DefaultAsyncTTL = 24 * time.Hour
+	// DefaultBatchParallel is how many prompts of one batch run at once.
+	DefaultBatchParallel = 16
+	// DefaultBatchPrompts is how many prompts a batch may hold: all answers are in
+	// memory until the last one is there.
+	DefaultBatchPrompts = 1_000
+)
+
+// Archive keeps the outcome of asynchronous requests: an archive.Archive.
+type Archive interface {
+	Put(ctx context.Context, kind, keyID, id string, ttl time.Duration, body []byte) error
+	// Get gives a document of the key, or archive.ErrNotFound.
+	Get(ctx context.Context, kind, keyID, id string) (archive.Document, error)
+}
+
+// Reports adds up the ledger: a usage.Reports.
+type Reports interface {
+	Report(ctx context.Context, projectID string, period usage.Period) (usage.Report, error)
+}
+
+// Options are what a Handler needs. Gateway, Archive, Usage and Recommend are
+// required.
 type Options struct {
 	Gateway *gateway.Gateway
+	Archive Archive
+	Usage   Reports
+	// Recommend chooses a model for a prompt, as route.Recommend does.
+	Recommend func(prompt string, contextTokens int, budgetLeft *int64) (alias, reasoning string)
+	// Budget gives the tokens that a caller may spend in the current period, and
+	// what is left of them; nil when there is no limit. A nil func means that
+	// nobody has a limit.
+	Budget func(ctx context.Context, caller *gateway.Caller) (limit, remaining *int64, err error)
+	// Providers are listed by GET /v1/providers.
+	Providers []Provider
 	// Models say which model stands in for another vendor's; the first rule that
 	// fits wins. nil means DefaultModels.
 	Models []ModelRule
-	// Sampled says whether a model takes a temperature; one that doesn't is sent
-	// none unless the caller names one. nil: all do.
-	Sampled func(model string) bool
+	// Rules give what a model, by an alias or an id, takes of a request. nil: all
+	// take everything.
+	Rules func(model string) message.Rules
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
-	Log     *slog.Logger // nil: silent
+
+	AsyncTimeout  time.Duration // 0 is DefaultAsyncTimeout
+	AsyncTTL      time.Duration // 0 is DefaultAsyncTTL
+	BatchParallel int           // 0 is DefaultBatchParallel
+	BatchPrompts  int           // 0 is DefaultBatchPrompts
+
+	Log *slog.Logger     // nil: silent
+	Now func() time.Time // nil: time.Now
 }
 
-// Handler serves the endpoint. It is safe for concurrent use.
+// Handler serves the endpoints. It is safe for concurrent use. Stop must be
+// called.
 type Handler struct {
+	options  Options
 	gateway  *gateway.Gateway
-	models   []ModelRule
-	sampled  func(model string) bool
-	maxBody  int64
 	log      *slog.Logger
 	scanners protocol.Scanners
+	runs     *runs
 }
 
 // New makes a Handler.
 func New(options Options) *Handler {
-	h := &Handler{gateway: options.Gateway, models: options.Models, sampled: options.Sampled, maxBody: options.MaxBody, log: options.Log}
-	if h.sampled == nil {
-		h.sampled = func(string) bool { return true }
+	if options.Models == nil {
+		options.Models = DefaultModels()
 	}
-	if h.models == nil {
-		h.models = DefaultModels()
+	if options.Rules == nil {
+		options.Rules = func(string) message.Rules { return message.Rules{} }
 	}
-	return h
+	if options.Budget == nil {
+		options.Budget = func(context.Context, *gateway.Caller) (limit, remaining *int64, err error) { return nil, nil, nil }
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	options.AsyncTimeout = positive(options.AsyncTimeout, DefaultAsyncTimeout)
+	options.AsyncTTL = positive(options.AsyncTTL, DefaultAsyncTTL)
+	options.BatchParallel = positive(options.BatchParallel, DefaultBatchParallel)
+	options.BatchPrompts = positive(options.BatchPrompts, DefaultBatchPrompts)
+	return &Handler{options: options, gateway: options.Gateway, log: options.Log, runs: newRuns()}
 }
 
-// Register adds the route to mux.
+func positive[T int | time.Duration](value, otherwise T) T {
+	if value <= 0 {
+		return otherwise
+	}
+	return value
+}
+
+// Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathProcess, protocol.Handle(h.gateway, pathProcess, h.serveProcess, h.writeError))
+	for _, route := range []struct {
+		method, path string
+		serve        protocol.HandlerFunc
+	}{
+		{http.MethodPost, pathProcess, h.serveProcess},
+		{http.MethodGet, pathRun, h.serveRun},
+		{http.MethodPost, pathBatch, h.serveBatch},
+		{http.MethodPost, pathRoute, h.serveRoute},
+		{http.MethodGet, pathUsage, h.serveUsage},
+		{http.MethodGet, pathProvider, h.serveProviders},
+		{http.MethodGet, pathModels, h.serveProviderModels},
+	} {
+		mux.Handle(route.method+" "+route.path, protocol.Handle(h.gateway, route.path, route.serve, h.writeError))
+	}
 }
 
-func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
-	body, err := protocol.ReadBody(w, r, h.maxBody)
-	if err != nil {
-		return err
-	}
-	request, err := h.decode(body)
-	if err != nil {
-		return err
-	}
-	model, mapped := substitute(h.models, request.model)
-	if call.Request, err = request.translate(model, h.sampled(model), len(body)); err != nil {
-		return err
-	}
-	call.Warnings = request.warnings
-	if request.temperature == nil {
-		call.Defaults = []string{"temperature"}
-	}
-	if id := request.projectID; id != "" && id != defaultProject && id != call.Caller.ProjectID {
-		call.Warn("project_id: the key's project is billed")
-	}
-	protocol.PreferBackend(call, request.useCLI)
+// Stop takes no more asynchronous requests and waits until those that run have
+// ended. When ctx ends first, they are cancelled and kept as failed, and Stop
+// returns ctx's error. It may be called more than once.
+func (h *Handler) Stop(ctx context.Context) error { return h.runs.stop(ctx) }
 
-	out := &writer{call: call, scanners: &h.scanners, w: w, provider: request.provider, model: request.model}
-	if mapped {
-		out.mappedTo = model
-	}
-	err = h.gateway.Serve(r.Context(), call, out)
-	if err == nil {
-		return nil
-	}
-	if out.sent {
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
-		return nil // an answer of a stated length can't be taken back
-	}
-	return err
+// serveApart is gateway.Serve for a goroutine that isn't the server's own, which
+// would catch a panic.
+func (h *Handler) serveApart(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return h.gateway.Serve(ctx, call, out)
 }
 
-func (h *Handler) decode(body []byte) (*processRequest, error) {
+// read reads the body of a request and decodes it.
+func read[T any](h *Handler, w http.ResponseWriter, r *http.Request, decode func(s *protocol.Scanner) (*T, error)) (*T, int, error) {
+	body, err := protocol.ReadBody(w, r, h.options.MaxBody)
+	if err != nil {
+		return nil, 0, err
+	}
 	scanner := h.scanners.Get(body)
 	defer h.scanners.Put(scanner)
-	return decode(scanner)
+	request, err := decode(scanner)
+	return request, len(body), err
+}
+
+// billing warns of a project that isn't the key's.
+func billing(call *gateway.Call, projectID string) {
+	if projectID != "" && projectID != defaultProject && projectID != call.Caller.ProjectID {
+		call.Warn("project_id: the key's project is billed")
+	}
 }

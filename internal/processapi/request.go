@@ -1,12 +1,10 @@
 package processapi
 
 import (
-	"strconv"
-
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
-	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
 
@@ -20,26 +18,99 @@ const (
 // maxTemperature is OpenAI's; the Messages API takes at most 1.
 const maxTemperature = 2
 
-// processRequest is a decoded request.
+// maxTimeout is the longest timeout that a request may ask for, in seconds: a
+// day, which no answer needs.
+const maxTimeout = 86_400
+
+// processRequest is a decoded request. Its slices share memory with the body.
 type processRequest struct {
 	provider, model, projectID string
-	maxTokens                  int64
-	temperature                *float64
 	useCLI                     *bool
+	async, stream              bool
+	timeout                    *float64 // seconds
 
 	messages protocol.Transcript // the array
 	simple   protocol.Transcript // user_message
 	loose    protocol.Transcript // content
 	system   jsontext.Value      // system_message
+	media    []byte              // content blocks, separated by commas
 
-	warnings []string
+	generation
+	tools  tools
+	schema jsontext.Value // of the answer, as output_config.format; nil: none
+
+	warnings
 }
+
+// processObject is the table of a request's members. It is never changed.
+var processObject = protocol.NewObject(
+	openapi.Schema{Name: "ProcessRequest", Description: "The words come as `messages`, or as `user_message` with `system_message`, or as `content`."},
+	func(p *processRequest, s *protocol.Scanner, name string) error { return p.unknown(s, name) },
+	protocol.Field[processRequest]{Name: "provider", Required: true, Schema: text("Any name; it is given back. It doesn't choose the backend: see use_cli."), Read: protocol.ReadString(func(p *processRequest) *string { return &p.provider })},
+	protocol.Field[processRequest]{Name: "model_name", Required: true, Schema: text("haiku, sonnet, opus, auto, a full id that begins with claude, or another vendor's name, for which a model of ours stands in."), Read: protocol.ReadString(func(p *processRequest) *string { return &p.model })},
+	protocol.Field[processRequest]{Name: "messages", Schema: nullable(&openapi.Schema{Type: openapi.Array, Items: protocol.MessageSchema()}), Read: func(p *processRequest, s *protocol.Scanner) error {
+		if s.Kind() == 'n' {
+			return s.Skip()
+		}
+		p.messages.Grow(s.Len())
+		return p.messages.Read(s)
+	}},
+	protocol.Field[processRequest]{Name: "system_message", Schema: nullable(text("Stands in front of the system messages.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.system })},
+	protocol.Field[processRequest]{Name: "user_message", Schema: nullable(text("Used where there are no messages but the system's.")), Read: func(p *processRequest, s *protocol.Scanner) error { return p.simple.ReadUser(s) }},
+	protocol.Field[processRequest]{Name: "content", Schema: &openapi.Schema{
+		Description: "A text or parts of a message's content. Used where there is neither a message nor a user_message.",
+		AnyOf:       []*openapi.Schema{text(""), {Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}}, {Type: openapi.Null}},
+	}, Read: func(p *processRequest, s *protocol.Scanner) error { return p.loose.ReadUser(s) }},
+	protocol.Field[processRequest]{Name: "media_content", Schema: mediaSchema(), Read: (*processRequest).readMedia},
+	protocol.Field[processRequest]{Name: "max_tokens", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.maxTokens })},
+	protocol.Field[processRequest]{Name: "temperature", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature, Description: "More than 1 counts as 1. Left out for models that take none, with a warning where it was given."}), Read: protocol.ReadNumber(0, maxTemperature, func(p *processRequest) **float64 { return &p.temperature })},
+	protocol.Field[processRequest]{Name: "tools", Schema: nullable(&openapi.Schema{Type: openapi.Array, Items: toolSchema()}), Read: (*processRequest).readTools},
+	protocol.Field[processRequest]{Name: "tool_choice", Schema: toolChoiceSchema(), Read: (*processRequest).readToolChoice},
+	protocol.Field[processRequest]{Name: "parallel_tool_calls", Schema: nullable(flag("false lets the model call one tool at a time.")), Read: func(p *processRequest, s *protocol.Scanner) error {
+		parallel, err := s.Bool()
+		p.tools.serial = parallel != nil && !*parallel
+		return err
+	}},
+	protocol.Field[processRequest]{Name: "output_schema", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema; `content` is then a JSON text that fits it."}), Read: (*processRequest).readSchema},
+	protocol.Field[processRequest]{Name: "response_format", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "As in the Chat Completions API: of the type `text` or `json_schema`."}), Read: (*processRequest).readFormat},
+	protocol.Field[processRequest]{Name: "async_processing", Schema: nullable(flag("Answers 202 with an id at once; GET /v1/process/{id} gives the answer.")), Read: protocol.ReadFlag(func(p *processRequest) *bool { return &p.async })},
+	protocol.Field[processRequest]{Name: "stream", Schema: nullable(flag("The same as in additional_params.")), Read: (*processRequest).readStream},
+	protocol.Field[processRequest]{Name: "timeout", Schema: timeoutSchema(), Read: protocol.ReadNumber(0, maxTimeout, func(p *processRequest) **float64 { return &p.timeout })},
+	protocol.Field[processRequest]{Name: "additional_params", Schema: nullable(paramsObject.Schema()), Read: func(p *processRequest, s *protocol.Scanner) error {
+		if s.Kind() == 'n' {
+			return s.Skip()
+		}
+		return paramsObject.Read(s, p)
+	}},
+	protocol.Field[processRequest]{Name: "memory", Schema: &openapi.Schema{Description: "Has no effect other than a warning."}, Read: noEffect("memory")},
+	protocol.Field[processRequest]{Name: "allowed_tools", Schema: &openapi.Schema{Description: "Has no effect other than a warning."}, Read: noEffect("allowed_tools")},
+	protocol.Field[processRequest]{Name: "working_directory", Schema: &openapi.Schema{Description: "Has no effect other than a warning."}, Read: noEffect("working_directory")},
+	protocol.Field[processRequest]{Name: "use_cli", Schema: useCLISchema(), Read: protocol.ReadBool(func(p *processRequest) **bool { return &p.useCLI })},
+	protocol.Field[processRequest]{Name: "project_id", Schema: projectSchema(), Read: protocol.ReadString(func(p *processRequest) *string { return &p.projectID })},
+)
+
+// paramsObject is the table of additional_params. It is never changed.
+var paramsObject = protocol.NewObject(
+	openapi.Schema{Name: "ProcessParams", Description: "Further parameters. Those that have no place here are named in the warnings."},
+	func(p *processRequest, s *protocol.Scanner, name string) error {
+		return p.unknown(s, "additional_params."+name)
+	},
+	protocol.Field[processRequest]{Name: "stream", Schema: nullable(flag("Answers with server-sent events: token, thinking, tool_use, and at last done or error.")), Read: (*processRequest).readStream},
+	protocol.Field[processRequest]{Name: "timeout", Schema: timeoutSchema(), Read: protocol.ReadNumber(0, maxTimeout, func(p *processRequest) **float64 { return &p.timeout })},
+	protocol.Field[processRequest]{Name: "top_p", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: 1}), Read: protocol.ReadNumber(0, 1, func(p *processRequest) **float64 { return &p.topP })},
+	protocol.Field[processRequest]{Name: "top_k", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.topK })},
+	protocol.Field[processRequest]{Name: "stop", Schema: stopSchema(), Read: (*processRequest).readStops},
+	protocol.Field[processRequest]{Name: "stop_sequences", Schema: stopSchema(), Read: (*processRequest).readStops},
+	protocol.Field[processRequest]{Name: "thinking", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "The Messages API's own, as far as the model takes it."}), Read: (*processRequest).readThinking},
+	protocol.Field[processRequest]{Name: "reasoning_effort", Schema: nullable(&openapi.Schema{Type: openapi.String, Enum: protocol.Efforts()}), Read: (*processRequest).readEffort},
+	protocol.Field[processRequest]{Name: "user", Schema: nullable(text("Sent on as metadata.user_id.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.user })},
+)
 
 // decode reads a request. An error is an apierror.Error.
 func decode(s *protocol.Scanner) (*processRequest, error) {
-	p := &processRequest{maxTokens: defaultMaxTokens}
+	p := &processRequest{}
 	p.messages.Blocks, p.simple.Blocks, p.loose.Blocks = true, true, true
-	if err := s.Document(func(name []byte) error { return p.read(s, name) }); err != nil {
+	if err := processObject.Document(s, p); err != nil {
 		return nil, err
 	}
 	switch {
@@ -49,141 +120,73 @@ func decode(s *protocol.Scanner) (*processRequest, error) {
 		return nil, s.Invalid("model_name", "field required")
 	case p.messages.Empty() && p.simple.Empty() && p.loose.Empty():
 		return nil, apierror.Invalid("messages", "No messages provided")
+	case p.stream && p.async:
+		return nil, apierror.Invalid("async_processing", "async_processing: can't be used together with stream")
 	}
 	return p, nil
 }
 
-func (p *processRequest) read(s *protocol.Scanner, name []byte) (err error) {
-	switch string(name) {
-	case "provider":
-		p.provider, err = readText(s)
-	case "model_name":
-		p.model, err = readText(s)
-	case "project_id":
-		p.projectID, err = readText(s)
-	case "messages":
-		if s.Kind() == 'n' {
-			return s.Skip()
-		}
-		p.messages.Grow(s.Len())
-		err = p.messages.Read(s)
-	case "system_message":
-		p.system, err = s.Text()
-	case "user_message":
-		err = p.simple.ReadUser(s)
-	case "content":
-		err = p.loose.ReadUser(s)
-	case "max_tokens":
-		var n int64
-		if n, err = s.Count(1); n > 0 {
-			p.maxTokens = n
-		}
-	case "temperature":
-		p.temperature, err = s.Number(0, maxTemperature)
-	case "use_cli":
-		p.useCLI, err = s.Bool()
-	case "additional_params":
-		err = p.readAdditional(s)
-	default:
-		err = p.readOther(s, string(name))
-	}
-	return err
-}
-
-func readText(s *protocol.Scanner) (string, error) {
-	value, err := s.Text()
-	return protocol.Unquote(value), err
-}
-
-func (p *processRequest) readAdditional(s *protocol.Scanner) error {
-	if s.Kind() == 'n' {
-		return s.Skip()
-	}
-	return s.Object(func(name []byte) error {
-		field := string(name)
-		value, err := s.Value()
-		switch {
-		case err != nil || asksNothing(value):
-			return err
-		case field == "stream":
-			return unavailable("additional_params.stream", "streaming")
-		}
-		p.warn("additional_params."+field, "has no effect here")
-		return nil
-	})
-}
-
-// readOther reads the fields that can't be honoured: what a caller would wait
-// for or rely on is answered with 501, the rest is named in the warnings.
-func (p *processRequest) readOther(s *protocol.Scanner, field string) error {
-	value, err := s.Value()
-	if err != nil || asksNothing(value) {
-		return err
-	}
-	switch field {
-	case "stream":
-		return unavailable(field, "streaming")
-	case "async_processing":
-		return unavailable(field, "asynchronous processing")
-	case "tools", "output_schema", "media_content":
-		return unavailable(field, field)
-	case "tool_choice":
-		if choice := protocol.Unquote(value); choice != "auto" && choice != "none" {
-			return unavailable(field, field)
-		}
-	case "response_format":
-		return unavailable(field, field)
-	default:
-		p.warn(field, "has no effect here")
-	}
-	return nil
-}
-
-// asksNothing says that a value is what an absent field means.
-func asksNothing(value jsontext.Value) bool {
-	switch string(value) {
-	case "null", "false", "0", `""`, "[]", "{}":
-		return true
-	}
-	return false
-}
-
-func (p *processRequest) warn(field, text string) {
-	p.warnings = append(p.warnings, field+": "+text)
-}
-
-// translate writes the Messages request for a model. Where a caller sends its
-// words in more than one form, messages win over user_message, and that over
-// content; system_message goes in front of the system messages. The default
-// temperature is sent to models that are sampled.
-func (p *processRequest) translate(model string, sampled bool, sizeHint int) (*message.Request, error) {
-	words := &p.messages
+// words gives the conversation and names what of the request it leaves out.
+// messages win over user_message, and that over content; system_message goes in
+// front of the system messages.
+func (p *processRequest) words() *protocol.Transcript {
+	words, name := &p.messages, "messages"
 	if words.Empty() {
-		words = &p.simple
+		words, name = &p.simple, "user_message"
 	}
 	if words.Empty() {
-		words = &p.loose
+		words, name = &p.loose, "content"
 	}
-	dst := append(make([]byte, 0, sizeHint+256), `{"model":`...)
-	dst, err := jsontext.AppendQuote(dst, model)
-	if err != nil {
-		return nil, apierror.Invalid("model_name", "model_name: isn't valid text")
+	if name == "messages" && !p.simple.Empty() {
+		p.warn("user_message", "isn't used beside "+name)
 	}
-	dst = strconv.AppendInt(append(dst, `,"max_tokens":`...), p.maxTokens, 10)
-	temperature := defaultTemperature
-	if p.temperature != nil {
-		temperature = *p.temperature
-	}
-	if temperature > 1 {
-		p.warn("temperature", "is at most 1 here, and was set to 1")
-		temperature = 1
-	}
-	if p.temperature != nil || sampled {
-		dst = strconv.AppendFloat(append(dst, `,"temperature":`...), temperature, 'g', -1, 64)
+	if name != "content" && !p.loose.Empty() {
+		p.warn("content", "isn't used beside "+name)
 	}
 	if words != &p.messages {
 		words.PrependSystem(p.messages.System())
 	}
 	words.PrependSystem(p.system)
-	return message.ParseRequest(append(words.Append(append(dst, ',')), '}'))
+	for _, ignored := range words.Ignored {
+		p.warn(name+": "+ignored, "has no effect here")
+	}
+	return words
+}
+
+func (p *processRequest) readStream(s *protocol.Scanner) error {
+	stream, err := s.Bool()
+	p.stream = p.stream || stream != nil && *stream
+	return err
+}
+
+// unknown reads past a member that has no place here. One that asks for nothing
+// isn't worth a warning.
+func (p *processRequest) unknown(s *protocol.Scanner, name string) error {
+	value, err := s.Value()
+	if err == nil && !protocol.AsksNothing(value) {
+		p.warn(name, "has no effect here")
+	}
+	return err
+}
+
+// noEffect makes a Field's Read for a member that is known and can't be
+// honoured.
+func noEffect(name string) func(*processRequest, *protocol.Scanner) error {
+	return func(p *processRequest, s *protocol.Scanner) error { return p.unknown(s, name) }
+}
+
+// warnings name what of a request can't be honoured.
+type warnings []string
+
+// maxWarnings bounds them: a request may have any number of members that have no
+// place here.
+const maxWarnings = 32
+
+func (w *warnings) warn(field, text string) {
+	switch n := len(*w); {
+	case n < maxWarnings:
+		*w = append(*w, field+": "+text)
+	case n == maxWarnings:
+		*w = append(*w, "and more")
+	}
 }

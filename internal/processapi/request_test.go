@@ -4,7 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
 
@@ -35,13 +38,54 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"provider":"openai","model_name":"gpt-4","messages":[{"role":"user","content":"hi"}]}`))
 	f.Add([]byte(`{"provider":"p","model_name":"\"","system_message":"\\","user_message":"\u2028","temperature":2,"max_tokens":1}`))
 	f.Add([]byte(`{"provider":"p","model_name":"m","content":[{"type":"text","text":"a"},{"type":"x","y":[{}]}],"additional_params":{"stream":true}}`))
+	f.Add([]byte(`{"provider":"p","model_name":"m","user_message":"u","tools":[{"type":"function","function":{"name":"w","parameters":{}}},{"name":"n","input_schema":{}}],"tool_choice":{"type":"tool","name":"n"}}`))
+	f.Add([]byte(`{"provider":"p","model_name":"m","content":"c","media_content":[{"type":"image/png","data":"AA"},{"type":"image_url","image_url":"https://x"},{"type":"document","source":{"type":"url"}}]}`))
+	f.Add([]byte(`{"provider":"p","model_name":"m","content":"c","output_schema":{"oneOf":[{"minimum":1}]},"additional_params":{"thinking":{"type":"enabled","budget_tokens":1},"stop":["",null],"top_p":1,"reasoning_effort":"max"}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := decode(protocol.NewScanner(body))
 		if err == nil {
-			_, err = p.translate("sonnet", true, len(body))
+			_, err = p.translate("sonnet", &message.Rules{}, len(body))
 		}
 		if err != nil && apierror.From(err).Category != apierror.BadRequest {
 			t.Fatalf("category of %v", err)
+		}
+	})
+}
+
+// Every prompt that is accepted makes a Messages request.
+func FuzzDecodeBatch(f *testing.F) {
+	f.Add([]byte(`{"prompts":["a",{"prompt":"b","id":7},{"prompt":"\\u2028","id":null,"x":1}],"system":"s","timeout":1.5}`))
+	f.Add([]byte(`{"prompts":[""],"model":"gpt-4","temperature":2,"max_tokens":9007199254740993}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b, err := decodeBatch(protocol.NewScanner(body))
+		if err != nil {
+			if apierror.From(err).Category != apierror.BadRequest {
+				t.Fatalf("category of %v", err)
+			}
+			return
+		}
+		outcomes := make([]outcome, len(b.prompts))
+		for i, p := range b.prompts {
+			if !p.text.IsValid() {
+				t.Fatalf("prompt %s", p.text)
+			}
+			outcomes[i].answer = &answer{}
+			if i%2 == 1 {
+				outcomes[i] = outcome{err: apierror.New(apierror.Internal, "x")}
+			}
+		}
+		if out := jsontext.Value(appendBatch(nil, b.prompts, outcomes)); !out.IsValid() {
+			t.Fatalf("the answer is %s", out)
+		}
+	})
+}
+
+func FuzzDecodeRoute(f *testing.F) {
+	f.Add([]byte(`{"prompt":"list \\ud83d","context_size":10001,"x":[1]}`))
+	f.Add([]byte(`{"prompt":"","context_size":null}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if q, err := decodeRoute(protocol.NewScanner(body)); err != nil && apierror.From(err).Category != apierror.BadRequest || err == nil && !q.prompt.IsValid() {
+			t.Fatalf("%+v, %v", q, err)
 		}
 	})
 }

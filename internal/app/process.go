@@ -1,0 +1,70 @@
+package app
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/pricing"
+	"claude-code-api-service/internal/processapi"
+	"claude-code-api-service/internal/route"
+	"claude-code-api-service/internal/usage"
+)
+
+// processEndpoints are those of the former service's own family.
+func processEndpoints() []string {
+	return []string{
+		"POST /v1/process", "GET /v1/process/{id}", "POST /v1/batch", "POST /v1/route", "GET /v1/usage",
+		"GET /v1/providers", "GET /v1/providers/{provider}/models",
+	}
+}
+
+// makeProcess makes the endpoints of the former service's own family.
+func (a *App) makeProcess(g *gateway.Gateway, catalogue *pricing.Catalogue, store usage.Store) *processapi.Handler {
+	return processapi.New(processapi.Options{
+		Gateway: g, Archive: a.archive, Usage: usage.NewReports(usage.ReportsOptions{Store: store}),
+		Recommend: route.Recommend, Providers: a.providers(catalogue),
+		Models: processModels(a.config.ModelMap), Rules: rules(catalogue, a.config.ModelMap),
+		MaxBody: a.config.MaxBodyBytes, Log: a.log,
+	})
+}
+
+// processModels puts the configured names in front of the rules for other
+// vendors' models.
+func processModels(configured map[string]string) []processapi.ModelRule {
+	var rules []processapi.ModelRule
+	for _, name := range slices.Sorted(maps.Keys(configured)) {
+		rules = append(rules, processapi.ModelRule{Name: strings.ToLower(name), Model: configured[name]})
+	}
+	return append(rules, processapi.DefaultModels()...)
+}
+
+// providers lists the backends under the names of the former service.
+func (a *App) providers(catalogue *pricing.Catalogue) []processapi.Provider {
+	var models []processapi.ProviderModel
+	add := func(id string, m pricing.Model) {
+		models = append(models, processapi.ProviderModel{
+			ID: id, DisplayName: m.DisplayName, ContextWindow: m.ContextWindow, MaxTokens: m.Rules.MaxOutputTokens,
+		})
+	}
+	for _, alias := range catalogue.Aliases() {
+		id, _ := catalogue.Resolve(alias)
+		if m, ok := catalogue.Find(id); ok {
+			add(alias, m)
+		}
+	}
+	for _, m := range catalogue.Models() {
+		add(m.ID, m)
+	}
+	return []processapi.Provider{
+		{
+			Name: processapi.ProviderClaudeCode, DisplayName: "Claude Code CLI", Backend: gateway.BackendCLI, Models: models,
+			Available: func() bool { return a.pool != nil && a.usable(gateway.BackendCLI) },
+		},
+		{
+			Name: processapi.ProviderAnthropic, DisplayName: "Anthropic Messages API", Backend: gateway.BackendDirect, Models: models,
+			Available: func() bool { return a.direct != nil },
+		},
+	}
+}

@@ -1,0 +1,123 @@
+package processapi
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/protocol"
+)
+
+// blocks puts the content blocks of a streamed answer together again.
+type blocks struct {
+	list  []byte // the elements of the content array
+	at    int    // where in list the last one starts
+	other bool   // one of them isn't text
+
+	open      bool
+	kind      string // of the open block
+	own       []byte // the open block as it started
+	id, name  jsontext.Value
+	input     []byte // as it started
+	text      []byte // text, thinking or the input's pieces: the inside of a JSON string
+	signature []byte // quoted
+	citations []byte // the elements of an array
+}
+
+// start opens a block.
+func (b *blocks) start(e *streamEvent) {
+	b.stop() // an upstream that left out the end
+	*b = blocks{
+		list: b.list, at: b.at, other: b.other, text: b.text[:0], citations: b.citations[:0],
+		open: true, kind: string(protocol.Inner(e.kind)), own: append(b.own[:0], e.own...),
+		id: append(b.id[:0], protocol.Quoted(e.id)...), name: append(b.name[:0], protocol.Quoted(e.name)...),
+		input: append(b.input[:0], e.input...), signature: append(b.signature[:0], e.signature...),
+	}
+	switch b.kind {
+	case "text":
+		b.text = append(b.text, protocol.Inner(e.text)...)
+	case "thinking":
+		b.text = append(b.text, protocol.Inner(e.thinking)...)
+	}
+}
+
+// delta adds to the open block.
+func (b *blocks) delta(e *streamEvent) {
+	switch string(protocol.Inner(e.kind)) {
+	case "text_delta":
+		b.text = append(b.text, protocol.Inner(e.text)...)
+	case "thinking_delta":
+		b.text = append(b.text, protocol.Inner(e.thinking)...)
+	case "input_json_delta":
+		b.text = append(b.text, protocol.Inner(e.partial)...)
+	case "signature_delta":
+		b.signature = append(b.signature[:0], e.signature...)
+	case "citations_delta":
+		if len(b.citations) > 0 {
+			b.citations = append(b.citations, ',')
+		}
+		b.citations = append(b.citations, e.citing...)
+	}
+}
+
+// stop closes the open block and says whether it calls a client's tool.
+func (b *blocks) stop() bool {
+	if !b.open {
+		return false
+	}
+	b.open = false
+	if len(b.list) > 0 {
+		b.list = append(b.list, ',')
+	}
+	b.at = len(b.list)
+	b.other = b.other || b.kind != "text"
+	switch b.kind {
+	case "text":
+		b.list = append(append(append(b.list, `{"type":"text","text":"`...), b.text...), '"')
+		if len(b.citations) > 0 {
+			b.list = append(append(append(b.list, `,"citations":[`...), b.citations...), ']')
+		}
+		b.list = append(b.list, '}')
+	case "thinking":
+		b.list = append(append(append(b.list, `{"type":"thinking","thinking":"`...), b.text...), '"')
+		if len(b.signature) > 0 {
+			b.list = append(append(b.list, `,"signature":`...), b.signature...)
+		}
+		b.list = append(b.list, '}')
+	case "tool_use", "server_tool_use":
+		b.list = append(append(append(b.list, `{"type":"`...), b.kind...), `","id":`...)
+		b.list = append(append(append(b.list, b.id...), `,"name":`...), b.name...)
+		b.list = append(append(b.list, `,"input":`...), b.whole()...)
+		b.list = append(b.list, '}')
+	default:
+		b.list = append(b.list, b.own...)
+	}
+	return b.kind == "tool_use"
+}
+
+// whole gives the input of the call that just ended: its pieces, or what it
+// started with where none came. One that was cut short can't be read; then it is
+// empty, and the finish_reason says length.
+func (b *blocks) whole() []byte {
+	if len(b.text) > 0 {
+		quoted := append(append([]byte{'"'}, b.text...), '"')
+		if input := jsontext.Value(protocol.Unquote(quoted)); input.IsValid() {
+			_ = input.Compact() // an event is one line; valid JSON compacts
+			return input
+		}
+	}
+	if input := jsontext.Value(b.input); len(input) > 0 && input.IsValid() {
+		return input
+	}
+	return []byte("{}")
+}
+
+// last is the block that ended last.
+func (b *blocks) last() []byte { return b.list[b.at:] }
+
+// content gives the content array; nil where all of it is text.
+func (b *blocks) content() []byte {
+	b.stop()
+	if !b.other {
+		return nil
+	}
+	return append(append([]byte{'['}, b.list...), ']')
+}

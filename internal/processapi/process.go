@@ -1,0 +1,77 @@
+package processapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/protocol"
+)
+
+// writer is an EventWriter that knows what has left already.
+type writer interface {
+	gateway.EventWriter
+	// started says that the header has left.
+	started() bool
+	// fail tells the caller of an error inside a started answer.
+	fail(e *apierror.Error)
+}
+
+func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+	request, size, err := read(h, w, r, decode)
+	if err != nil {
+		return err
+	}
+	asked, err := h.prepare(call, request, size)
+	if err != nil {
+		return err
+	}
+	if request.async {
+		return h.serveAsync(w, r, call, request, asked)
+	}
+	ctx, cancel := withTimeout(r.Context(), request.timeout)
+	defer cancel()
+	var out writer = &plainWriter{whole: whole{call: call, asked: asked, scanners: &h.scanners}, w: w}
+	if request.stream {
+		out = newStreamWriter(w, call, asked)
+	}
+	if err = h.gateway.Serve(ctx, call, out); err == nil {
+		return nil
+	}
+	if out.started() {
+		protocol.Log(r.Context(), h.log, call.RequestID, err)
+		out.fail(apierror.From(err))
+		return nil
+	}
+	return err
+}
+
+// prepare fills in a call for a request, and gives what its answer repeats.
+func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int) (*asked, error) {
+	model, mapped := substitute(h.options.Models, request.model)
+	rules := h.options.Rules(model)
+	var err error
+	if call.Request, err = request.translate(model, &rules, size); err != nil {
+		return nil, err
+	}
+	call.Requested = request.model
+	call.Warnings = request.warnings
+	call.Defaults = request.defaults()
+	billing(call, request.projectID)
+	protocol.PreferBackend(call, request.useCLI)
+	k := &asked{provider: request.provider, model: request.model}
+	if mapped {
+		k.mappedTo = model
+	}
+	return k, nil
+}
+
+// withTimeout sets a deadline of so many seconds; nil and zero set none.
+func withTimeout(ctx context.Context, seconds *float64) (context.Context, context.CancelFunc) {
+	if seconds == nil || *seconds == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, time.Duration(*seconds*float64(time.Second)))
+}
