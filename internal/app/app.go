@@ -208,17 +208,20 @@ func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]ga
 
 func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instruments *telemetry.Telemetry) *httpserver.Server {
 	limit := a.config.MaxBodyBytes
+	stream := a.makeStream(g, catalogue, instruments.Registerer())
 	return httpserver.New(httpserver.Options{
 		Name: Name, Version: Version,
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
 			openaiapi.New(openaiapi.Options{Gateway: g, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
 			a.process.Register,
+			stream.Register,
 		},
 		Endpoints: append(processEndpoints(),
 			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens",
-			"GET /v1/models", "GET /v1/models/{id}", "GET /health", "GET /ready", "GET /metrics",
+			"GET /v1/models", "GET /v1/models/{id}", "GET /v1/stream", "GET /health", "GET /ready", "GET /metrics",
 		),
+		Drain:    []func(context.Context) error{stream.Stop},
 		Metrics:  instruments.Handler(),
 		Services: a.services,
 		Ready:    a.ready,

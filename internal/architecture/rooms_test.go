@@ -57,14 +57,18 @@ func rooms() map[string]room {
 		"internal/protocol":     {may: with(walk, "openapi", "sse"), outside: []string{jsonLibrary}},
 		"internal/anthropicapi": {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/openaiapi":    {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
-		"internal/processapi":   {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
+		"internal/streamapi": {
+			row: "protocols", may: with(walk, "openapi", "protocol"),
+			outside: []string{jsonLibrary, "github.com/coder/websocket"},
+		},
+		"internal/processapi": {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.
 		"internal/httpserver": {may: []string{"apierror", "latency"}, outside: []string{jsonLibrary}},
 		"internal/telemetry":  {may: []string{"gateway", "latency"}, outside: []string{prometheus}},
 
-		"internal/docspage":   {outside: []string{"github.com/swaggest/swgui/v5/static"}},
+		"internal/docspage": {outside: []string{"github.com/swaggest/swgui/v5/static"}},
 
 		// The stores.
 		"internal/sqlite": {
@@ -85,7 +89,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "claudecli", "claudecli/install", "clipool", "config",
-				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "route", "simulator", "sqlite", "telemetry", "usage",
+				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
 			),
 			outside: []string{prometheus},
 		},

@@ -1,0 +1,296 @@
+package streamapi
+
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/openapi"
+	"claude-code-api-service/internal/protocol"
+)
+
+// The types of a client's messages.
+const (
+	typeChat    = "chat"
+	typeCancel  = "cancel"
+	typePing    = "ping"
+	typeAuth    = "auth"
+	typeAgentic = "agentic_task"
+)
+
+const (
+	defaultMaxTokens = 4_096 // as on the chat completions endpoint
+	maxTemperature   = 2     // OpenAI's; the Messages API takes at most 1
+	maxStops         = 4     // OpenAI's
+	maxID            = 128
+	maxUnknown       = 16        // unknown members that are named
+	maxName          = 64        // bytes of such a name
+	minBudget        = 1_024     // the Messages API's least budget_tokens
+	defaultProject   = "default" // what clients send that have none
+)
+
+// incoming is a decoded message of a client. Its slices share memory with it.
+type incoming struct {
+	kind, id, key string
+
+	// Of a chat.
+	model, system jsontext.Value
+	projectID     string
+	maxTokens     int64
+	temperature   *float64
+	useCLI        *bool
+	stops         []jsontext.Value
+	thinking      thinking
+	transcript    protocol.Transcript
+	hasMessages   bool
+	tools         bool
+
+	unknown  int
+	warnings []string
+}
+
+// thinking is the Messages API's own member, which passes as it is.
+type thinking struct {
+	value  jsontext.Value // nil: absent
+	kind   string
+	budget int64
+}
+
+func (t *thinking) asked() bool {
+	return t.kind == message.ThinkingAdaptive || t.kind == message.ThinkingEnabled
+}
+
+// incomingTable is the table of a message's members, of all types.
+func incomingTable() *protocol.Object[incoming] {
+	thinkingObject := protocol.NewObject(
+		openapi.Schema{Name: "StreamThinkingRequest", Description: "As in the Messages API, and passed on as it is, as far as the model takes it. Absent: no thinking, or as little as the model can do."}, nil,
+		protocol.Field[thinking]{Name: "type", Required: true, Schema: text("enabled with budget_tokens, adaptive, disabled"), Read: protocol.ReadString(func(t *thinking) *string { return &t.kind })},
+		protocol.Field[thinking]{Name: "budget_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: minBudget}, Read: protocol.ReadCount(minBudget, func(t *thinking) *int64 { return &t.budget })},
+	)
+	return protocol.NewObject(
+		openapi.Schema{Name: "StreamClientMessage", Description: "A client's message. The members below api_key belong to `chat`. A chat's unknown members are named in the warnings of its `done`."},
+		func(m *incoming, s *protocol.Scanner, name string) error {
+			if s.Kind() != 'n' {
+				m.warnUnknown(name)
+			}
+			return s.Skip()
+		},
+		protocol.Field[incoming]{
+			Name: "type", Required: true,
+			Schema: &openapi.Schema{Type: openapi.String, Enum: []string{typeChat, typeCancel, typePing, typeAuth, typeAgentic}},
+			Read:   protocol.ReadString(func(m *incoming) *string { return &m.kind }),
+		},
+		protocol.Field[incoming]{
+			Name: "id", Schema: &openapi.Schema{Type: openapi.String, MaxLength: maxID, Description: "Chosen by the client and repeated in all messages that answer this one."},
+			Read: readID,
+		},
+		protocol.Field[incoming]{
+			Name: "api_key", Schema: text("The key, where the upgrade brought none."),
+			Read: protocol.ReadString(func(m *incoming) *string { return &m.key }),
+		},
+		protocol.Field[incoming]{
+			Name: "model", Schema: text("haiku, sonnet, opus, auto or a full model id. Absent: auto."),
+			Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.model }),
+		},
+		protocol.Field[incoming]{
+			Name: "messages", Read: readMessages,
+			Schema: &openapi.Schema{
+				Type: openapi.Array, Items: protocol.MessageSchema(),
+				Description: "The conversation. Content blocks of the Messages API pass too. Required in a chat.",
+			},
+		},
+		protocol.Field[incoming]{
+			Name: "system", Schema: text("A system prompt, in front of the system messages."),
+			Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.system }),
+		},
+		protocol.Field[incoming]{
+			Name: "max_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens},
+			Read: protocol.ReadCount(1, func(m *incoming) *int64 { return &m.maxTokens }),
+		},
+		protocol.Field[incoming]{
+			Name: "temperature", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Description: "Above 1 it is set to 1, with a warning."},
+			Read: protocol.ReadNumber(0, maxTemperature, func(m *incoming) **float64 { return &m.temperature }),
+		},
+		protocol.Field[incoming]{
+			Name: "stop", Read: readStop,
+			Schema: &openapi.Schema{
+				Description: "Texts at which the answer ends.",
+				AnyOf:       []*openapi.Schema{{Type: openapi.String}, {Type: openapi.Array, MaxItems: maxStops, Items: &openapi.Schema{Type: openapi.String}}},
+			},
+		},
+		protocol.Field[incoming]{
+			Name: "thinking", Schema: thinkingObject.Schema(),
+			Read: func(m *incoming, s *protocol.Scanner) error { return m.thinking.read(s, thinkingObject) },
+		},
+		protocol.Field[incoming]{
+			Name: "use_cli", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "true asks for the CLI, false for the direct API, absent for the configured default."},
+			Read: protocol.ReadBool(func(m *incoming) **bool { return &m.useCLI }),
+		},
+		protocol.Field[incoming]{
+			Name: "project_id", Schema: text("Has no effect: the key's project is billed."),
+			Read: protocol.ReadString(func(m *incoming) *string { return &m.projectID }),
+		},
+		protocol.Field[incoming]{
+			Name: "stream", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "Answers are always streamed."},
+			Read: func(m *incoming, s *protocol.Scanner) error {
+				stream, err := s.Bool()
+				if stream != nil && !*stream {
+					m.warn("stream", "answers are always streamed here")
+				}
+				return err
+			},
+		},
+		protocol.Field[incoming]{
+			Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "Isn't available on this endpoint."},
+			Read: readTools,
+		},
+	)
+}
+
+func (m *incoming) warn(field, text string) { m.warnings = append(m.warnings, field+": "+text) }
+
+// warnUnknown names a member that isn't in the table, in bounds.
+func (m *incoming) warnUnknown(name string) {
+	m.unknown++
+	if m.unknown <= maxUnknown {
+		m.warn(name[:min(len(name), maxName)], "has no effect here")
+	}
+}
+
+func readID(m *incoming, s *protocol.Scanner) error {
+	value, err := s.Text()
+	id := protocol.Unquote(value)
+	if err == nil && len(id) > maxID {
+		return s.Invalid("", "must be at most "+strconv.Itoa(maxID)+" bytes long")
+	}
+	m.id = id
+	return err
+}
+
+func readMessages(m *incoming, s *protocol.Scanner) error {
+	if s.Kind() == 'n' {
+		return s.Skip()
+	}
+	m.hasMessages, m.transcript.Blocks = true, true
+	m.transcript.Grow(s.Len())
+	return m.transcript.Read(s)
+}
+
+func readStop(m *incoming, s *protocol.Scanner) error {
+	one := func(int) error {
+		stop, err := s.Text()
+		if stop != nil {
+			m.stops = append(m.stops, stop)
+		}
+		return err
+	}
+	if s.Kind() != '[' {
+		return one(0)
+	}
+	if err := s.Array(one); err != nil {
+		return err
+	}
+	if len(m.stops) > maxStops {
+		return s.Invalid("", "at most "+strconv.Itoa(maxStops)+" strings are allowed")
+	}
+	return nil
+}
+
+func (t *thinking) read(s *protocol.Scanner, object *protocol.Object[thinking]) error {
+	if s.Kind() == 'n' {
+		return s.Skip()
+	}
+	start := s.Offset()
+	if err := object.Read(s, t); err != nil {
+		return err
+	}
+	t.value = s.Since(start)
+	return nil
+}
+
+func readTools(m *incoming, s *protocol.Scanner) error {
+	if s.Kind() == 'n' {
+		return s.Skip()
+	}
+	return s.Array(func(int) error {
+		m.tools = true
+		return s.Skip()
+	})
+}
+
+// decode reads a message. What came before an error is there also beside it. An
+// error is an apierror.Error.
+func (h *Handler) decode(text []byte) (*incoming, error) {
+	m := &incoming{}
+	scanner := h.scanners.Get(text)
+	defer h.scanners.Put(scanner)
+	return m, h.table.Document(scanner, m)
+}
+
+// translate writes the Messages request of a chat for a model with these rules.
+// sizeHint is the message's size. An error is an apierror.Error.
+func (m *incoming) translate(rules *message.Rules, sizeHint int) (*message.Request, error) {
+	switch {
+	case m.tools:
+		return nil, &apierror.Error{
+			Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Param: "tools",
+			Message: "tools: a client's tools aren't available on this endpoint",
+		}
+	case !m.hasMessages:
+		return nil, apierror.Invalid("messages", "messages: field required")
+	case m.transcript.Empty():
+		return nil, apierror.Invalid("messages", "messages: at least one message that isn't the system's is required")
+	}
+	if more := m.unknown - maxUnknown; more > 0 {
+		m.warnings = append(m.warnings, strconv.Itoa(more)+" more unknown members")
+	}
+	for _, name := range m.transcript.Ignored {
+		m.warn("messages."+name, "has no effect here")
+	}
+	dst := append(make([]byte, 0, sizeHint+256), `{"stream":true,`...)
+	if m.model != nil {
+		dst = append(append(append(dst, `"model":`...), m.model...), ',')
+	}
+	room := m.thinking.budget
+	if m.thinking.value != nil {
+		dst = append(append(append(dst, `"thinking":`...), m.thinking.value...), ',')
+		if m.thinking.kind == message.ThinkingAdaptive {
+			room = protocol.Think("high", rules, "").Room // the API's own default effort
+		}
+	} else {
+		least := protocol.Think("", rules, "")
+		dst, room = least.Append(dst), least.Room
+	}
+	dst = append(strconv.AppendInt(append(dst, `"max_tokens":`...), m.limit(rules, room), 10), ',')
+	dst = protocol.Sampling{Temperature: m.temperature}.Append(dst, rules, m.thinking.asked(), m.warn)
+	if len(m.stops) > 0 {
+		dst = append(dst, `"stop_sequences":[`...)
+		for i, stop := range m.stops {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, stop...)
+		}
+		dst = append(dst, "],"...)
+	}
+	m.transcript.PrependSystem(m.system)
+	return message.ParseRequest(append(m.transcript.Append(dst), '}'))
+}
+
+// limit gives max_tokens. What the client says stands, as far as the model goes;
+// the default leaves room for thinking, which counts too.
+func (m *incoming) limit(rules *message.Rules, room int64) int64 {
+	n := m.maxTokens
+	if n == 0 {
+		n = defaultMaxTokens + room
+	}
+	if most := int64(rules.MaxOutputTokens); most > 0 && n > most {
+		if m.maxTokens > 0 {
+			m.warn("max_tokens", "the model writes at most "+strconv.FormatInt(most, 10)+" tokens")
+		}
+		return most
+	}
+	return n
+}

@@ -1,0 +1,111 @@
+package streamapi
+
+import (
+	"net/http"
+
+	"claude-code-api-service/internal/openapi"
+)
+
+// Operations documents the endpoint. OpenAPI has no place for the messages of a
+// WebSocket: they stand as the content of the upgrade.
+func (h *Handler) Operations() []openapi.Operation {
+	failure := errorSchema()
+	refused := func(status int, description string) openapi.Response {
+		return openapi.Response{Status: status, Description: description, Schema: envelopeSchema(failure)}
+	}
+	return []openapi.Operation{{
+		Method: http.MethodGet, Path: pathStream, ID: "stream", Tag: "Stream",
+		Summary: "Chat on a WebSocket, with streamed answers.",
+		Description: "An upgrade to a WebSocket (RFC 6455). All messages are JSON objects in text frames. " +
+			"The key comes in a header, in the subprotocol `key.` followed by the key beside the subprotocol `claude-api`, " +
+			"or as `api_key` in the first message, within 10 seconds.\n\n" +
+			"A `chat` is answered by `token` and `thinking` messages and ends with one `done` or `error`. One chat runs at a time.",
+		Public: true, // the key may come later
+		Parameters: []openapi.Parameter{{
+			Name: "Sec-WebSocket-Protocol", In: "header", Description: "`claude-api`, and `key.` followed by the key.",
+			Schema: &openapi.Schema{Type: openapi.String},
+		}},
+		Responses: []openapi.Response{
+			{
+				Status: http.StatusSwitchingProtocols, Description: "The WebSocket is open. The schema shows what either side then sends.",
+				Schema: &openapi.Schema{Name: "StreamMessages", Type: openapi.Object, Properties: []openapi.Property{
+					{Name: "client", Schema: h.table.Schema()},
+					{Name: "server", Schema: &openapi.Schema{AnyOf: serverSchemas(failure)}},
+				}},
+			},
+			refused(http.StatusUnauthorized, "The key isn't valid."),
+			refused(http.StatusForbidden, "A page of another origin may not connect."),
+			refused(http.StatusUpgradeRequired, "The request isn't an upgrade."),
+			refused(http.StatusServiceUnavailable, "The service is stopping."),
+		},
+	}}
+}
+
+func text(description string) *openapi.Schema {
+	return &openapi.Schema{Type: openapi.String, Description: description}
+}
+
+func errorSchema() *openapi.Schema {
+	return &openapi.Schema{Name: "StreamError", Type: openapi.Object, Properties: []openapi.Property{
+		{Name: "message", Schema: text(""), Required: true},
+		{Name: "type", Schema: text("The category."), Required: true},
+		{Name: "param", Schema: text("The member at fault, or null."), Required: true},
+		{Name: "code", Schema: text("The reason, or the category where there is none more exact."), Required: true},
+	}}
+}
+
+func envelopeSchema(failure *openapi.Schema) *openapi.Schema {
+	return &openapi.Schema{Name: "StreamRefusal", Type: openapi.Object, Properties: []openapi.Property{
+		{Name: "detail", Schema: text("The error's message."), Required: true},
+		{Name: "error", Schema: failure, Required: true},
+	}}
+}
+
+// serverSchemas are the server's messages.
+func serverSchemas(failure *openapi.Schema) []*openapi.Schema {
+	count := &openapi.Schema{Type: openapi.Integer}
+	usage := &openapi.Schema{Name: "StreamUsage", Type: openapi.Object, Properties: []openapi.Property{
+		{Name: "input_tokens", Schema: count, Required: true},
+		{Name: "output_tokens", Schema: count, Required: true},
+		{Name: "total_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Description: "Input and output, without the cache."}, Required: true},
+		{Name: "cache_read_input_tokens", Schema: count, Required: true},
+		{Name: "cache_creation_input_tokens", Schema: count, Required: true},
+	}}
+	of := func(kind, description string, members ...openapi.Property) *openapi.Schema {
+		first := []openapi.Property{
+			{Name: "type", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{kind}}, Required: true},
+			{Name: "id", Schema: text("The client's id, where it gave one.")},
+		}
+		name := "Stream" + string(kind[0]-'a'+'A') + kind[1:]
+		if kind == "error" {
+			name = "StreamErrorMessage"
+		}
+		return &openapi.Schema{Name: name, Type: openapi.Object, Description: description, Properties: append(first, members...)}
+	}
+	content := openapi.Property{Name: "content", Schema: text(""), Required: true}
+	requestID := openapi.Property{Name: "request_id", Schema: text("As in the log and the ledger.")}
+	return []*openapi.Schema{
+		of("token", "A piece of the answer's text.", content),
+		of("thinking", "A piece of the model's thinking.", content),
+		of(
+			"done", "The end of a chat that succeeded; it has been recorded.",
+			openapi.Property{Name: "usage", Schema: usage, Required: true},
+			openapi.Property{Name: "cost", Schema: &openapi.Schema{Type: openapi.Number, Description: "In US dollars; null when it isn't known."}, Required: true},
+			openapi.Property{Name: "model", Schema: text("The model that answered."), Required: true},
+			openapi.Property{Name: "stop_reason", Schema: text("In the Messages API's words, or null."), Required: true},
+			openapi.Property{Name: "finish_reason", Schema: text("In OpenAI's words."), Required: true},
+			openapi.Property{Name: "backend", Schema: text("cli or direct.")},
+			openapi.Property{Name: "warnings", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.String}, Description: "What couldn't be honoured."}},
+			requestID,
+		),
+		of(
+			"error", "The end of a chat that failed or was cancelled, or what is wrong with another message.",
+			openapi.Property{Name: "error", Schema: failure, Required: true},
+			openapi.Property{Name: "detail", Schema: text("The error's message."), Required: true},
+			openapi.Property{Name: "retry_after", Schema: &openapi.Schema{Type: openapi.Integer, Description: "Seconds after which to try again."}},
+			requestID,
+		),
+		of("pong", "The answer to a ping."),
+		of("authenticated", "The answer to an auth message whose key is valid."),
+	}
+}
