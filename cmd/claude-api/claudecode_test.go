@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"net/http"
 	"os"
@@ -40,15 +41,22 @@ type said struct {
 	Turns  int    `json:"num_turns"`
 }
 
+// The variables by which a user gives Claude Code a key; they come as x-api-key
+// and as a bearer token.
+const (
+	byKey   = "ANTHROPIC_API_KEY"
+	byToken = "ANTHROPIC_AUTH_TOKEN"
+)
+
 // run asks one prompt of the API at url.
-func (c *claudeCode) run(t *testing.T, url, key, prompt string, args ...string) said {
+func (c *claudeCode) run(t *testing.T, url, variable, key, prompt string, args ...string) said {
 	t.Helper()
 	args = append([]string{"-p", prompt, "--output-format=json", "--session-id=" + session, "--no-session-persistence"}, args...)
 	cmd := exec.CommandContext(within(t), c.path, args...)
 	cmd.Dir = c.folder
 	cmd.Env = []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + c.home, "LANG=C.UTF-8",
-		"ANTHROPIC_BASE_URL=" + url, "ANTHROPIC_API_KEY=" + key,
+		"ANTHROPIC_BASE_URL=" + url, variable + "=" + key,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "DISABLE_TELEMETRY=1", "DISABLE_ERROR_REPORTING=1",
 		"CLAUDE_CODE_MAX_RETRIES=1",
 	}
@@ -94,16 +102,18 @@ func TestClaudeCode(t *testing.T) {
 	}
 	bare := newUpstream(t)
 	s := newStand(t, install.Version)
-	c.run(t, bare.url, "sk-bare", "the first run writes the home's files")
+	c.run(t, bare.url, byKey, "sk-bare", "the first run writes the home's files")
 
 	for _, tt := range []struct {
 		name, prompt string
 		args         []string
+		variable     string // byKey when it is ""
 		want         string // in the answer
 		turns        int
 		fails        bool
 	}{
 		{name: "plain", prompt: "good day", want: "Echo: good day", turns: 1},
+		{name: "bearer token", prompt: "good day", variable: byToken, want: "Echo: good day", turns: 1},
 		{name: "haiku", prompt: "good day", args: []string{"--model=haiku"}, want: "Echo: good day", turns: 1},
 		{name: "sonnet, thinking", prompt: "[[think]] good day", args: []string{"--model=sonnet", "--effort=high"}, want: "Echo: good day", turns: 1},
 		{name: "reads a file", prompt: `[[tool=Read input={"file_path":` + quote(note) + `}]] read it`, args: []string{"--allowedTools=Read"}, want: "tangerine", turns: 2},
@@ -113,8 +123,9 @@ func TestClaudeCode(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before, beforeBare, rowsBefore := len(s.upstream.Requests()), len(bare.Requests()), len(rows(t, s.db))
-			want := c.run(t, bare.url, "sk-bare", tt.prompt, tt.args...)
-			got := c.run(t, s.url, s.key, tt.prompt, tt.args...)
+			variable := cmp.Or(tt.variable, byKey)
+			want := c.run(t, bare.url, variable, "sk-bare", tt.prompt, tt.args...)
+			got := c.run(t, s.url, variable, s.key, tt.prompt, tt.args...)
 			if got.Result = ids.ReplaceAllString(got.Result, "$1"); got.IsErr != tt.fails || (got.exit != 0) != tt.fails || !strings.Contains(got.Result, tt.want) {
 				t.Errorf("Claude Code says %+v, want %q", got, tt.want)
 			}

@@ -91,3 +91,25 @@ func TestCount(t *testing.T) {
 		t.Error("a strict caller got an estimate")
 	}
 }
+
+// Whatever is a request has a count.
+func FuzzCount(f *testing.F) {
+	f.Add([]byte(`{"messages":[{"role":"user","content":"hello"}]}`))
+	f.Add([]byte(`{"messages":[{"role":"user","content":[{"type":"image","source":{"data":"AAAA","data2":[["data"],{"data":{"data":1}}]}}]}],"use_cli":true}`))
+	pool := clipool.New(clipool.Options{})
+	defer pool.Close()
+	f.Fuzz(func(t *testing.T, body []byte) {
+		request, err := message.ParseRequest(body)
+		if err != nil {
+			return
+		}
+		call := &gateway.Call{Request: request, Caller: &gateway.Caller{}, CountOnly: true}
+		out := &counted{}
+		if _, err := pool.Generate(t.Context(), call, out); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if !strings.HasPrefix(out.body, `{"input_tokens":`) || strings.HasPrefix(out.body, `{"input_tokens":-`) {
+			t.Errorf("%q counts %s", body, out.body)
+		}
+	})
+}
