@@ -33,6 +33,7 @@ import (
 	"claude-code-api-service/internal/openaiapi"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
+	"claude-code-api-service/internal/responsesapi"
 	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/telemetry"
@@ -214,11 +215,17 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Register: []func(*http.ServeMux){
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
 			openaiapi.New(openaiapi.Options{Gateway: g, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
+			responsesapi.New(responsesapi.Options{
+				Gateway: g, Archive: a.archive, TTL: a.config.ResponseTTL.Duration(),
+				Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log,
+			}).Register,
 			a.process.Register,
 			stream.Register,
 		},
 		Endpoints: append(processEndpoints(),
 			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens",
+			"POST /v1/responses", "POST /v1/responses/input_tokens", "GET /v1/responses/{id}", "DELETE /v1/responses/{id}",
+			"GET /v1/responses/{id}/input_items", "POST /v1/responses/{id}/cancel",
 			"GET /v1/models", "GET /v1/models/{id}", "GET /v1/stream", "GET /health", "GET /ready", "GET /metrics",
 		),
 		Drain:    []func(context.Context) error{stream.Stop},

@@ -57,6 +57,7 @@ func rooms() map[string]room {
 		"internal/protocol":     {may: with(walk, "openapi", "sse"), outside: []string{jsonLibrary}},
 		"internal/anthropicapi": {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/openaiapi":    {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
+		"internal/responsesapi": {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/streamapi": {
 			row: "protocols", may: with(walk, "openapi", "protocol"),
 			outside: []string{jsonLibrary, "github.com/coder/websocket"},
@@ -89,7 +90,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "claudecli", "claudecli/install", "clipool", "config",
-				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
+				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
 			),
 			outside: []string{prometheus},
 		},

@@ -41,6 +41,7 @@ type Config struct {
 	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a direct call that failed before anything was answered." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES"`
 	SDKTimeout    Seconds `name:"sdk-timeout-seconds" help:"Time to an upstream's first byte, and between two." default:"60" env:"CLAUDE_API_SDK_TIMEOUT_SECONDS,SDK_TIMEOUT_SECONDS"`
 	PromptCaching bool    `name:"prompt-caching-enabled" help:"Add cache_control markers to direct calls that have none." env:"CLAUDE_API_PROMPT_CACHING_ENABLED,PROMPT_CACHING_ENABLED"`
+	ResponseTTL   Seconds `name:"response-ttl" help:"How long responses of /v1/responses are kept; a bare number is seconds." default:"720h" env:"CLAUDE_API_RESPONSE_TTL"`
 	MaxBodyBytes  int64   `help:"The largest request body." default:"33554432" env:"CLAUDE_API_MAX_BODY_BYTES"`
 
 	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL"`
@@ -214,6 +215,9 @@ func (c *Config) Validate() error {
 	}
 	if c.SDKTimeout <= 0 {
 		return errors.New("--sdk-timeout-seconds: must be more than 0")
+	}
+	if c.ResponseTTL <= 0 {
+		return errors.New("--response-ttl: must be more than 0")
 	}
 	for _, name := range c.ClaudeEnv {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "CLAUDECODE") {

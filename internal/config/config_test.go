@@ -19,7 +19,7 @@ import (
 // valid is a configuration with nothing wrong.
 func valid() config.Config {
 	return config.Config{
-		Listen: "127.0.0.1:8006", MaxWorkers: 5, MaxBodyBytes: 1, SDKTimeout: config.Seconds(time.Second),
+		Listen: "127.0.0.1:8006", MaxWorkers: 5, MaxBodyBytes: 1, SDKTimeout: config.Seconds(time.Second), ResponseTTL: config.Seconds(time.Hour),
 	}
 }
 
@@ -41,6 +41,7 @@ func TestValidate(t *testing.T) {
 		{"neither backend", func(c *config.Config) { c.DefaultUse = "cli" }, `--default-use-cli: "cli"`},
 		{"no workers", func(c *config.Config) { c.MaxWorkers = 0 }, "--max-workers"},
 		{"too many workers", func(c *config.Config) { c.MaxWorkers = 1001 }, "--max-workers"},
+		{"no life for responses", func(c *config.Config) { c.ResponseTTL = 0 }, "--response-ttl"},
 		{"no body", func(c *config.Config) { c.MaxBodyBytes = 0 }, "--max-body-bytes"},
 		{"no retries", func(c *config.Config) { c.SDKMaxRetries = 0 }, ""},
 		{"fewer than no retries", func(c *config.Config) { c.SDKMaxRetries = -1 }, "--sdk-max-retries"},

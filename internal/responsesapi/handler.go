@@ -1,0 +1,175 @@
+// Package responsesapi serves the OpenAI Responses API
+// (platform.openai.com/docs/api-reference/responses): it translates a request
+// into a Messages request, the answer and its events back, and keeps responses
+// for those who go on from them.
+package responsesapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/archive"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+)
+
+// The routes, as metrics and ledger name them.
+const (
+	pathResponses   = "/v1/responses"
+	pathResponse    = "/v1/responses/{id}"
+	pathInputItems  = "/v1/responses/{id}/input_items"
+	pathCancel      = "/v1/responses/{id}/cancel"
+	pathInputTokens = "/v1/responses/input_tokens"
+)
+
+// DefaultTTL is how long responses are kept: OpenAI's 30 days.
+const DefaultTTL = 30 * 24 * time.Hour
+
+// Archive keeps responses. It is what of archive.Archive is needed here.
+type Archive interface {
+	Put(ctx context.Context, kind, keyID, id string, ttl time.Duration, body []byte) error
+	Get(ctx context.Context, kind, keyID, id string) (archive.Document, error)
+	Delete(ctx context.Context, kind, keyID, id string) error
+}
+
+// Options are what a Handler needs.
+type Options struct {
+	Gateway *gateway.Gateway
+	Archive Archive
+	// TTL is how long a response is kept; 0 is DefaultTTL.
+	TTL time.Duration
+	// Rules gives what a model, by an alias or an id, takes of a request; "" stands
+	// for auto. nil: any model takes everything.
+	Rules func(model string) message.Rules
+	// MaxBody is the largest request body in bytes; 0 means
+	// protocol.DefaultBodyLimit.
+	MaxBody int64
+	Log     *slog.Logger     // nil: silent
+	Now     func() time.Time // nil: time.Now
+}
+
+// Handler serves the Responses API. It is safe for concurrent use.
+type Handler struct {
+	gateway  *gateway.Gateway
+	archive  Archive
+	ttl      time.Duration
+	rules    func(model string) message.Rules
+	maxBody  int64
+	log      *slog.Logger
+	now      func() time.Time
+	scanners protocol.Scanners
+}
+
+// New makes a Handler.
+func New(options Options) *Handler {
+	h := &Handler{
+		gateway: options.Gateway, archive: options.Archive, ttl: options.TTL, rules: options.Rules,
+		maxBody: options.MaxBody, log: options.Log, now: options.Now,
+	}
+	if h.ttl <= 0 {
+		h.ttl = DefaultTTL
+	}
+	if h.rules == nil {
+		h.rules = func(string) message.Rules { return message.Rules{} }
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h
+}
+
+// Register adds the routes to mux.
+func (h *Handler) Register(mux *http.ServeMux) {
+	for _, route := range []struct {
+		method, path string
+		serve        protocol.HandlerFunc
+	}{
+		{"POST", pathResponses, h.serveCreate},
+		{"POST", pathInputTokens, h.serveInputTokens},
+		{"GET", pathResponse, h.serveGet},
+		{"DELETE", pathResponse, h.serveDelete},
+		{"GET", pathInputItems, h.serveInputItems},
+		{"POST", pathCancel, h.serveCancel},
+	} {
+		mux.Handle(route.method+" "+route.path, protocol.Handle(h.gateway, route.path, route.serve, protocol.OpenAIErrorWriter(h.log)))
+	}
+}
+
+// encoder is an EventWriter that knows what has left already.
+type encoder interface {
+	gateway.EventWriter
+	// started says that the header has left.
+	started() bool
+	// fail tells the caller of an error inside a started answer.
+	fail(e *apierror.Error)
+}
+
+func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+	p, err := h.prepare(w, r, call)
+	if err != nil {
+		return err
+	}
+	answer := &response{
+		request: p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own),
+	}
+	keep := h.keeper(r.Context(), call, p.former, p.own)
+	var out encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keep: keep, now: h.now}
+	if call.Request.Stream {
+		out = newStreamWriter(w, call, answer, keep, h.now)
+	}
+	if err = h.gateway.Serve(r.Context(), call, out); err == nil {
+		return nil
+	}
+	if out.started() {
+		protocol.Log(r.Context(), h.log, call.RequestID, err)
+		out.fail(apierror.From(err))
+		return nil
+	}
+	return err
+}
+
+// prepared is a request with the items of its conversation.
+type prepared struct {
+	request     *request
+	former, own []item
+}
+
+// prepare reads a request and fills the call with what it asks.
+func (h *Handler) prepare(w http.ResponseWriter, r *http.Request, call *gateway.Call) (*prepared, error) {
+	body, err := protocol.ReadBody(w, r, h.maxBody)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{}
+	if p.request, err = h.decode(body); err != nil {
+		return nil, err
+	}
+	p.request.counting = call.CountOnly
+	if p.former, err = h.former(r.Context(), call, p.request); err != nil {
+		return nil, err
+	}
+	if p.own, err = h.resolve(r.Context(), call, p.former, p.request.input.items); err != nil {
+		return nil, err
+	}
+	talk, err := p.request.join(p.former, p.own)
+	if err != nil {
+		return nil, err
+	}
+	rules := h.rules(protocol.Unquote(p.request.model))
+	if call.Request, call.Defaults, err = p.request.translate(talk, &rules); err != nil {
+		return nil, err
+	}
+	call.Warnings = append(call.Warnings, p.request.warnings...)
+	protocol.PreferBackend(call, p.request.useCLI)
+	return p, nil
+}
+
+func (h *Handler) decode(body []byte) (*request, error) {
+	scanner := h.scanners.Get(body)
+	defer h.scanners.Put(scanner)
+	return decode(scanner)
+}

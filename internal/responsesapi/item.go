@@ -1,0 +1,304 @@
+package responsesapi
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+)
+
+// roleSystem marks an item whose text goes into the system prompt.
+const roleSystem = "system"
+
+// item is one item of a conversation. Its slices share memory with the document
+// that it was read from, or with its reader.
+type item struct {
+	raw     jsontext.Value // as it came
+	id      string         // "" where it came without
+	role    string         // whose turn it stands in, or roleSystem; "" for what is in no turn
+	said    string         // the role as it came, of a message
+	content jsontext.Value // of a message, as it came
+
+	// blocks are content blocks of the Messages API, with commas between them; of
+	// roleSystem the inside of a JSON string.
+	blocks        []byte
+	calls, thinks bool
+	result        bool // of a function's call
+	// reference is the id of the item that stands in this one's place.
+	reference string
+}
+
+// itemReader reads items and translates them. It isn't safe for concurrent use.
+type itemReader struct {
+	items []item
+	// dropped names what has no place in the Messages form, each name once and a
+	// bounded number of them.
+	dropped []string
+
+	arena []byte // of the items' blocks
+	now   itemFields
+	part  partFields
+}
+
+// itemFields is an item while it is read.
+type itemFields struct {
+	reader *itemReader
+
+	kind, role, id, callID, name, arguments, encrypted jsontext.Value
+	content                                            jsontext.Value // as it came
+	parts, output                                      parts
+}
+
+// parts are the content of a message or of a function's result.
+type parts struct {
+	there    bool
+	blocks   []byte
+	texts    []jsontext.Value
+	textOnly bool
+}
+
+// reset makes parts ready to be read into, keeping their buffers.
+func (p *parts) reset() parts { return parts{textOnly: true, blocks: p.blocks[:0], texts: p.texts[:0]} }
+
+const maxDropped = 8
+
+func (r *itemReader) drop(name string) {
+	if len(r.dropped) < maxDropped && !slices.Contains(r.dropped, name) {
+		r.dropped = append(r.dropped, name)
+	}
+}
+
+// skip reads past a member that has no place in the Messages form.
+func (r *itemReader) skip(s *protocol.Scanner, name string) error {
+	value, err := s.Value()
+	if err == nil && !protocol.AsksNothing(value) {
+		r.drop(name)
+	}
+	return err
+}
+
+// readText reads an input that is one string: a message of the user's. The
+// scanner stands before it.
+func (r *itemReader) readText(s *protocol.Scanner) error {
+	text, err := s.Value()
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(protocol.Unquote(text)) == "" {
+		return s.Invalid("", "must not be blank")
+	}
+	start := len(r.arena)
+	r.appendText(text)
+	r.items = append(r.items, item{role: message.RoleUser, said: message.RoleUser, content: text, blocks: r.arena[start:]})
+	return nil
+}
+
+func (r *itemReader) appendText(text jsontext.Value) {
+	r.arena = append(append(append(r.arena, `{"type":"text","text":`...), text...), '}')
+}
+
+// read reads one item.
+func (r *itemReader) read(s *protocol.Scanner) error {
+	f := &r.now
+	*f = itemFields{reader: r, parts: f.parts.reset(), output: f.output.reset()}
+	start := s.Offset()
+	if err := itemObject.Read(s, f); err != nil {
+		return err
+	}
+	it := item{raw: s.Since(start), id: protocol.Unquote(f.id)}
+	begin := len(r.arena)
+	if err := f.translate(s, &it); err != nil {
+		return err
+	}
+	it.blocks = r.arena[begin:len(r.arena):len(r.arena)]
+	r.items = append(r.items, it)
+	return nil
+}
+
+// translate fills in what the item is, and appends its blocks to the arena.
+func (f *itemFields) translate(s *protocol.Scanner, it *item) error {
+	switch kind := string(protocol.Inner(f.kind)); kind {
+	case "message":
+		return f.message(s, it)
+	case "":
+		// A reference may leave out its type, and so may a message.
+		if f.role == nil && f.id != nil && !f.parts.there {
+			return f.refer(s, it)
+		}
+		return f.message(s, it)
+	case "item_reference":
+		return f.refer(s, it)
+	case "function_call":
+		return f.call(s, it)
+	case "function_call_output":
+		return f.result(s, it)
+	case "reasoning":
+		it.role = message.RoleAssistant
+		block, ok := openThinking(f.encrypted)
+		if !ok {
+			f.reader.drop("input.reasoning")
+			return nil
+		}
+		it.thinks = true
+		f.reader.arena = append(f.reader.arena, block...)
+		return nil
+	default:
+		return s.Invalid("type", "items of the type "+kind+" aren't supported")
+	}
+}
+
+func (f *itemFields) refer(s *protocol.Scanner, it *item) error {
+	if it.id == "" {
+		return s.Invalid("id", "field required")
+	}
+	it.reference, it.id = it.id, ""
+	return nil
+}
+
+func (f *itemFields) message(s *protocol.Scanner, it *item) error {
+	r := f.reader
+	it.content = f.content
+	it.said = string(protocol.Inner(f.role))
+	if !f.parts.there {
+		return s.Invalid("content", "field required")
+	}
+	switch it.said {
+	case message.RoleUser:
+		it.role = message.RoleUser
+	case message.RoleAssistant:
+		it.role = message.RoleAssistant
+		if !f.parts.textOnly {
+			return s.Invalid("content", "only text is supported for the role assistant")
+		}
+	case "system", "developer":
+		if !f.parts.textOnly {
+			return s.Invalid("content", "only text is supported for the role "+it.said)
+		}
+		it.role = roleSystem
+		for i, text := range f.parts.texts {
+			if i > 0 {
+				r.arena = append(r.arena, `\n\n`...)
+			}
+			r.arena = append(r.arena, protocol.Inner(text)...)
+		}
+		return nil
+	case "":
+		return s.Invalid("role", "field required")
+	default:
+		return s.Invalid("role", "must be user, assistant, system or developer")
+	}
+	r.arena = append(r.arena, f.parts.blocks...)
+	return nil
+}
+
+func (f *itemFields) call(s *protocol.Scanner, it *item) error {
+	switch {
+	case len(protocol.Inner(f.callID)) == 0:
+		return s.Invalid("call_id", "field required")
+	case len(protocol.Inner(f.name)) == 0:
+		return s.Invalid("name", "field required")
+	}
+	input := jsontext.Value(protocol.Unquote(f.arguments))
+	if len(bytes.TrimSpace(input)) == 0 {
+		input = jsontext.Value("{}") // a function without parameters
+	}
+	if !input.IsValid() || input.Kind() != '{' {
+		return s.Invalid("arguments", "must be a JSON object in a string")
+	}
+	it.role, it.calls = message.RoleAssistant, true
+	r := f.reader
+	r.arena = append(append(r.arena, `{"type":"tool_use","id":`...), f.callID...)
+	r.arena = append(append(r.arena, `,"name":`...), f.name...)
+	r.arena = append(append(append(r.arena, `,"input":`...), input...), '}')
+	return nil
+}
+
+func (f *itemFields) result(s *protocol.Scanner, it *item) error {
+	switch {
+	case len(protocol.Inner(f.callID)) == 0:
+		return s.Invalid("call_id", "field required")
+	case !f.output.there:
+		return s.Invalid("output", "field required")
+	}
+	it.role, it.result = message.RoleUser, true
+	r := f.reader
+	r.arena = append(append(r.arena, `{"type":"tool_result","tool_use_id":`...), f.callID...)
+	if len(f.output.blocks) > 0 {
+		r.arena = append(append(append(r.arena, `,"content":[`...), f.output.blocks...), ']')
+	}
+	r.arena = append(r.arena, '}')
+	return nil
+}
+
+// conversation is items joined into the turns of the Messages API.
+type conversation struct {
+	system []byte // the inside of a JSON string
+	turns  []byte // the elements of the messages array
+	role   string // of the turn that is still open
+	// calls and thinks say of the last turn of the assistant's whether it called
+	// functions, and whether it holds the thinking that led there.
+	calls, thinks bool
+}
+
+// add appends an item. Items of one role that follow each other become one turn:
+// the Messages API wants thinking, text and calls of an answer in one message,
+// and so all results of one message's calls.
+func (c *conversation) add(it *item) {
+	if len(it.blocks) == 0 {
+		return // an empty text, which the Messages API refuses
+	}
+	switch it.role {
+	case "":
+		return
+	case roleSystem:
+		c.addSystem(it.blocks)
+		return
+	case c.role:
+		c.turns = append(c.turns, ',')
+	default:
+		c.close()
+		if len(c.turns) > 0 {
+			c.turns = append(c.turns, ',')
+		}
+		c.turns = append(append(append(c.turns, `{"role":"`...), it.role...), `","content":[`...)
+		c.role = it.role
+		if it.role == message.RoleAssistant {
+			c.calls, c.thinks = false, false
+		}
+	}
+	c.turns = append(c.turns, it.blocks...)
+	if it.role == message.RoleAssistant {
+		c.calls, c.thinks = c.calls || it.calls, c.thinks || it.thinks
+	}
+}
+
+func (c *conversation) addSystem(inner []byte) {
+	if len(inner) == 0 {
+		return
+	}
+	if len(c.system) > 0 {
+		c.system = append(c.system, `\n\n`...)
+	}
+	c.system = append(c.system, inner...)
+}
+
+func (c *conversation) close() {
+	if c.role != "" {
+		c.turns = append(c.turns, "]}"...)
+		c.role = ""
+	}
+}
+
+// append appends the members system and messages. The conversation is finished
+// then.
+func (c *conversation) append(dst []byte) []byte {
+	c.close()
+	if len(c.system) > 0 {
+		dst = append(append(append(dst, `"system":"`...), c.system...), `",`...)
+	}
+	return append(append(append(dst, `"messages":[`...), c.turns...), ']')
+}
