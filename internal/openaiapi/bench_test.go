@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
@@ -21,6 +22,9 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(int)             {}
 func (d *discard) Flush()                      {}
+
+// SetReadDeadline is what the server's own writers have.
+func (d *discard) SetReadDeadline(time.Time) error { return nil }
 
 // A plain request and its answer, from the mux to the last byte written, with
 // a conversation of 4 KB.
@@ -44,6 +48,32 @@ func BenchmarkWhole(b *testing.B) {
 type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
+
+// Reading and translating alone, without HTTP and gateway.
+func BenchmarkTranslate(b *testing.B) {
+	turn := `{"role":"user","content":"` + strings.Repeat("some words ", 60) + `"},{"role":"assistant","content":"` + strings.Repeat("more words ", 60) + `"},`
+	last := `{"role":"user","content":"hi"}]`
+	tool := `{"type":"function","function":{"name":"weather","description":"` + strings.Repeat("what it does ", 10) + `","parameters":{"type":"object","properties":{"city":{"type":"string","description":"a city"},"days":{"type":"integer"}},"required":["city"]}}}`
+	tools := `"tools":[` + strings.Repeat(tool+",", 9) + tool + `],"tool_choice":"auto",`
+	for name, body := range map[string]string{
+		"plain":  `{"model":"haiku","temperature":0.5,"messages":[{"role":"system","content":"be brief"},` + strings.Repeat(turn, 3) + last + `}`,
+		"tools":  `{"model":"haiku",` + tools + `"messages":[` + turn + last + `}`,
+		"parts":  `{"model":"haiku","messages":[{"role":"user","content":[` + strings.Repeat(`{"type":"text","text":"some words"},`, 9) + `{"type":"text","text":"the last"}]}]}`,
+		"schema": `{"model":"haiku","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","properties":{"a":{"type":"string","minLength":1},"b":{"type":"array","items":{"type":"object","properties":{"c":{"type":"integer"}}}}}}}},"messages":[` + last + `}`,
+		"128KB":  `{"model":"haiku","messages":[` + strings.Repeat(turn, 94) + last + `}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			translate := openaiapi.Translator()
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if err := translate([]byte(body)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
 
 // One event of a stream; an iteration is one event.
 func BenchmarkEvent(b *testing.B) {

@@ -14,6 +14,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
 	"claude-code-api-service/internal/sse"
 )
 
@@ -45,41 +46,74 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte(`{"message":{"id":"msg_1","model":"m\""}}`), []byte(`{"content_block":{"type":"tool_use","id":"t","name":"n","input":{"a":1}}}`), []byte(`{"delta":{"type":"text_delta","text":"a\n"}}`))
 	f.Add([]byte(`{"message":{}}`), []byte(`{"content_block":{"type":"tool_use"}}`), []byte(`{"delta":{"type":"input_json_delta","partial_json":"{"}}`))
 	f.Add([]byte(`{"message":{"id":1,"model":null}}`), []byte(`{"content_block":{"type":"text","text":{}}}`), []byte(`{"delta":{"type":"thinking_delta","thinking":[""]}}`))
+	f.Add([]byte(`{"message":{"id":"msg_1","usage":{"service_tier":"standard","output_tokens_details":{"thinking_tokens":"x"}}}}`), []byte("{\"content_block\":{\"type\":\"text\",\"text\":\"```json\\n{\"}}"), []byte("{\"delta\":{\"type\":\"text_delta\",\"text\":\"}\\n```\",\"stop_details\":{\"explanation\":\"\\\"\"}},\"usage\":{\"service_tier\":1}}"))
 	f.Fuzz(func(t *testing.T, start, block, delta []byte) {
-		w := httptest.NewRecorder()
-		call := &gateway.Call{Clock: latency.Start(), Caller: &gateway.Caller{}}
-		s := newStreamWriter(w, call, 1, true)
-		for _, e := range []message.Event{
-			{Type: message.EventMessageStart, Data: start}, {Type: message.EventPing},
-			{Type: message.EventContentBlockStart, Data: block}, {Type: message.EventContentBlockDelta, Data: delta},
-			{Type: message.EventContentBlockStop},
-		} {
-			if err := s.Event(e); err != nil && apierror.From(err).Category != apierror.UpstreamError {
-				t.Fatal(err)
-			}
-		}
-		if err := s.End(gateway.Result{}); err != nil {
+		checkStream(t, nil, start, block, delta)
+		checkStream(t, &fence{}, start, block, delta)
+	})
+}
+
+func checkStream(t *testing.T, fence *fence, start, block, delta []byte) {
+	w := httptest.NewRecorder()
+	call := &gateway.Call{Clock: latency.Start(), Caller: &gateway.Caller{}}
+	s := newStreamWriter(w, call, 1, true)
+	s.fence = fence
+	for _, e := range []message.Event{
+		{Type: message.EventMessageStart, Data: start}, {Type: message.EventPing},
+		{Type: message.EventContentBlockStart, Data: block}, {Type: message.EventContentBlockDelta, Data: delta},
+		{Type: message.EventContentBlockStop}, {Type: message.EventMessageDelta, Data: delta},
+	} {
+		if err := s.Event(e); err != nil && apierror.From(err).Category != apierror.UpstreamError {
 			t.Fatal(err)
 		}
-		last := ""
-		for events := sse.NewReader(bytes.NewReader(w.Body.Bytes()), 1<<20); ; {
-			frame, err := events.Next()
-			if errors.Is(err, io.EOF) {
-				break
+	}
+	if err := s.End(gateway.Result{}); err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	for events := sse.NewReader(bytes.NewReader(w.Body.Bytes()), 1<<20); ; {
+		frame, err := events.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last = string(frame.Data); last == "[DONE]" {
+			continue
+		}
+		var c chunk
+		if err := json.Unmarshal(frame.Data, &c); err != nil || !jsontext.Value(frame.Data).IsValid() {
+			t.Fatalf("%s: %v", frame.Data, err)
+		}
+	}
+	if last != "[DONE]" {
+		t.Fatalf("the stream ends with %s", last)
+	}
+}
+
+// Whatever the upstream answers, a client gets a well-formed answer.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"id":"msg_1","model":"m","stop_reason":"end_turn","content":[{"type":"text","text":"a\n"}],"usage":{"service_tier":"standard"}}`))
+	f.Add([]byte(`{"id":"msg_1","stop_details":{"explanation":"x"},"content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t","name":"n","input":{"a":[1]}}],"usage":{"output_tokens_details":{"thinking_tokens":7}}}`))
+	f.Add([]byte("{\"content\":[{\"type\":\"text\",\"text\":\"```json\\n{}\\n```\"},{\"type\":\"odd\",\"id\":[]}],\"usage\":7,\"stop_details\":[]}"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, unfence := range []bool{false, true} {
+			w := httptest.NewRecorder()
+			call := &gateway.Call{Clock: latency.Start(), Caller: &gateway.Caller{}}
+			out := &wholeWriter{call: call, scanners: &protocol.Scanners{}, w: w, unfence: unfence}
+			if err := out.Message(body); err != nil {
+				if apierror.From(err).Category != apierror.UpstreamError {
+					t.Fatal(err)
+				}
+				return
 			}
-			if err != nil {
+			if err := out.End(gateway.Result{}); err != nil {
 				t.Fatal(err)
 			}
-			if last = string(frame.Data); last == "[DONE]" {
-				continue
+			if !jsontext.Value(w.Body.Bytes()).IsValid() {
+				t.Fatalf("%s became %s", body, w.Body)
 			}
-			var c chunk
-			if err := json.Unmarshal(frame.Data, &c); err != nil || !jsontext.Value(frame.Data).IsValid() {
-				t.Fatalf("%s: %v", frame.Data, err)
-			}
-		}
-		if last != "[DONE]" {
-			t.Fatalf("the stream ends with %s", last)
 		}
 	})
 }

@@ -67,8 +67,7 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 	if err != nil {
 		return err
 	}
-	rules := h.rules(chat.modelName())
-	if call.Request, err = chat.translate(rules, len(body)); err != nil {
+	if call.Request, err = chat.translate(h.rules(chat.modelName()), len(body)); err != nil {
 		return err
 	}
 	call.Warnings = chat.warnings
@@ -83,7 +82,7 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 		defer cancel()
 	}
 
-	out := h.encoder(w, call, chat, chat.format.unfence(&rules))
+	out := h.encoder(w, call, chat)
 	if err = h.gateway.Serve(ctx, call, out); err == nil {
 		return nil
 	}
@@ -104,9 +103,9 @@ type encoder interface {
 	fail(e *apierror.Error)
 }
 
-// encoder makes the writer of an answer. With unfence it takes a code fence off
-// around the text.
-func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatRequest, unfence bool) encoder {
+// encoder makes the writer of an answer.
+func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatRequest) encoder {
+	unfence := chat.format.unfence(&chat.rules)
 	if !call.Request.Stream {
 		return &wholeWriter{call: call, scanners: &h.scanners, w: w, created: h.now().Unix(), unfence: unfence}
 	}

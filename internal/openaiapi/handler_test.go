@@ -9,6 +9,7 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/shared"
 	"go.uber.org/goleak"
 
 	"claude-code-api-service/internal/apierror"
@@ -131,6 +132,57 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+func TestWholeAnswerInJSONMode(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"fenced", "```json\\n{\\\"a\\\": \\\"\\u00e4\\\"}\\n```", `{\"a\": \"ä\"}`},
+		{"plain", `{\"a\":1}`, `{\"a\":1}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rooms := &protocoltest.Rooms{Message: []byte(`{"id":"msg_1","model":"m","content":[{"type":"text","text":"` + tt.text + `"}]}`)}
+			answer := protocoltest.Post(t, serve(t, rooms), `{"response_format":{"type":"json_object"},`+plain[1:])
+			if !strings.Contains(answer.Body, `"role":"assistant","content":"`+tt.want+`"`) || !strings.Contains(answer.Body, `,"content":"`+tt.want+`","cost"`) {
+				t.Errorf("body = %s", answer.Body)
+			}
+			if got := string(rooms.Calls()[0].Request.Body()); !strings.Contains(got, `"system":"be brief\n\nAnswer with one valid JSON object`) {
+				t.Errorf("request = %s", got)
+			}
+		})
+	}
+}
+
+func TestRefusalAndUsageDetails(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(`{"id":"msg_1","model":"m","stop_reason":"refusal","stop_details":{"type":"refusal","explanation":"not that"},"content":[],` +
+		`"usage":{"service_tier":"standard","output_tokens_details":{"thinking_tokens":7}}}`)}
+	answer := protocoltest.Post(t, serve(t, rooms), plain)
+	for _, want := range []string{`"service_tier":"default"`, `"refusal":"not that"`, `"finish_reason":"content_filter"`, `"completion_tokens_details":{"reasoning_tokens":7}`} {
+		if !strings.Contains(answer.Body, want) {
+			t.Errorf("no %s in %s", want, answer.Body)
+		}
+	}
+}
+
+// The rules are those of the model as asked.
+func TestRules(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(whole)}
+	var asked []string
+	h := openaiapi.New(openaiapi.Options{Gateway: rooms.Gateway(), Rules: func(model string) message.Rules {
+		asked = append(asked, model)
+		return message.Rules{NoSampling: model == "opus"}
+	}})
+	url := protocoltest.Server(t, h.Register).URL + "/v1/chat/completions"
+	for _, model := range []string{`"opus"`, `"h\u0061iku"`, `null`} {
+		protocoltest.Post(t, url, `{"model":`+model+`,"temperature":0.5,"messages":[{"role":"user","content":"hi"}]}`)
+	}
+	if got := strings.Join(asked, " "); got != "opus haiku " {
+		t.Errorf("asked for %q", got)
+	}
+	for i, call := range rooms.Calls() {
+		if strings.Contains(string(call.Request.Body()), "temperature") != (i > 0) {
+			t.Errorf("call %d: %s", i, call.Request.Body())
+		}
+	}
+}
+
 func TestCall(t *testing.T) {
 	rooms := &protocoltest.Rooms{Message: []byte(whole), Warn: []string{"temperature: has no effect"}}
 	answer := protocoltest.Post(t, serve(t, rooms),
@@ -148,14 +200,69 @@ func TestCall(t *testing.T) {
 	}
 }
 
+func client(t *testing.T, rooms *protocoltest.Rooms) openai.Client {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return openai.NewClient(option.WithBaseURL(strings.TrimSuffix(serve(t, rooms), "chat/completions")),
+		option.WithAPIKey(protocoltest.Key), option.WithHTTPClient(&http.Client{Transport: transport}), option.WithMaxRetries(0))
+}
+
+// The less common parameters, as the official SDK writes them.
+func TestOfficialSDKParameters(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(whole)}
+	c := client(t, rooms)
+	function := openai.FunctionDefinitionParam{Name: "weather", Strict: openai.Bool(true), Parameters: openai.FunctionParameters{
+		"type": "object", "properties": map[string]any{}, "additionalProperties": false,
+	}}
+	var raw *http.Response
+	answer, err := c.Chat.Completions.New(t.Context(), openai.ChatCompletionNewParams{
+		Model:           "sonnet",
+		ReasoningEffort: openai.ReasoningEffortLow,
+		ServiceTier:     openai.ChatCompletionNewParamsServiceTierAuto,
+		Seed:            openai.Int(7),
+		Messages: []openai.ChatCompletionMessageParamUnion{
+			openai.DeveloperMessage("be brief"),
+			openai.UserMessage([]openai.ChatCompletionContentPartUnionParam{
+				openai.TextContentPart("what is it?"),
+				openai.ImageContentPart(openai.ChatCompletionContentPartImageImageURLParam{URL: "https://x.test/a.png"}),
+				openai.FileContentPart(openai.ChatCompletionContentPartFileFileParam{FileData: openai.String("data:application/pdf;base64,JVBERi0x"), Filename: openai.String("a.pdf")}),
+			}),
+		},
+		Tools: []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(function)},
+		ToolChoice: openai.ChatCompletionToolChoiceOptionUnionParam{OfAllowedTools: &openai.ChatCompletionAllowedToolChoiceParam{
+			AllowedTools: openai.ChatCompletionAllowedToolsParam{
+				Mode: openai.ChatCompletionAllowedToolsModeAuto, Tools: []map[string]any{{"type": "function", "function": map[string]any{"name": "weather"}}},
+			},
+		}},
+		ResponseFormat: openai.ChatCompletionNewParamsResponseFormatUnion{OfJSONSchema: &shared.ResponseFormatJSONSchemaParam{
+			JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: "answer", Strict: openai.Bool(true), Schema: map[string]any{"type": "object"}},
+		}},
+	}, option.WithResponseInto(&raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.Choices[0].Message.Content != `hel"lo` {
+		t.Errorf("answer = %+v", answer)
+	}
+	if got := raw.Header.Get("X-Claude-Warnings"); got != "seed: has no effect here" {
+		t.Errorf("warnings = %q", got)
+	}
+	const want = `{"model":"sonnet","thinking":{"type":"adaptive"},"max_tokens":6144,` +
+		`"tools":[{"name":"weather","input_schema":{"properties":{},"type":"object","additionalProperties":false},"strict":true}],"tool_choice":{"type":"auto"},` +
+		`"output_config":{"effort":"low","format":{"type":"json_schema","schema":{"type":"object","properties":{},"additionalProperties":false}}},` +
+		`"system":"be brief","messages":[{"role":"user","content":[{"type":"text","text":"what is it?"},{"type":"image","source":{"type":"url","url":"https://x.test/a.png"}},` +
+		`{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0x"},"title":"a.pdf"}]}]}`
+	if got := string(rooms.Calls()[0].Request.Body()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestOfficialSDK(t *testing.T) {
 	tools := golden(t, "tools.sse")
 	result := summary(t, tools)
 	rooms := &protocoltest.Rooms{Message: []byte(whole), Stream: tools, Result: result}
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	client := openai.NewClient(option.WithBaseURL(strings.TrimSuffix(serve(t, rooms), "chat/completions")),
-		option.WithAPIKey(protocoltest.Key), option.WithHTTPClient(&http.Client{Transport: transport}), option.WithMaxRetries(0))
+	client := client(t, rooms)
 	params := openai.ChatCompletionNewParams{
 		Model:    "haiku",
 		Messages: []openai.ChatCompletionMessageParamUnion{openai.SystemMessage("be brief"), openai.UserMessage("hi")},

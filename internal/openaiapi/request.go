@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
@@ -40,6 +41,7 @@ type chatRequest struct {
 	choice     toolChoice
 	serial     bool // parallel_tool_calls is false
 	format     responseFormat
+	rules      message.Rules // what the model takes
 
 	unknown  int // how many unknown members there were
 	warnings []string

@@ -12,11 +12,12 @@ import (
 // translate writes the Messages request for a model with these rules. sizeHint
 // is the request's own size. An error is an apierror.Error.
 func (c *chatRequest) translate(rules message.Rules, sizeHint int) (*message.Request, error) {
+	c.rules = rules
 	dst := append(make([]byte, 0, sizeHint+256), '{')
 	if c.model != nil {
 		dst = append(append(append(dst, `"model":`...), c.model...), ',')
 	}
-	thinking, raw, maxTokens := c.think(&rules)
+	thinking, raw, maxTokens := c.think(&c.rules)
 	if raw != nil {
 		dst = append(append(append(dst, `"thinking":`...), raw...), ',')
 	} else {
@@ -24,7 +25,7 @@ func (c *chatRequest) translate(rules message.Rules, sizeHint int) (*message.Req
 	}
 	dst = strconv.AppendInt(append(dst, `"max_tokens":`...), maxTokens, 10)
 	dst = append(dst, ',')
-	dst = c.appendSampling(dst, &rules, thinking.On())
+	dst = c.appendSampling(dst, &c.rules, thinking.On())
 	if c.stream {
 		dst = append(dst, `"stream":true,`...)
 	}
@@ -39,11 +40,11 @@ func (c *chatRequest) translate(rules message.Rules, sizeHint int) (*message.Req
 		dst = append(dst, "],"...)
 	}
 	dst = c.appendUser(dst)
-	dst, err := c.appendTools(dst, &rules)
+	dst, err := c.appendTools(dst, &c.rules)
 	if err != nil {
 		return nil, err
 	}
-	format, err := c.outputFormat(&rules)
+	format, err := c.outputFormat(&c.rules)
 	if err != nil {
 		return nil, err
 	}

@@ -262,6 +262,7 @@ func TestFinishReason(t *testing.T) {
 func FuzzTranscript(f *testing.F) {
 	f.Add([]byte(`[{"role":"user","content":"hi"}]`))
 	f.Add([]byte(`[{"role":"system","content":"\ud83d\ude00"},{"role":"system","content":"\\"},{"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"data:image/png;base64,A\"A"}}]}]`))
+	f.Add([]byte(`[{"role":"system","content":[{"type":"text","text":"","cache_control":{}},{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]},{"role":"user","cache_control":{},"content":"x"},{"role":"user","content":[{"type":"file","file":{"file_data":"JVBERi0x","filename":"\""},"cache_control":{}}]}]`))
 	f.Add([]byte(`[{"role":"assistant","content":"","tool_calls":[{"id":"c1","function":{"name":"w","arguments":" { } "}}]},{"role":"tool","tool_call_id":"c1"},{"role":"tool","tool_call_id":"c2","content":"x"}]`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, blocks := range []bool{false, true} {
