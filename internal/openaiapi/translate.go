@@ -3,8 +3,6 @@ package openaiapi
 import (
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
@@ -68,4 +66,4 @@ func (c *chatRequest) appendUser(dst []byte) []byte {
 }
 
 // modelName gives the model as asked.
-func (c *chatRequest) modelName() string { return protocol.Unquote(jsontext.Value(c.model)) }
+func (c *chatRequest) modelName() string { return protocol.Unquote(c.model) }

@@ -14,6 +14,7 @@ type chatMessage struct {
 	transcript *Transcript
 
 	role, callID, refusal jsontext.Value
+	name                  jsontext.Value
 	control               jsontext.Value // cache_control of the whole message
 
 	hasContent bool           // content is there and isn't null
@@ -115,7 +116,7 @@ var (
 			m.control, err = readControl(s)
 			return err
 		}},
-		Field[chatMessage]{Name: "name", Schema: text("Has no effect other than a warning."), Read: func(m *chatMessage, s *Scanner) error { return m.transcript.skip(s, "name") }},
+		Field[chatMessage]{Name: "name", Schema: text("Has no effect other than a warning; in a message with the role tool, `tool_call_id` says the same."), Read: ReadText(func(m *chatMessage) *jsontext.Value { return &m.name })},
 		Field[chatMessage]{Name: "audio", Schema: refused(), Read: refuse[chatMessage]},
 		Field[chatMessage]{Name: "function_call", Schema: refused(), Read: refuse[chatMessage]},
 	)

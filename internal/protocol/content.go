@@ -28,10 +28,10 @@ func (m *chatMessage) readContent(s *Scanner) (err error) {
 
 // contentPart is one part of a message's content while it is read.
 type contentPart struct {
-	transcript                      *Transcript
-	kind, text, url, detail         jsontext.Value
-	fileData, fileID, fileName, own jsontext.Value
-	control                         jsontext.Value // cache_control
+	transcript                 *Transcript
+	kind, text, url            jsontext.Value
+	fileData, fileID, fileName jsontext.Value
+	control                    jsontext.Value // cache_control
 }
 
 // readPart reads a part as a content block of the Messages API.
@@ -43,7 +43,6 @@ func (m *chatMessage) readPart(s *Scanner) error {
 	if err := partObject.Read(s, p); err != nil {
 		return err
 	}
-	p.own = s.Since(start)
 	if m.blockCount > 0 {
 		m.blocks = append(m.blocks, ',')
 	}
@@ -68,7 +67,7 @@ func (m *chatMessage) readPart(s *Scanner) error {
 		if !t.Blocks {
 			return s.Invalid("type", "content of this type isn't supported; text, image_url and file are")
 		}
-		m.blocks = append(m.blocks, p.own...)
+		m.blocks = append(m.blocks, s.Since(start)...)
 	}
 	return nil
 }

@@ -80,6 +80,9 @@ func (t *Transcript) add(s *Scanner, m *chatMessage) error {
 	if role == "tool" {
 		return t.addResult(s, m)
 	}
+	if len(Inner(m.name)) > 0 {
+		t.ignore("name")
+	}
 	if role != message.RoleAssistant && m.callCount > 0 {
 		return s.Invalid("tool_calls", "only a message with the role assistant may call tools")
 	}
