@@ -69,6 +69,7 @@ func TestRealCLI(t *testing.T) {
 		{"max tokens", testMaxTokens},
 		{"OpenAI SDK", testOpenAISDK},
 		{"Anthropic SDK", testAnthropicSDK},
+		{"WebSocket", testStream},
 		{"bad input", testBadInput},
 		{"upstream failures", testUpstreamFailures},
 		{"the caller leaves a stream", testLeaveStream},

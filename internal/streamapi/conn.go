@@ -71,7 +71,7 @@ func (c *conn) run(base context.Context) {
 	c.life, c.end = context.WithCancel(context.WithoutCancel(base))
 	c.base = base
 	if !c.h.add(c) {
-		c.refuse("", errShuttingDown(), websocket.StatusGoingAway)
+		_ = c.refuse("", errShuttingDown(), websocket.StatusGoingAway)
 		c.end()
 		_ = c.ws.CloseNow()
 		return
@@ -80,7 +80,9 @@ func (c *conn) run(base context.Context) {
 	c.ws.SetReadLimit(-1) // read bounds it
 	unwatch := context.AfterFunc(base, c.stop)
 	c.arm()
-	for c.next() == nil {
+	err := c.next()
+	for err == nil { // what is worth saying of an error has been said
+		err = c.next()
 	}
 	unwatch()
 	c.cancel(nil)

@@ -3,8 +3,8 @@ package streamapi_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +50,7 @@ func TestAuthentication(t *testing.T) {
 			if c.Subprotocol() != tt.proto {
 				t.Errorf("subprotocol %q, want %q", c.Subprotocol(), tt.proto)
 			}
-			for name, values := range c.response.Header {
+			for name, values := range c.header {
 				if strings.Contains(strings.Join(values, ","), key) {
 					t.Errorf("the key is in %s", name)
 				}
@@ -94,14 +94,13 @@ func TestRefusedBeforeTheUpgrade(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			rooms := &protocoltest.Rooms{}
 			_, server := serve(t, rooms.Gateway())
-			c, response, err := tryDial(t, server, tt.headers...)
-			if err == nil {
+			c, header, refusal := tryDial(t, server, tt.headers...)
+			if c != nil {
 				_ = c.CloseNow()
 				t.Fatal("it was let in")
 			}
-			body, _ := io.ReadAll(response.Body)
-			if response.StatusCode != tt.status || !strings.Contains(string(body), tt.want) || response.Header.Get("Content-Type") != "application/json" {
-				t.Errorf("%d %s", response.StatusCode, body)
+			if !strings.HasPrefix(refusal, strconv.Itoa(tt.status)) || !strings.Contains(refusal, tt.want) || header.Get("Content-Type") != "application/json" {
+				t.Errorf("%v %s", header, refusal)
 			}
 			if tt.status == 401 && (len(rooms.Observed()) != 1 || rooms.Observed()[0].Status != 401) {
 				t.Errorf("observed %+v", rooms.Observed())
@@ -255,7 +254,9 @@ func TestCancel(t *testing.T) {
 		t.Fatal("another's cancel ended the chat")
 	}
 	c.send(`{"type":"cancel"}`)
-	<-l.ended
+	if err := <-l.ended; apierror.From(err).Code != "cancelled" {
+		t.Errorf("the backend was ended by %v", err)
+	}
 	c.expect(`{"type":"error","id":"one","detail":"the chat was cancelled","error":{"message":"the chat was cancelled","type":"client_closed","param":null,"code":"cancelled"},"request_id":"req_test-1"}`)
 	if entries := l.Entries(); len(entries) != 1 || entries[0].Status != 499 || entries[0].Category != "client_closed" {
 		t.Errorf("recorded %+v", entries)
@@ -282,7 +283,9 @@ func TestLeave(t *testing.T) {
 			l.texts <- "a"
 			c.expect(`{"type":"token","content":"a"}`)
 			leave(c)
-			<-l.ended
+			if err := <-l.ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("the backend was ended by %v", err)
+			}
 			if err := h.Stop(within(t)); err != nil { // waits for the connection's end
 				t.Error(err)
 			}
@@ -326,8 +329,8 @@ func TestStop(t *testing.T) {
 	idle.expectClose(websocket.StatusGoingAway)
 	busy.send(strings.Replace(chat, `"chat"`, `"chat","id":"late"`, 1))
 	busy.expectError("shutting_down")
-	if _, response, err := tryDial(t, server, "X-Api-Key", protocoltest.Key); err == nil || response.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("a new connection: %v", err)
+	if _, _, refusal := tryDial(t, server, "X-Api-Key", protocoltest.Key); !strings.HasPrefix(refusal, "503") {
+		t.Errorf("a new connection: %s", refusal)
 	}
 	l.texts <- "to the end"
 	busy.expect(`{"type":"token","content":"to the end"}`)
@@ -358,7 +361,9 @@ func TestStopInHaste(t *testing.T) {
 	cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.Stop(ctx) }()
-	<-l.ended
+	if err := <-l.ended; apierror.From(err).Code != "shutting_down" {
+		t.Errorf("the backend was ended by %v", err)
+	}
 	if got := c.expectError("shutting_down"); !strings.Contains(got, `"retry_after":1,"request_id":"req_test-1"`) {
 		t.Error(got)
 	}

@@ -2,6 +2,7 @@ package streamapi_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,36 +109,49 @@ func within(t testing.TB) context.Context {
 type client struct {
 	t testing.TB
 	*websocket.Conn
-	response *http.Response
+	header http.Header // of the upgrade
 }
 
 // dial opens a connection with further headers, given as names and values in
 // turn.
 func dial(t testing.TB, server *httptest.Server, headers ...string) *client {
 	t.Helper()
-	c, response, err := tryDial(t, server, headers...)
-	if err != nil {
-		t.Fatal(err)
+	c, header, refusal := tryDial(t, server, headers...)
+	if c == nil {
+		t.Fatal(refusal)
 	}
 	c.SetReadLimit(-1)
 	t.Cleanup(func() { _ = c.CloseNow() })
-	return &client{t: t, Conn: c, response: response}
+	return &client{t: t, Conn: c, header: header}
 }
 
-func tryDial(t testing.TB, server *httptest.Server, headers ...string) (*websocket.Conn, *http.Response, error) {
+// tryDial gives no connection but status and body where the upgrade is refused.
+func tryDial(t testing.TB, server *httptest.Server, headers ...string) (c *websocket.Conn, header http.Header, refusal string) {
 	t.Helper()
-	header := http.Header{}
+	sent := http.Header{}
 	for i := 0; i+1 < len(headers); i += 2 {
-		header.Add(headers[i], headers[i+1])
+		sent.Add(headers[i], headers[i+1])
 	}
 	// The library wants to know what it offers.
 	var offered []string
-	if line := header.Get("Sec-WebSocket-Protocol"); line != "" {
+	if line := sent.Get("Sec-WebSocket-Protocol"); line != "" {
 		offered = strings.Split(line, ",")
 	}
-	return websocket.Dial(within(t), "ws"+strings.TrimPrefix(server.URL, "http")+"/v1/stream", &websocket.DialOptions{
-		HTTPHeader: header, HTTPClient: server.Client(), Subprotocols: offered,
+	c, response, err := websocket.Dial(within(t), "ws"+strings.TrimPrefix(server.URL, "http")+"/v1/stream", &websocket.DialOptions{
+		HTTPHeader: sent, HTTPClient: server.Client(), Subprotocols: offered,
 	})
+	if err == nil {
+		return c, response.Header, ""
+	}
+	if response == nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nil, response.Header, response.Status + " " + string(body)
 }
 
 // enter is dial with the key in a header.

@@ -71,7 +71,7 @@ func (p *pipes) open(t *testing.T, g *gateway.Gateway, headers ...string) (*stre
 	for i := 0; i+1 < len(headers); i += 2 {
 		header.Add(headers[i], headers[i+1])
 	}
-	conn, _, err := websocket.Dial(t.Context(), "ws://127.0.0.1/v1/stream", &websocket.DialOptions{
+	conn, _, err := websocket.Dial(t.Context(), "ws://127.0.0.1/v1/stream", &websocket.DialOptions{ //nolint:bodyclose // there is none after an upgrade
 		HTTPHeader: header, HTTPClient: &http.Client{Transport: transport},
 	})
 	if err != nil {
@@ -143,7 +143,9 @@ func TestBackPressure(t *testing.T) {
 		<-l.entered
 		l.texts <- "taken"
 		c.expect(`{"type":"token","content":"taken"}`)
-		<-l.wrote
+		if err := <-l.wrote; err != nil {
+			t.Error(err)
+		}
 		l.texts <- "not taken"
 		began := time.Now()
 		time.Sleep(59 * time.Second)
