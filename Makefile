@@ -46,6 +46,13 @@ need-cc:
 cli: ## install the pinned Claude Code CLI versions from npm into the cache folder, and check them
 	$(GO) test -count=1 -v -timeout 25m -run '^TestPinnedVersions$$' ./internal/claudecli/clitest
 
+# The clients of both APIs for Node.js and Go, at pinned versions. npm ci needs the
+# npm registry or a warm npm cache.
+.PHONY: test-clients
+test-clients: need-cc cli ## real clients (OpenAI, Anthropic, AI SDK, LangChain, ws) against the service, on both backends
+	cd clients && npm ci --prefer-offline
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m ./internal/clienttest -clients
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u); do \
