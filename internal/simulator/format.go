@@ -93,24 +93,24 @@ func unsupported(kind string) []string {
 	return nil
 }
 
-// walk checks a schema and all below it; open are the references that it stands
+// walk checks a schema and all below it; within are the references that it stands
 // in.
-func (c *schemaCheck) walk(schema map[string]any, open []string) *fault {
+func (c *schemaCheck) walk(schema map[string]any, within []string) *fault {
 	if c.left--; c.left < 0 {
 		return invalid("%s: Schema is too complex for compilation.", c.field)
 	}
 	if ref, ok := schema["$ref"].(string); ok {
-		if slices.Contains(open, ref) {
+		if slices.Contains(within, ref) {
 			return invalid("%s: Recursive schemas are not supported", c.field)
 		}
 		to := c.resolve(ref)
 		if to == nil {
 			return invalid("%s: Reference '%s' can't be resolved", c.field, ref)
 		}
-		return c.walk(to, append(slices.Clip(open), ref))
+		return c.walk(to, append(slices.Clip(within), ref))
 	}
 	kind := typeOf(schema)
-	if kind == "object" && schema["additionalProperties"] != false {
+	if open, given := schema["additionalProperties"].(bool); kind == "object" && (open || !given) {
 		return invalid("%s: For 'object' type, 'additionalProperties' must be explicitly set to false", c.field)
 	}
 	var found []string
@@ -126,7 +126,7 @@ func (c *schemaCheck) walk(schema map[string]any, open []string) *fault {
 		return invalid("%s: For 'array' type, 'minItems' values other than 0 or 1 are not supported", c.field)
 	}
 	for _, below := range children(schema) {
-		if f := c.walk(below, open); f != nil {
+		if f := c.walk(below, within); f != nil {
 			return f
 		}
 	}
