@@ -80,8 +80,14 @@ func refuse(must string) func(*request, *protocol.Scanner) error {
 	}
 }
 
-func refused(what string) *openapi.Schema {
-	return &openapi.Schema{Deprecated: true, Description: what + " are refused."}
+// refused documents what must ask for nothing: null, or such a value of one of
+// these types.
+func refused(what string, types ...string) *openapi.Schema {
+	s := &openapi.Schema{Deprecated: true, Description: what + " are refused.", AnyOf: []*openapi.Schema{{Type: openapi.Null}}}
+	for _, t := range types {
+		s.AnyOf = append(s.AnyOf, &openapi.Schema{Type: t})
+	}
+	return s
 }
 
 func deprecated(description string) *openapi.Schema {

@@ -82,7 +82,7 @@ var (
 		protocol.Field[request]{Name: "stream", Schema: &openapi.Schema{Type: openapi.Boolean}, Read: protocol.ReadFlag(func(c *request) *bool { return &c.stream })},
 		protocol.Field[request]{Name: "store", Schema: &openapi.Schema{Type: openapi.Boolean, Default: true, Description: "Keep the response, so that it can be asked for again and gone on from."}, Read: protocol.ReadBool(func(c *request) **bool { return &c.store })},
 		protocol.Field[request]{Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: toolObject.Schema(), Description: "Functions. OpenAI's own tools are refused."}, Read: (*request).readTools},
-		protocol.Field[request]{Name: "tool_choice", Schema: &openapi.Schema{AnyOf: []*openapi.Schema{{Type: openapi.String, Enum: []string{"none", "auto", "required"}}, choiceObject.Schema()}}, Read: func(c *request, s *protocol.Scanner) error { return c.choice.read(s) }},
+		protocol.Field[request]{Name: "tool_choice", Schema: choiceSchema(), Read: func(c *request, s *protocol.Scanner) error { return c.choice.read(s) }},
 		protocol.Field[request]{Name: "parallel_tool_calls", Schema: &openapi.Schema{Type: openapi.Boolean, Default: true}, Read: protocol.ReadBool(func(c *request) **bool { return &c.parallel })},
 		protocol.Field[request]{Name: "text", Schema: textObject.Schema(), Read: object(textObject)},
 		protocol.Field[request]{Name: "reasoning", Schema: reasoningObject.Schema(), Read: object(reasoningObject)},
@@ -96,10 +96,10 @@ var (
 		protocol.Field[request]{Name: "stream_options", Schema: &openapi.Schema{Type: openapi.Object, Description: "include_obfuscation has no effect other than a warning."}, Read: (*request).readStreamOptions},
 		protocol.Field[request]{Name: "max_tool_calls", Schema: text0("It limits OpenAI's own tools: no effect other than a warning."), Read: ineffective("max_tool_calls")},
 		protocol.Field[request]{Name: "use_cli", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "This service's own: true for the CLI, false for the direct API."}, Read: protocol.ReadBool(func(c *request) **bool { return &c.useCLI })},
-		protocol.Field[request]{Name: "background", Schema: refused("Responses in the background"), Read: refuse("responses in the background aren't supported")},
+		protocol.Field[request]{Name: "background", Schema: refused("Responses in the background", openapi.Boolean), Read: refuse("responses in the background aren't supported")},
 		protocol.Field[request]{Name: "conversation", Schema: refused("Conversations"), Read: refuse("conversations aren't supported; previous_response_id is")},
 		protocol.Field[request]{Name: "prompt", Schema: refused("Prompt templates"), Read: refuse("prompt templates aren't supported")},
-		protocol.Field[request]{Name: "top_logprobs", Schema: refused("Log probabilities"), Read: refuse("log probabilities aren't supported")},
+		protocol.Field[request]{Name: "top_logprobs", Schema: refused("Log probabilities", openapi.Integer), Read: refuse("log probabilities aren't supported")},
 	)
 )
 
