@@ -70,6 +70,7 @@ func TestRealCLI(t *testing.T) {
 		{"OpenAI SDK", testOpenAISDK},
 		{"Anthropic SDK", testAnthropicSDK},
 		{"WebSocket", testStream},
+		{"WebSocket, the pool is busy", testStreamQueue},
 		{"bad input", testBadInput},
 		{"upstream failures", testUpstreamFailures},
 		{"the caller leaves a stream", testLeaveStream},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -126,6 +127,43 @@ func testStream(t *testing.T, s *stand) {
 			_ = c.Close(websocket.StatusNormalClosure, "")
 			eventually(t, patience, "the connection is gone", func() bool { return s.metric(t, "claude_api_stream_connections") == 0 })
 		})
+	}
+}
+
+// testStreamQueue has all workers busy: pings are answered at once, and a chat
+// that waits can be cancelled.
+func testStreamQueue(t *testing.T, s *stand) {
+	s.idle(t)
+	for range 2 {
+		c := s.socket(t)
+		c.send(streamChat(s.word("leave")+" [[tokens=5000 interval=20ms]]", `"use_cli":true`))
+		if m := c.receive(); m.Type != "token" {
+			t.Fatalf("%+v", m)
+		}
+	}
+	id, prompt := s.id(), s.word("leave")
+	c := s.socket(t, "X-Request-ID", id)
+	c.send(streamChat(prompt, `"use_cli":true`))
+	eventually(t, patience, "a chat waits", func() bool { return s.metric(t, "claude_api_cli_queue_length") == 1 })
+	fastest := time.Hour
+	for range 5 {
+		began := time.Now()
+		c.send(`{"type":"ping"}`)
+		if m := c.receive(); m.Type != "pong" {
+			t.Fatalf("%+v", m)
+		}
+		fastest = min(fastest, time.Since(began))
+	}
+	if fastest > 50*time.Millisecond {
+		t.Errorf("a pong takes %v", fastest)
+	}
+	c.send(`{"type":"cancel"}`)
+	if m := c.receive(); m.Error.Code != "cancelled" {
+		t.Errorf("%+v", m)
+	}
+	s.left(t, id+"-1")
+	if len(s.upstream.messages(prompt)) != 0 {
+		t.Error("the chat reached the upstream")
 	}
 }
 

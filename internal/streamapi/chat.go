@@ -40,21 +40,27 @@ func (c *chat) end(cause *apierror.Error) {
 // serve serves the chat to its last message.
 func (c *chat) serve() {
 	defer c.end(nil)
-	told := false
 	if err := c.walk(newEncoder(c)); err != nil {
 		protocol.Log(c.conn.life, c.conn.h.log, c.call.RequestID, err)
 		e := c.reason(err)
-		told = e.Code == codeShuttingDown
 		if e.Category == apierror.ClientClosed && e.Code != codeCancelled {
 			c.release() // nobody is there to be told
 		} else {
-			// Whoever fails to write closes the connection.
-			_ = c.finish(appendError(nil, c.id, c.call.RequestID, e))
+			c.fail(e)
 		}
 	}
 	if c.conn.isStopping() {
-		c.conn.leave(told)
+		c.conn.leave()
 	}
+}
+
+// fail tells the client of an error that ends the chat.
+func (c *chat) fail(e *apierror.Error) {
+	c.conn.mu.Lock()
+	c.conn.told = c.conn.told || e.Code == codeShuttingDown
+	c.conn.mu.Unlock()
+	// Whoever fails to write closes the connection.
+	_ = c.finish(appendError(nil, c.id, c.call.RequestID, e))
 }
 
 // walk serves the call. A panic becomes an error: outside of net/http's own

@@ -53,7 +53,8 @@ type conn struct {
 	mu       sync.Mutex
 	chat     *chat // nil when none runs
 	stopping bool  // the service stops
-	leaving  bool  // and the client is being told
+	told     bool  // and the client knows it from its chat's end
+	leaving  bool  // and the connection is being closed
 	ended    bool  // the reader has ended: nothing may be started
 	tasks    sync.WaitGroup
 	late     *time.Timer // ends a connection without a key
@@ -77,20 +78,22 @@ func (c *conn) run(base context.Context) {
 		return
 	}
 	defer c.h.remove(c)
-	c.ws.SetReadLimit(-1) // read bounds it
+	c.ws.SetReadLimit(-1) // next bounds it
 	unwatch := context.AfterFunc(base, c.stop)
 	c.arm()
+	defer func() { // also after a panic
+		unwatch()
+		c.cancel(nil)
+		c.end()
+		c.disarm()
+		c.cut() // whoever still writes has nobody to write to
+		c.tasks.Wait()
+		_ = c.ws.CloseNow()
+	}()
 	err := c.next()
 	for err == nil { // what is worth saying of an error has been said
 		err = c.next()
 	}
-	unwatch()
-	c.cancel(nil)
-	c.end()
-	c.disarm()
-	_ = c.out.raw.Close() // whoever still writes has nobody to write to
-	c.tasks.Wait()
-	_ = c.ws.CloseNow()
 }
 
 // errClosed says that the connection was closed from this side.
@@ -170,25 +173,24 @@ func (c *conn) stop() {
 	}
 	c.stopping = true
 	if c.chat == nil {
-		c.tasks.Go(func() { c.leave(false) })
+		c.tasks.Go(c.leave)
 	}
 }
 
 // leave closes the connection because the service stops; the reader ends then.
 // The client is told why, unless it has been.
-func (c *conn) leave(told bool) {
+func (c *conn) leave() {
 	c.mu.Lock()
-	again := c.leaving
+	again, told := c.leaving, c.told
 	c.leaving = true
 	c.mu.Unlock()
-	if again {
-		return
-	}
-	if told {
+	switch {
+	case again:
+	case told:
 		_ = c.close(websocket.StatusGoingAway, errShuttingDown())
-		return
+	default:
+		_ = c.refuse("", errShuttingDown(), websocket.StatusGoingAway)
 	}
-	_ = c.refuse("", errShuttingDown(), websocket.StatusGoingAway)
 }
 
 // cut ends the connection without a word.

@@ -1,11 +1,15 @@
 package streamapi_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/protocol/protocoltest"
+	"claude-code-api-service/internal/streamapi"
 )
 
 func limited() error {
@@ -374,4 +379,75 @@ func TestStopInHaste(t *testing.T) {
 	if entries := l.Entries(); len(entries) != 1 || entries[0].Status != http.StatusServiceUnavailable {
 		t.Errorf("recorded %+v", entries)
 	}
+}
+
+// A server that stops at once ends the contexts of its requests.
+func TestTheRequestsContextEnds(t *testing.T) {
+	l := newLive()
+	h := streamapi.New(streamapi.Options{Gateway: l.Gateway()})
+	base, end := context.WithCancelCause(context.Background())
+	routes := protocoltest.Handler(h.Register)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		routes.ServeHTTP(w, r.WithContext(base))
+	}))
+	t.Cleanup(server.Close)
+	idle, busy := enter(t, server), enter(t, server)
+	idle.send(`{"type":"ping"}`)
+	idle.expect(`{"type":"pong"}`)
+	busy.send(chat)
+	<-l.entered
+	end(apierror.New(apierror.Overloaded, "the service is stopping"))
+	for _, c := range []*client{idle, busy} {
+		c.expectError("shutting_down")
+		c.expectClose(websocket.StatusGoingAway)
+	}
+	if err := h.Stop(within(t)); err != nil {
+		t.Error(err)
+	}
+	if entries := l.Entries(); len(entries) != 1 || entries[0].Status != http.StatusServiceUnavailable {
+		t.Errorf("recorded %+v", entries)
+	}
+}
+
+func TestTheKeyIsNotLogged(t *testing.T) {
+	var log syncBuffer
+	l := newLive()
+	h := streamapi.New(streamapi.Options{Gateway: l.Gateway(), Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	server := protocoltest.Server(t, h.Register)
+	const bad = "cc_planted"
+	if _, _, refusal := tryDial(t, server, "Sec-WebSocket-Protocol", "claude-api, key."+bad); !strings.HasPrefix(refusal, "401") {
+		t.Error(refusal)
+	}
+	for _, in := range []string{`{"type":"auth","api_key":"` + bad + `"}`, `{"type":"auth","api_key":"` + bad + `",`, `{"type":"auth","api_key":["` + bad + `"]}`} {
+		c := dial(t, server)
+		c.send(in)
+		if got := c.receive(); !strings.Contains(got, `"type":"error"`) || strings.Contains(got, bad) {
+			t.Error(got)
+		}
+		c.expectClose(4401)
+	}
+	if err := h.Stop(within(t)); err != nil {
+		t.Error(err)
+	}
+	if text := log.String(); strings.Contains(text, "planted") || !strings.Contains(text, "auth_error") {
+		t.Errorf("the log:\n%s", text)
+	}
+}
+
+// syncBuffer is a bytes.Buffer for a logger.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

@@ -104,17 +104,25 @@ func (h *Handler) Stop(ctx context.Context) error {
 	for _, c := range h.stop() {
 		c.cancel(errShuttingDown())
 	}
-	timer := time.NewTimer(lastWords)
-	defer timer.Stop()
-	select {
-	case <-h.ended:
-	case <-timer.C:
+	if !h.within(lastWords) {
 		for _, c := range h.stop() {
 			c.cut()
 		}
-		<-h.ended
+		h.within(lastWords) // a backend that doesn't return has had its time
 	}
 	return ctx.Err()
+}
+
+// within waits for the end of all connections, and says whether it came.
+func (h *Handler) within(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-h.ended:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // stop begins to stop, and gives the connections that are open.

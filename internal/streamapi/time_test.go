@@ -240,3 +240,26 @@ func TestStuckInATooLongMessage(t *testing.T) {
 		}
 	})
 }
+
+// A ping that nobody can be answered doesn't cost a slow client its connection.
+func TestPingBehindAStuckMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLive()
+		_, c := new(pipes).open(t, l.Gateway(), "X-Api-Key", protocoltest.Key)
+		c.send(chat)
+		<-l.entered
+		l.texts <- "stuck"
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		pinged := make(chan error, 1)
+		go func() { pinged <- c.Ping(ctx) }()
+		time.Sleep(20 * time.Second)
+		c.send(`{"type":"cancel"}`)
+		c.expect(`{"type":"token","content":"stuck"}`)
+		c.expectError("cancelled")
+		cancel()
+		if err := <-pinged; err == nil {
+			t.Error("a pong came from nowhere")
+		}
+	})
+}
