@@ -150,6 +150,7 @@ func (t *turn) called(ctx context.Context) error {
 	if t.answer.StopReason == message.StopToolUse {
 		return t.park(ctx)
 	}
+	t.goesOn = true
 	t.interrupt(ctx)
 	return nil
 }
@@ -220,19 +221,21 @@ func (t *turn) event(l *line) error {
 	} else if t.ended {
 		t.goesOn = l.EventType == message.EventMessageStart
 		return nil
+	} else if l.EventType == message.EventMessageStart {
+		t.cutOff = true // it goes on after half a message
+	}
+	if t.cutOff {
+		return nil
 	}
 	e := message.Event{Type: l.EventType, Data: l.Event}
 	if err := t.answer.Observe(e); err != nil {
 		return fmt.Errorf("decode stream event: %w", err)
 	}
-	if e.Type == message.EventMessageDelta && t.answer.StopReason == "" {
+	if t.answer.StopReason == "" && (e.Type == message.EventMessageDelta || e.Type == message.EventMessageStop) {
 		// The CLI closes a message by itself when its upstream fails in the middle.
 		// That is no end: the result says what happened.
 		t.cutOff = true
 		return t.refuseCalls()
-	}
-	if t.cutOff {
-		return nil
 	}
 	if e.Type == message.EventContentBlockStart && len(t.offered) > 0 {
 		var err error
@@ -272,8 +275,8 @@ func (t *turn) assistant(l *line) error {
 		return fmt.Errorf("decode assistant message: %w", err)
 	}
 	if m.Message.ID != t.answer.ID {
-		t.reason = m.Error // the CLI's own words, about an error
-		return nil
+		t.reason = m.Error     // the CLI's own words, about an error
+		return t.refuseCalls() // it would wait for them before it ends the turn
 	}
 	if len(t.offered) > 0 {
 		for i, block := range m.Message.Content {

@@ -1,6 +1,7 @@
 package clipool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ type answered struct {
 	err error
 	// unfit says that a worker which held the conversation couldn't go on with it.
 	unfit bool
+	// spent is what the answers of the turn so far were priced at, in millionths of
+	// a US dollar.
+	spent int64
 }
 
 // again says that another worker may serve the request: nothing was answered.
@@ -64,19 +68,56 @@ func (p *Pool) serve(ctx context.Context, call *gateway.Call, w *work, out gatew
 	}
 	var keep *kept
 	defer func() { p.release(worker, keep) }()
+	// It may have waited for the probe's end.
+	if answer.err = p.check(call, w); answer.err != nil {
+		return answer
+	}
+	if answer = p.run(ctx, call, w, worker.process, held, out); answer.err == nil {
+		keep = p.keepable(w, worker, answer)
+	}
+	return answer
+}
+
+// run has a process answer the request. held is the conversation that is in it
+// already.
+func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process *claudecli.Process, held *kept, out gateway.EventWriter) (answer answered) {
 	last := len(w.Turns) - 1
-	answer.err = worker.process.Bind(ctx, w.settings)
+	if held.parked() {
+		call.Clock.Mark(latency.Bind)
+		answer.Answer, answer.err = process.Resume(ctx, w.settings, w.results, handler(call, out))
+		answer.unfit = errors.Is(answer.err, claudecli.ErrNotResumed)
+		p.price(call, &answer, held.spent)
+		return answer
+	}
+	answer.err = process.Bind(ctx, w.settings)
 	if answer.err == nil && held == nil {
-		answer.err = worker.process.Replay(ctx, w.Turns[:last])
+		answer.err = process.Replay(ctx, w.Turns[:last])
 	}
 	call.Clock.Mark(latency.Bind)
 	if answer.err != nil {
 		answer.unfit = held != nil
 		return answer
 	}
-	answer.Answer, answer.err = worker.process.Turn(ctx, w.Turns[last].Content, handler(call, out))
-	keep = p.keepable(w, worker, answer)
+	answer.Answer, answer.err = process.Turn(ctx, w.Turns[last].Content, handler(call, out))
+	p.price(call, &answer, 0)
 	return answer
+}
+
+// price completes an answer's cost. The CLI adds up a turn at its end; what the
+// answers before were priced at, in millionths of a US dollar, comes off that.
+func (p *Pool) price(call *gateway.Call, answer *answered, spent int64) {
+	answer.spent = spent
+	switch {
+	case answer.CostMicroUSD != nil:
+	case answer.TurnCostMicroUSD != nil:
+		cost := max(0, *answer.TurnCostMicroUSD-spent)
+		answer.CostMicroUSD = &cost
+	case answer.ID != "":
+		if cost, ok := p.options.Price(cmp.Or(answer.Model, call.Model), answer.Usage); ok {
+			answer.CostMicroUSD = &cost
+			answer.spent += cost
+		}
+	}
 }
 
 // class is what a worker must have served before, if anything, to serve the

@@ -120,26 +120,3 @@ func canonical(value jsontext.Value) []byte {
 	_ = value.Canonicalize() // what isn't JSON counts as it is
 	return value
 }
-
-// resultsOf gives the ids of the tool calls that a turn answers, nil unless the
-// turn is nothing but results.
-func resultsOf(turn message.Turn) []string {
-	if turn.Content.Kind() != '[' {
-		return nil
-	}
-	var blocks []struct {
-		Type      string `json:"type"`
-		ToolUseID string `json:"tool_use_id"`
-	}
-	if json.Unmarshal(turn.Content, &blocks) != nil {
-		return nil
-	}
-	ids := make([]string, 0, len(blocks))
-	for _, b := range blocks {
-		if b.Type != "tool_result" || b.ToolUseID == "" {
-			return nil
-		}
-		ids = append(ids, b.ToolUseID)
-	}
-	return ids
-}

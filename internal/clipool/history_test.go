@@ -1,7 +1,6 @@
 package clipool
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -79,18 +78,5 @@ func TestAnAnswerIsTheTurnThatComesBack(t *testing.T) {
 	h.addAnswer([]jsontext.Value{jsontext.Value(`{"type":"thinking","thinking":"t"}`), jsontext.Value(`{"type":"text","text":"a"}`)})
 	if h.sum() != digestOf("k", "", nil, turns("user", `"q"`, "assistant", `"a"`)) {
 		t.Error("the digests differ")
-	}
-}
-
-func TestResultsOf(t *testing.T) {
-	for content, want := range map[string][]string{
-		`"hi"`: nil,
-		`[{"type":"tool_result","tool_use_id":"a","content":"x"},{"type":"tool_result","tool_use_id":"b"}]`: {"a", "b"},
-		`[{"type":"tool_result","tool_use_id":"a"},{"type":"text","text":"and"}]`:                           nil,
-		`[{"type":"tool_result"}]`: nil,
-	} {
-		if got := resultsOf(message.Turn{Role: "user", Content: jsontext.Value(content)}); !slices.Equal(got, want) {
-			t.Errorf("resultsOf(%s) = %v, want %v", content, got, want)
-		}
 	}
 }

@@ -147,8 +147,8 @@ func (p *Pool) expire(grown map[*worker]bool) {
 // keepable says what of a request's conversation its worker may keep, nil for
 // nothing.
 func (p *Pool) keepable(w *work, worker *worker, answer answered) *kept {
-	if answer.err != nil {
-		return nil
+	if len(answer.Calls) > 0 {
+		return &kept{key: w.key, before: w.history.sum(), calls: answer.Calls, spent: answer.spent}
 	}
 	rests := answer.StopReason == message.StopEndTurn || answer.StopReason == message.StopStopSequence
 	if !rests || p.options.HoldFor < 0 || !p.reusable() || len(w.Turns) > maxKeptTurns || p.worn(worker) {

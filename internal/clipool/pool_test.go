@@ -36,6 +36,13 @@ var rewinding = claudecli.Features{Emptying: claudecli.EmptyByRewind, ChangeSyst
 // newPool makes a pool of scripted workers and starts it.
 func newPool(t testing.TB, change func(*clipool.Options), script ...string) *clipool.Pool {
 	t.Helper()
+	p := newUnstartedPool(t, change, script...)
+	p.Start(rewinding)
+	return p
+}
+
+func newUnstartedPool(t testing.TB, change func(*clipool.Options), script ...string) *clipool.Pool {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +56,6 @@ func newPool(t testing.TB, change func(*clipool.Options), script ...string) *cli
 	}
 	p := clipool.New(options)
 	t.Cleanup(p.Close)
-	p.Start(rewinding)
 	return p
 }
 
@@ -156,18 +162,21 @@ func TestInvalidRequestsTakeNoWorker(t *testing.T) {
 	p := clipool.New(clipool.Options{}) // has no worker to take: a request that got past the checks would wait
 	t.Cleanup(p.Close)
 	tests := []struct{ name, body, param string }{
-		{"answer's format", `{"messages":[{"role":"user","content":"x"}],"output_config":{"format":{"type":"json_schema"}}}`, "output_config.format"},
+		{"a tool that runs at the API", `{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"web_search_20250305","name":"w"}]}`, "tools.0.type"},
+		{"a tool's name", `{"messages":[{"role":"user","content":"x"}],"tools":[{"name":"a.b","input_schema":{"type":"object"}}]}`, "tools.0.name"},
+		{"a choice of no tool", `{"messages":[{"role":"user","content":"x"}],"tools":[{"name":"a","input_schema":{}}],"tool_choice":{"type":"tool","name":"b"}}`, "tool_choice.name"},
+		{"a server tool's block", `{"messages":[{"role":"user","content":[{"type":"server_tool_use"}]}]}`, "messages.0.content.0.type"},
+		{"a call without a name", `{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"a","input":{}}]},{"role":"user","content":"x"}]}`, "messages.0.content.0.name"},
 		{"MCP servers", `{"messages":[{"role":"user","content":"x"}],"mcp_servers":[{}]}`, "mcp_servers"},
 		{"text without a text", `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, "messages.0.content.0.text"},
 		{"image without a source", `{"messages":[{"role":"user","content":[{"type":"image"}]}]}`, "messages.0.content.0.source"},
 		{"blank", `{"messages":[{"role":"user","content":" \n"}]}`, "messages.0.content"},
-		{"tools", `{"messages":[{"role":"user","content":"x"}],"tools":[{"name":"t"}]}`, "tools"},
 		{"role", `{"messages":[{"role":"robot","content":"x"}]}`, "messages.0.role"},
 		{"empty", `{"messages":[]}`, "messages"},
 		{"assistant last", `{"messages":[{"role":"assistant","content":"x"}]}`, "messages"},
 		{"content", `{"messages":[{"role":"user","content":5}]}`, "messages.0.content"},
 		{"block", `{"messages":[{"role":"user","content":[{"text":"x"}]}]}`, "messages.0.content.0.type"},
-		{"tool result", `{"messages":[{"role":"user","content":[{"type":"tool_result"}]}]}`, "messages.0.content.0.type"},
+		{"tool result", `{"messages":[{"role":"user","content":[{"type":"tool_result"}]}]}`, "messages.0.content.0.tool_use_id"},
 		{"system", `{"messages":[{"role":"user","content":"x"}],"system":7}`, "system"},
 		{"thinking", `{"messages":[{"role":"user","content":"x"}],"thinking":{"type":"enabled","budget_tokens":5}}`, "thinking.budget_tokens"},
 	}
@@ -178,6 +187,32 @@ func TestInvalidRequestsTakeNoWorker(t *testing.T) {
 				t.Errorf("err = %v, want bad_request about %s", err, test.param)
 			}
 		})
+	}
+}
+
+// What an installed version can't do is refused or named, also when the request
+// came before the probe had ended.
+func TestWhatTheInstalledCLICannotDo(t *testing.T) {
+	const format = `{"messages":[{"role":"user","content":"x"}],"output_config":{"format":{"type":"json_schema"}}}`
+	const tools = `{"messages":[{"role":"user","content":"x"}],"tools":[{"name":"t","input_schema":{"type":"object"}}]}`
+	for _, probed := range []bool{true, false} {
+		for body, param := range map[string]string{format: "output_config.format", tools: "tools"} {
+			t.Run(fmt.Sprintf("%s, probed: %t", param, probed), func(t *testing.T) {
+				p := newUnstartedPool(t, nil)
+				if probed {
+					p.Start(rewinding)
+				} else {
+					go func() {
+						waitFor(t, p, func(s clipool.Status) bool { return s.Queued == 1 })
+						p.Start(rewinding)
+					}()
+				}
+				_, err := p.Generate(t.Context(), newCall(t, "p", body), &collector{})
+				if e := apierror.From(err); e == nil || e.Category != apierror.BadRequest || e.Param != param {
+					t.Errorf("err = %v, want bad_request about %s", err, param)
+				}
+			})
+		}
 	}
 }
 

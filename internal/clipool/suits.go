@@ -1,6 +1,10 @@
 package clipool
 
-import "claude-code-api-service/internal/gateway"
+import (
+	"slices"
+
+	"claude-code-api-service/internal/gateway"
+)
 
 // Suits says whether the CLI can serve a call as it is meant, for a router that
 // has another backend too. What is only named in a warning (temperature and
@@ -8,15 +12,12 @@ import "claude-code-api-service/internal/gateway"
 // could answer, and features that the caller asks for by anthropic-beta do. It
 // reads none of the messages.
 func (p *Pool) Suits(call *gateway.Call) bool {
-	r := call.Request
-	if call.CountOnly || r.HasTools || r.HasFormat() || len(call.Forward["Anthropic-Beta"]) > 0 {
+	r, f := call.Request, p.features.Load()
+	switch {
+	case call.CountOnly, len(call.Forward["Anthropic-Beta"]) > 0, slices.ContainsFunc(r.Others(), onlyDirect):
+		return false
+	case r.HasTools && (f == nil || !f.ClientTools || r.HasServerTools()):
 		return false
 	}
-	for _, name := range r.Others() {
-		switch name {
-		case "output_format", "mcp_servers", "container":
-			return false
-		}
-	}
-	return true
+	return !r.HasFormat() || f != nil && f.ExtraBody
 }

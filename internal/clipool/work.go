@@ -1,6 +1,7 @@
 package clipool
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -18,10 +19,95 @@ type work struct {
 	*message.Conversation
 	key      string
 	settings claudecli.Settings
-	// history is that of all turns; before is its digest without the last one: what
-	// a worker holds that can go on with the conversation.
-	history *history
-	before  digest
+	// results are the last turn's, where it is nothing but results of tools.
+	results []claudecli.ToolResult
+	// probed says that the request was held against what the installed CLI can do.
+	probed bool
+	// history is that of all turns. before is its digest without the last one: what
+	// a worker holds that can go on with the conversation. parked is the same
+	// without the last two: what a worker holds that waits for results.
+	history        *history
+	before, parked digest
+}
+
+// prepare reads a request and refuses one that can't be served, before a worker
+// is taken.
+func (p *Pool) prepare(call *gateway.Call) (*work, error) {
+	c, err := call.Request.Conversation()
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.Turns {
+		turn := &c.Turns[i]
+		if turn.Content, err = acceptable(fmt.Sprintf("messages.%d.content", i), turn.Content); err != nil {
+			return nil, err
+		}
+	}
+	if err := claudecli.CheckTools(c.Tools, c.ToolChoice); err != nil {
+		return nil, err
+	}
+	for _, name := range call.Request.Others() {
+		if onlyDirect(name) {
+			return nil, notHere(name)
+		}
+		if !slices.Contains(call.Defaults, name) {
+			call.Warn(name + " can't be set on the CLI backend")
+		}
+	}
+	if len(call.Forward["Anthropic-Beta"]) > 0 {
+		call.Warn("anthropic-beta can't be set on the CLI backend")
+	}
+	w := newWork(call, c)
+	if err := p.check(call, w); err != nil {
+		return nil, err
+	}
+	return w, call.Honoured()
+}
+
+// onlyDirect says of a member of a request that it changes what the answer is
+// made of, and that the CLI can't do it.
+func onlyDirect(name string) bool {
+	switch name {
+	case "output_format", "mcp_servers", "container", memberThread:
+		return true
+	}
+	return false
+}
+
+// memberThread asks the Messages API to hold the conversation and to go on with
+// one that it holds. Without it an answer would be to the last turn alone.
+const memberThread = "thread"
+
+func notHere(name string) error {
+	err := apierror.Invalid(name, "%s: can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service", name)
+	if name == memberThread {
+		err.Code = apierror.CodeThread
+	}
+	return err
+}
+
+// check refuses what the installed version of the CLI can't do, and warns of what
+// it can't set. Before the CLI is probed it does nothing.
+func (p *Pool) check(call *gateway.Call, w *work) error {
+	f := p.features.Load()
+	if w.probed || f == nil {
+		return nil
+	}
+	w.probed = true
+	if len(w.Tools) > 0 && !f.ClientTools {
+		return notHere("tools")
+	}
+	if w.Format != nil && !f.ExtraBody {
+		return notHere("output_config.format")
+	}
+	if w.Effort != "" && !f.ExtraBody {
+		w.settings.Effort = ""
+		call.Warn("output_config.effort can't be set with this version of the CLI")
+	}
+	if call.Request.MaxTokens > 0 && !f.LiveSettings {
+		call.Warn("max_tokens can't be set with this version of the CLI")
+	}
+	return nil
 }
 
 func newWork(call *gateway.Call, c *message.Conversation) *work {
@@ -29,68 +115,62 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 		Conversation: c, key: call.Caller.KeyID,
 		settings: claudecli.Settings{
 			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: call.Request.MaxTokens,
+			Tools: c.Tools, ToolChoice: c.ToolChoice, Effort: c.Effort, Format: c.Format,
 		},
 	}
 	w.history = newHistory(w.key, c.System, c.Tools)
+	last := len(c.Turns) - 1
 	for i, turn := range c.Turns {
-		if i == len(c.Turns)-1 {
+		switch i {
+		case last - 1:
+			w.parked = w.history.sum()
+		case last:
 			w.before = w.history.sum()
 		}
 		w.history.add(turn)
 	}
+	w.results = resultsOf(c.Turns[last])
 	return w
 }
 
 // continues says that a worker which holds k can go on with the request.
 func (w *work) continues(k *kept) bool {
-	return k.key == w.key && !k.parked() && k.before == w.before
+	if k.key != w.key {
+		return false
+	}
+	if !k.parked() {
+		return k.before == w.before
+	}
+	return k.before == w.parked && len(w.results) == len(k.calls) &&
+		!slices.ContainsFunc(w.results, func(r claudecli.ToolResult) bool { return !slices.Contains(k.calls, r.ID) })
 }
 
-// prepare reads a request and refuses one that can't be served.
-func (p *Pool) prepare(call *gateway.Call) (*work, error) {
-	if call.Request.HasTools {
-		return nil, apierror.Invalid("tools", "tools: client tools can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service")
+// resultsOf gives the results of a turn that is nothing but results, else nil.
+func resultsOf(turn message.Turn) []claudecli.ToolResult {
+	if turn.Content.Kind() != '[' {
+		return nil
 	}
-	conversation, err := call.Request.Conversation()
-	if err != nil {
-		return nil, err
+	var blocks []struct {
+		Type      string         `json:"type"`
+		ToolUseID string         `json:"tool_use_id"`
+		Content   jsontext.Value `json:"content"`
+		IsError   bool           `json:"is_error"`
 	}
-	for i := range conversation.Turns {
-		turn := &conversation.Turns[i]
-		if turn.Content, err = acceptable(fmt.Sprintf("messages.%d.content", i), turn.Content); err != nil {
-			return nil, err
+	if json.Unmarshal(turn.Content, &blocks) != nil {
+		return nil
+	}
+	results := make([]claudecli.ToolResult, 0, len(blocks))
+	for _, b := range blocks {
+		if b.Type != "tool_result" || b.ToolUseID == "" {
+			return nil
 		}
+		results = append(results, claudecli.ToolResult{ID: b.ToolUseID, Content: b.Content, IsError: b.IsError})
 	}
-	if f := p.features.Load(); f != nil && !f.LiveSettings && call.Request.MaxTokens > 0 {
-		call.Warn("max_tokens can't be set with this version of the CLI")
-	}
-	for _, name := range call.Request.Others() {
-		switch name {
-		case "output_format", "mcp_servers", "container":
-			// These change what the answer is made of.
-			return nil, apierror.Invalid(name, "%s: can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service", name)
-		}
-		if !slices.Contains(call.Defaults, name) {
-			call.Warn(name + " can't be set on the CLI backend")
-		}
-	}
-	if conversation.Format != nil {
-		return nil, apierror.Invalid("output_config.format", "output_config.format: can't be used on the CLI backend, only on the direct one (X-Claude-Backend: direct), which needs an ANTHROPIC_API_KEY at the service")
-	}
-	if conversation.Effort != "" {
-		call.Warn("output_config.effort can't be set on the CLI backend")
-	}
-	if len(call.Forward["Anthropic-Beta"]) > 0 {
-		call.Warn("anthropic-beta can't be set on the CLI backend")
-	}
-	if err := call.Honoured(); err != nil {
-		return nil, err
-	}
-	return newWork(call, conversation), nil
+	return results
 }
 
-// acceptable refuses content blocks that belong to tools, and takes out cache
-// markers: the CLI sets its own, and there is a limit on their number.
+// acceptable refuses content blocks of tools that run at the API, and takes out
+// cache markers: the CLI sets its own, and there is a limit on their number.
 func acceptable(field string, content jsontext.Value) (jsontext.Value, error) {
 	if content.Kind() != '[' {
 		return content, nil
@@ -99,19 +179,46 @@ func acceptable(field string, content jsontext.Value) (jsontext.Value, error) {
 	if err := json.Unmarshal(content, &blocks); err != nil {
 		return nil, apierror.Wrap(apierror.BadRequest, field+": wrong type", err)
 	}
-	marked := false
+	changed := false
 	for i, block := range blocks {
+		field := fmt.Sprintf("%s.%d", field, i)
 		switch string(block["type"]) {
-		case `"tool_use"`, `"tool_result"`, `"server_tool_use"`, `"mcp_tool_use"`:
-			return nil, apierror.Invalid(fmt.Sprintf("%s.%d.type", field, i), "%s.%d.type: tools can't be used on the CLI backend", field, i)
+		case `"server_tool_use"`, `"mcp_tool_use"`, `"web_search_tool_result"`:
+			return nil, apierror.Invalid(field+".type", "%s.type: tools that run at the API can't be used on the CLI backend", field)
+		case `"tool_use"`:
+			if err := checkToolUse(field, block); err != nil {
+				return nil, err
+			}
+		case `"tool_result"`:
+			if block["tool_use_id"].Kind() != '"' {
+				return nil, apierror.Invalid(field+".tool_use_id", "%s.tool_use_id: field required", field)
+			}
+			inner, err := acceptable(field+".content", block["content"])
+			if err != nil {
+				return nil, err
+			}
+			if len(inner) != len(block["content"]) {
+				block["content"] = inner
+				changed = true
+			}
 		}
 		if _, ok := block["cache_control"]; ok {
 			delete(block, "cache_control")
-			marked = true
+			changed = true
 		}
 	}
-	if !marked {
+	if !changed {
 		return content, nil
 	}
 	return json.Marshal(blocks, json.Deterministic(true))
+}
+
+func checkToolUse(field string, block map[string]jsontext.Value) error {
+	var err error
+	for name, kind := range map[string]jsontext.Kind{"id": '"', "name": '"', "input": '{'} {
+		if block[name].Kind() != kind {
+			err = errors.Join(err, apierror.Invalid(field+"."+name, "%s.%s: field required", field, name))
+		}
+	}
+	return err
 }

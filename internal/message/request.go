@@ -188,6 +188,23 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 // and so on).
 func (r *Request) Others() []string { return r.others }
 
+// HasServerTools says that tools holds one that the client doesn't run. It
+// decodes the member each time.
+func (r *Request) HasServerTools() bool {
+	var tools []struct {
+		Type string `json:"type"`
+	}
+	if !r.HasTools || json.Unmarshal(r.tools.of(r.body), &tools) != nil {
+		return false
+	}
+	for _, t := range tools {
+		if !(Tool{Type: t.Type}).Client() {
+			return true
+		}
+	}
+	return false
+}
+
 // HasFormat says that output_config asks for an answer of a certain form. It
 // decodes nothing else.
 func (r *Request) HasFormat() bool {
