@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -18,11 +19,14 @@ import (
 // pathChat is the route, as metrics and ledger name it.
 const pathChat = "/v1/chat/completions"
 
+// modelAuto leaves the choice of the model to the service.
+const modelAuto = "auto"
+
 // Options are what a Handler needs.
 type Options struct {
 	Gateway *gateway.Gateway
 	// Rules give what a model takes of a request, by the name that it is asked for
-	// under ("" where none is). Nil: nothing is known of any model.
+	// under ("" where none is) or its id. Nil: nothing is known of any model.
 	Rules func(model string) message.Rules
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
@@ -67,10 +71,9 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 	if err != nil {
 		return err
 	}
-	if call.Request, err = chat.translate(h.rules(chat.modelName()), len(body)); err != nil {
+	if err = h.translate(chat, call, len(body)); err != nil {
 		return err
 	}
-	call.Warnings = chat.warnings
 	if chat.projectID != "" && chat.projectID != call.Caller.ProjectID {
 		call.Warn("project_id: the key's project is billed")
 	}
@@ -92,6 +95,29 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 		return nil
 	}
 	return err
+}
+
+// translate writes the call's Messages request. Where the service chooses the
+// model, it is written anew for the one that was chosen.
+func (h *Handler) translate(chat *chatRequest, call *gateway.Call, size int) (err error) {
+	model := chat.modelName()
+	if model == "" || model == modelAuto {
+		again := *chat
+		again.warnings = slices.Clip(again.warnings)
+		call.Admitted = func() (err error) {
+			former := len(chat.warnings)
+			if call.Request, err = again.translate(h.rules(call.Model), size); err != nil {
+				return err
+			}
+			call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
+			return call.Honoured()
+		}
+	}
+	if call.Request, err = chat.translate(h.rules(model), size); err != nil {
+		return err
+	}
+	call.Warnings = slices.Clip(chat.warnings)
+	return nil
 }
 
 // encoder is an EventWriter that knows what has left already.

@@ -173,13 +173,38 @@ func TestRules(t *testing.T) {
 	for _, model := range []string{`"opus"`, `"h\u0061iku"`, `null`} {
 		protocoltest.Post(t, url, `{"model":`+model+`,"temperature":0.5,"messages":[{"role":"user","content":"hi"}]}`)
 	}
-	if got := strings.Join(asked, " "); got != "opus haiku " {
+	// What is chosen by the service is asked for again under its id.
+	if got := strings.Join(asked, ","); got != "opus,haiku,,claude-haiku-5-5" {
 		t.Errorf("asked for %q", got)
 	}
 	for i, call := range rooms.Calls() {
 		if strings.Contains(string(call.Request.Body()), "temperature") != (i > 0) {
 			t.Errorf("call %d: %s", i, call.Request.Body())
 		}
+	}
+}
+
+// Where the service chooses the model, the request is written for the one that
+// it chose.
+func TestChosenModel(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(whole), Warn: []string{"the backend's own"}}
+	h := openaiapi.New(openaiapi.Options{Gateway: rooms.Gateway(), Rules: func(model string) message.Rules {
+		if model == "claude-haiku-5-5" {
+			return message.Rules{Thinking: []string{"adaptive", "disabled"}, ThinksByDefault: true}
+		}
+		return message.Rules{Thinking: []string{"adaptive"}, ThinksByDefault: true, NoSampling: true, NoForcedTools: true}
+	}})
+	url := protocoltest.Server(t, h.Register).URL + "/v1/chat/completions"
+	answer := protocoltest.Post(t, url, `{"model":"auto","temperature":0.5,"seed":1,"project_id":"other","tool_choice":"required","response_format":{"type":"json_object"},`+
+		`"tools":[{"type":"function","function":{"name":"w","strict":true,"parameters":{"type":"object","properties":{"a":{"minimum":1}}}}}],"messages":[{"role":"system","content":"S"},{"role":"user","content":"hi"}]}`)
+	if want := "seed: has no effect here; tools.0.function.parameters: can't be enforced and stand in descriptions: minimum; project_id: the key's project is billed; the backend's own"; answer.Header.Get("X-Claude-Warnings") != want {
+		t.Errorf("warnings = %q", answer.Header.Get("X-Claude-Warnings"))
+	}
+	const want = `{"model":"auto","thinking":{"type":"disabled"},"max_tokens":4096,"temperature":0.5,` +
+		`"tools":[{"name":"w","input_schema":{"type":"object","properties":{"a":{"description":"{minimum: 1}"}},"additionalProperties":false},"strict":true}],"tool_choice":{"type":"any"},` +
+		`"system":"S\n\nAnswer with one valid JSON object and nothing else: no text before or behind it, and no Markdown code fence around it.","messages":[{"role":"user","content":"hi"}]}`
+	if got := string(rooms.Calls()[0].Request.Body()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

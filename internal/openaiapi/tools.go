@@ -100,7 +100,7 @@ func (c *chatRequest) readTools(s *protocol.Scanner) error {
 }
 
 // appendTo appends the tool as the Messages API has it.
-func (t *tool) appendTo(dst []byte, rules *message.Rules) ([]byte, error) {
+func (t *tool) appendTo(dst []byte, c *chatRequest, rules *message.Rules) ([]byte, error) {
 	dst = append(append(dst, `{"name":`...), t.name...)
 	if t.description != nil {
 		dst = append(append(dst, `,"description":`...), t.description...)
@@ -112,7 +112,7 @@ func (t *tool) appendTo(dst []byte, rules *message.Rules) ([]byte, error) {
 	}
 	strict := t.strict
 	if strict && rules.NoStructuredOutputs {
-		t.request.warn("tools", "the model can't be held to a strict schema")
+		c.warn("tools", "the model can't be held to a strict schema")
 		strict = false
 	}
 	if strict {
@@ -121,7 +121,7 @@ func (t *tool) appendTo(dst []byte, rules *message.Rules) ([]byte, error) {
 		if parameters, moved, err = protocol.StrictSchemaMoved(t.field, parameters); err != nil {
 			return nil, err
 		}
-		t.request.warnMoved(t.field, moved)
+		c.warnMoved(t.field, moved)
 	}
 	dst = append(append(dst, `,"input_schema":`...), parameters...)
 	if strict {
@@ -154,7 +154,7 @@ func (c *chatRequest) appendTools(dst []byte, rules *message.Rules) ([]byte, err
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = tools[i].appendTo(dst, rules); err != nil {
+		if dst, err = tools[i].appendTo(dst, c, rules); err != nil {
 			return nil, err
 		}
 	}
