@@ -30,14 +30,14 @@ type answer struct {
 }
 
 // readAnswer cuts a whole answer of the Messages API into its parts.
-func readAnswer(scanners *protocol.Scanners, body []byte) (*answer, error) {
+func readAnswer(scanners *protocol.Scanners, body []byte) (answer, error) {
 	scanner := scanners.Get(body)
 	defer scanners.Put(scanner)
 	whole, err := protocol.ReadAnswer(scanner)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	a := &answer{model: whole.Model, stopReason: whole.StopReason, text: whole.Text}
+	a := answer{model: whole.Model, stopReason: whole.StopReason, text: whole.Text}
 	if !whole.TextOnly {
 		a.blocks = whole.Blocks
 	}
@@ -112,9 +112,10 @@ func appendCost(dst []byte, microUSD *int64) []byte {
 // end is the embedding writer's.
 type whole struct {
 	call     *gateway.Call
-	asked    *asked
+	asked    asked
 	scanners *protocol.Scanners
-	answer   *answer
+	answer   answer
+	answered bool
 }
 
 // Event implements gateway.EventWriter.
@@ -126,17 +127,18 @@ func (w *whole) Flush() error { return nil }
 // Message implements gateway.EventWriter.
 func (w *whole) Message(body []byte) (err error) {
 	w.answer, err = readAnswer(w.scanners, body)
+	w.answered = err == nil
 	return err
 }
 
 // document gives the answer as this endpoint writes it.
 func (w *whole) document(result gateway.Result) ([]byte, error) {
-	if w.answer == nil {
+	if !w.answered {
 		return nil, errKind
 	}
 	w.call.Clock.Finish()
 	dst := append(make([]byte, 0, len(w.answer.text)+len(w.answer.blocks)+1_024), '{')
-	return append(w.asked.append(dst, w.answer, w.call, result), '}'), nil
+	return append(w.asked.append(dst, &w.answer, w.call, result), '}'), nil
 }
 
 // plainWriter sends a whole answer.

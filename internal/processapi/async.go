@@ -70,7 +70,7 @@ func (a *asyncWriter) End(result gateway.Result) (err error) {
 // serveAsync starts a request that outlives its caller's connection. It answers
 // when the request has been admitted and routed, so that a refusal has its own
 // status, and what the 202 names can be asked for.
-func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gateway.Call, request *processRequest, asked *asked) error {
+func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gateway.Call, request *processRequest, asked asked) error {
 	u := &run{ID: newRunID(), Status: statusRunning, CreatedAt: h.options.Now().UTC()}
 	ctx, done, err := h.runs.begin(r.Context(), u.ID, h.options.AsyncTimeout)
 	if err != nil {

@@ -125,9 +125,9 @@ func decodeBatch(s *protocol.Scanner) (*batchRequest, error) {
 
 // outcome is what became of one prompt.
 type outcome struct {
-	answer *answer // nil where it failed
+	answer answer
 	result gateway.Result
-	err    *apierror.Error
+	err    *apierror.Error // nil where it succeeded
 }
 
 func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
@@ -236,7 +236,7 @@ type promptWriter struct {
 
 // End implements gateway.EventWriter.
 func (p *promptWriter) End(result gateway.Result) error {
-	if p.answer == nil {
+	if !p.answered {
 		return errKind
 	}
 	p.result = result
@@ -248,7 +248,7 @@ func appendBatch(dst []byte, prompts []prompt, outcomes []outcome) []byte {
 	var completed int
 	var cost, tokens int64
 	for _, o := range outcomes {
-		if o.answer == nil {
+		if o.err != nil {
 			continue
 		}
 		completed++
@@ -272,7 +272,7 @@ func appendBatch(dst []byte, prompts []prompt, outcomes []outcome) []byte {
 			dst = append(strconv.AppendInt(append(dst, '"'), int64(i), 10), '"')
 		}
 		dst = append(append(dst, `,"prompt":`...), prompts[i].text...)
-		if o.answer == nil {
+		if o.err != nil {
 			dst = append(dst, `,"status":"failed","content":null,"usage":null,"cost":null,"error":`...)
 			dst = append(protocol.AppendText(dst, o.err.Message), '}')
 			continue

@@ -11,6 +11,7 @@ type blocks struct {
 	list  []byte // the elements of the content array
 	at    int    // where in list the last one starts
 	other bool   // one of them isn't text
+	cut   bool   // a call was cut short and left out
 
 	open      bool
 	kind      string // of the open block
@@ -26,7 +27,7 @@ type blocks struct {
 func (b *blocks) start(e *streamEvent) {
 	b.stop() // an upstream that left out the end
 	*b = blocks{
-		list: b.list, at: b.at, other: b.other, text: b.text[:0], citations: b.citations[:0],
+		list: b.list, at: b.at, other: b.other, cut: b.cut, text: b.text[:0], citations: b.citations[:0],
 		open: true, kind: string(protocol.Inner(e.kind)), own: append(b.own[:0], e.own...),
 		id: append(b.id[:0], protocol.Quoted(e.id)...), name: append(b.name[:0], protocol.Quoted(e.name)...),
 		input: append(b.input[:0], e.input...), signature: append(b.signature[:0], e.signature...),
@@ -51,6 +52,9 @@ func (b *blocks) delta(e *streamEvent) {
 	case "signature_delta":
 		b.signature = append(b.signature[:0], e.signature...)
 	case "citations_delta":
+		if len(e.citing) == 0 {
+			return
+		}
 		if len(b.citations) > 0 {
 			b.citations = append(b.citations, ',')
 		}
@@ -58,12 +62,22 @@ func (b *blocks) delta(e *streamEvent) {
 	}
 }
 
-// stop closes the open block and says whether it calls a client's tool.
+// stop closes the open block and says whether it calls a client's tool. A call
+// that was cut short is left out, because a client would run the tool with what
+// the model never asked for.
 func (b *blocks) stop() bool {
 	if !b.open {
 		return false
 	}
 	b.open = false
+	input := jsontext.Value("{}")
+	if b.kind == "tool_use" || b.kind == "server_tool_use" {
+		ok := false
+		if input, ok = b.whole(); !ok {
+			b.cut = true
+			return false
+		}
+	}
 	if len(b.list) > 0 {
 		b.list = append(b.list, ',')
 	}
@@ -85,7 +99,7 @@ func (b *blocks) stop() bool {
 	case "tool_use", "server_tool_use":
 		b.list = append(append(append(b.list, `{"type":"`...), b.kind...), `","id":`...)
 		b.list = append(append(append(b.list, b.id...), `,"name":`...), b.name...)
-		b.list = append(append(b.list, `,"input":`...), b.whole()...)
+		b.list = append(append(b.list, `,"input":`...), input...)
 		b.list = append(b.list, '}')
 	default:
 		b.list = append(b.list, b.own...)
@@ -94,20 +108,17 @@ func (b *blocks) stop() bool {
 }
 
 // whole gives the input of the call that just ended: its pieces, or what it
-// started with where none came. One that was cut short can't be read; then it is
-// empty, and the finish_reason says length.
-func (b *blocks) whole() []byte {
+// started with where none came. false: it was cut short.
+func (b *blocks) whole() (input jsontext.Value, ok bool) {
 	if len(b.text) > 0 {
 		quoted := append(append([]byte{'"'}, b.text...), '"')
-		if input := jsontext.Value(protocol.Unquote(quoted)); input.IsValid() {
-			_ = input.Compact() // an event is one line; valid JSON compacts
-			return input
-		}
+		input = jsontext.Value(protocol.Unquote(quoted))
+		return input, input.Compact() == nil // an event is one line
 	}
-	if input := jsontext.Value(b.input); len(input) > 0 && input.IsValid() {
-		return input
+	if len(b.input) == 0 {
+		return jsontext.Value("{}"), true
 	}
-	return []byte("{}")
+	return jsontext.Value(b.input), true
 }
 
 // last is the block that ended last.

@@ -16,6 +16,7 @@ type waiting struct {
 	*protocoltest.Rooms
 	began chan *gateway.Call // hears of every call; nil: nobody listens
 	let   chan struct{}      // closed, or one for each call
+	rows  chan gateway.Entry // hears of every row; nil: nobody listens
 
 	now, most atomic.Int64 // how many run, and have run, at once
 }
@@ -47,6 +48,13 @@ func (w *waiting) Generate(ctx context.Context, call *gateway.Call, out gateway.
 	case <-w.let:
 		return w.Rooms.Generate(ctx, call, out)
 	}
+}
+
+func (w *waiting) Record(ctx context.Context, entry gateway.Entry) error {
+	if w.rows != nil {
+		w.rows <- entry
+	}
+	return w.Rooms.Record(ctx, entry)
 }
 
 // reports is a ledger that is already added up.

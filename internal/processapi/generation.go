@@ -202,14 +202,18 @@ func (g *generation) appendSampling(dst []byte, rules *message.Rules, thinking b
 	return dst
 }
 
-// defaults names the members that append fills in when the caller says nothing.
+// fillable are the members that have a default. It is never changed.
+var fillable = [...]string{"temperature", "max_tokens"}
+
+// defaults names the members that append fills in where the caller says
+// nothing.
 func (g *generation) defaults() []string {
-	var names []string
-	if g.temperature == nil {
-		names = append(names, "temperature")
+	from, to := 0, len(fillable)
+	if g.temperature != nil {
+		from++
 	}
-	if g.maxTokens == 0 {
-		names = append(names, "max_tokens")
+	if g.maxTokens != 0 {
+		to--
 	}
-	return names
+	return fillable[from:to:to]
 }

@@ -23,7 +23,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Request: processObject.Schema(),
 			Responses: append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: answer},
-				{Status: http.StatusOK, Description: "The answer.", ContentType: openapi.EventStream, Schema: text("token, thinking and tool_use events, and at last done or error.")},
+				{Status: http.StatusOK, Description: "The answer.", ContentType: openapi.EventStream, Schema: eventSchema()},
 				{Status: http.StatusAccepted, Description: "The request runs. Location says where its outcome will be.", Schema: acceptedSchema()},
 			}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
 				http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...),
@@ -126,8 +126,10 @@ func tokenCounts() *openapi.Schema {
 	)
 }
 
-func processResponse() *openapi.Schema {
-	return object("ProcessResponse", "",
+func processResponse() *openapi.Schema { return object("ProcessResponse", "", answerMembers()...) }
+
+func answerMembers() []openapi.Property {
+	return []openapi.Property{
 		always("content", text("All text of the answer.")),
 		may("content_blocks", &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "The content blocks of the Messages API, where there are others than text: tool_use, thinking."}),
 		always("model", text("As asked.")),
@@ -141,7 +143,23 @@ func processResponse() *openapi.Schema {
 			may("mapped_from", text("Which model stood in for another vendor's: `openai:gpt-4 → claudecode:sonnet`.")),
 			may("warnings", list(text("What of the request couldn't be honoured."))),
 		)),
-	)
+	}
+}
+
+// eventSchema documents the data of the stream's events.
+func eventSchema() *openapi.Schema {
+	event := func(kind string, members ...openapi.Property) *openapi.Schema {
+		name := always("type", &openapi.Schema{Type: openapi.String, Enum: []string{kind}})
+		return &openapi.Schema{Type: openapi.Object, Properties: append([]openapi.Property{name}, members...)}
+	}
+	content := always("content", text("A piece of the text."))
+	return &openapi.Schema{Name: "ProcessEvent", Description: "The data of an event, whose name is its type.", AnyOf: []*openapi.Schema{
+		event("token", content),
+		event("thinking", content),
+		event("tool_use", always("id", text("")), always("name", text("")), always("input", &openapi.Schema{Type: openapi.Object})),
+		event("done", answerMembers()...),
+		event("error", errorMembers(always)...),
+	}}
 }
 
 func acceptedSchema() *openapi.Schema {

@@ -49,19 +49,19 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gat
 }
 
 // prepare fills in a call for a request, and gives what its answer repeats.
-func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int) (*asked, error) {
+func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int) (asked, error) {
 	model, mapped := substitute(h.options.Models, request.model)
 	rules := h.options.Rules(model)
 	var err error
 	if call.Request, err = request.translate(model, &rules, size); err != nil {
-		return nil, err
+		return asked{}, err
 	}
 	call.Requested = request.model
 	call.Warnings = request.warnings
 	call.Defaults = request.defaults()
 	billing(call, request.projectID)
 	protocol.PreferBackend(call, request.useCLI)
-	k := &asked{provider: request.provider, model: request.model}
+	k := asked{provider: request.provider, model: request.model}
 	if mapped {
 		k.mappedTo = model
 	}

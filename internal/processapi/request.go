@@ -82,9 +82,9 @@ var processObject = protocol.NewObject(
 		}
 		return paramsObject.Read(s, p)
 	}},
-	protocol.Field[processRequest]{Name: "memory", Schema: &openapi.Schema{Description: "Has no effect other than a warning."}, Read: noEffect("memory")},
-	protocol.Field[processRequest]{Name: "allowed_tools", Schema: &openapi.Schema{Description: "Has no effect other than a warning."}, Read: noEffect("allowed_tools")},
-	protocol.Field[processRequest]{Name: "working_directory", Schema: &openapi.Schema{Description: "Has no effect other than a warning."}, Read: noEffect("working_directory")},
+	protocol.Field[processRequest]{Name: "memory", Schema: ignored(), Read: noEffect("memory")},
+	protocol.Field[processRequest]{Name: "allowed_tools", Schema: ignored(), Read: noEffect("allowed_tools")},
+	protocol.Field[processRequest]{Name: "working_directory", Schema: ignored(), Read: noEffect("working_directory")},
 	protocol.Field[processRequest]{Name: "use_cli", Schema: useCLISchema(), Read: protocol.ReadBool(func(p *processRequest) **bool { return &p.useCLI })},
 	protocol.Field[processRequest]{Name: "project_id", Schema: projectSchema(), Read: protocol.ReadString(func(p *processRequest) *string { return &p.projectID })},
 )
@@ -146,7 +146,9 @@ func (p *processRequest) words() *protocol.Transcript {
 	if words != &p.messages {
 		words.PrependSystem(p.messages.System())
 	}
-	words.PrependSystem(p.system)
+	if p.system != nil {
+		words.PrependSystem(p.system)
+	}
 	for _, ignored := range words.Ignored {
 		p.warn(name+": "+ignored, "has no effect here")
 	}

@@ -69,7 +69,6 @@ func FuzzDecodeBatch(f *testing.F) {
 			if !p.text.IsValid() {
 				t.Fatalf("prompt %s", p.text)
 			}
-			outcomes[i].answer = &answer{}
 			if i%2 == 1 {
 				outcomes[i] = outcome{err: apierror.New(apierror.Internal, "x")}
 			}

@@ -53,3 +53,11 @@ func timeoutSchema() *openapi.Schema {
 func stopSchema() *openapi.Schema {
 	return &openapi.Schema{AnyOf: []*openapi.Schema{text(""), {Type: openapi.Array, Items: text("")}, {Type: openapi.Null}}}
 }
+
+// ignored is a member of any type.
+func ignored() *openapi.Schema {
+	return &openapi.Schema{
+		Description: "Has no effect other than a warning.",
+		AnyOf:       []*openapi.Schema{{Type: openapi.Object}, {Type: openapi.Array}, {Type: openapi.String}, {Type: openapi.Number}, {Type: openapi.Boolean}, {Type: openapi.Null}},
+	}
+}

@@ -16,7 +16,7 @@ import (
 // Texts keep their escaped bytes.
 type streamWriter struct {
 	call     *gateway.Call
-	asked    *asked
+	asked    asked
 	stream   *protocol.Stream
 	scanner  *protocol.Scanner
 	event    streamEvent
@@ -37,7 +37,7 @@ type streamEvent struct {
 	model                       jsontext.Value
 }
 
-func newStreamWriter(w http.ResponseWriter, call *gateway.Call, asked *asked) *streamWriter {
+func newStreamWriter(w http.ResponseWriter, call *gateway.Call, asked asked) *streamWriter {
 	s := &streamWriter{
 		call: call, asked: asked, stream: protocol.NewStream(w),
 		scanner: protocol.NewScanner(nil), frame: make([]byte, 0, 512),
@@ -168,6 +168,9 @@ func (s *streamWriter) End(result gateway.Result) error {
 		s.answer.stopReason = result.StopReason
 	}
 	s.answer.blocks = s.blocks.content()
+	if s.blocks.cut {
+		s.call.Warn("a call of a tool was cut short and left out")
+	}
 	s.call.Clock.Finish()
 	s.stream.Start(s.call) // where not one event came
 	s.frame = append(s.frame[:0], "event: done\ndata: {\"type\":\"done\","...)
