@@ -96,7 +96,12 @@ func appendError(dst []byte, e *apierror.Error, id string) []byte {
 func appendKind(dst []byte, e *apierror.Error) []byte {
 	dst = append(dst, `{"type":"error","error":{"type":"`...)
 	dst = append(append(dst, errorType(e)...), `","message":`...)
-	return appendText(dst, e.Message)
+	dst = appendText(dst, e.Message)
+	if e.Code == apierror.CodeThread {
+		// By this the SDKs know that they must send the whole history.
+		dst = append(dst, `,"details":{"error_code":"thread_unsupported_request","unsupported":["cli_backend"]}`...)
+	}
+	return dst
 }
 
 func appendID(dst []byte, id string) []byte {

@@ -170,6 +170,8 @@ func TestErrors(t *testing.T) {
 			map[string]string{"X-Upstream-Status": "401", "Retry-After": ""}},
 		{"model", &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeModelNotFound, Message: "model: x"}, 404,
 			`{"type":"error","error":{"type":"not_found_error","message":"model: x"},"request_id":"req_test"}`, nil},
+		{"thread", &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeThread, Message: "thread: no"}, 400,
+			`{"type":"error","error":{"type":"invalid_request_error","message":"thread: no","details":{"error_code":"thread_unsupported_request","unsupported":["cli_backend"]}},"request_id":"req_test"}`, nil},
 		{"permission", apierror.New(apierror.Permission, "no"), 403,
 			`{"type":"error","error":{"type":"permission_error","message":"no"},"request_id":"req_test"}`, nil},
 	}

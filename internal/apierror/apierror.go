@@ -48,6 +48,9 @@ const (
 	// CodeNotImplemented is for what an endpoint's former service knew and this
 	// one doesn't do there.
 	CodeNotImplemented Code = "not_implemented"
+	// CodeThread refuses a conversation that the Messages API would hold itself (its
+	// beta message-threads). The SDKs then send the whole history instead.
+	CodeThread Code = "thread_unsupported_request"
 )
 
 // Error is a failure with two texts: Message may be shown to the caller, Cause

@@ -168,6 +168,7 @@ func TestInvalidRequestsTakeNoWorker(t *testing.T) {
 		{"a server tool's block", `{"messages":[{"role":"user","content":[{"type":"server_tool_use"}]}]}`, "messages.0.content.0.type"},
 		{"a call without a name", `{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"a","input":{}}]},{"role":"user","content":"x"}]}`, "messages.0.content.0.name"},
 		{"MCP servers", `{"messages":[{"role":"user","content":"x"}],"mcp_servers":[{}]}`, "mcp_servers"},
+		{"a conversation that the API holds", `{"messages":[{"role":"user","content":"x"}],"thread":{"type":"continue","previous_message_id":"msg_1"}}`, "thread"},
 		{"text without a text", `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, "messages.0.content.0.text"},
 		{"image without a source", `{"messages":[{"role":"user","content":[{"type":"image"}]}]}`, "messages.0.content.0.source"},
 		{"blank", `{"messages":[{"role":"user","content":" \n"}]}`, "messages.0.content"},

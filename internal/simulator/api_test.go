@@ -268,3 +268,28 @@ func TestBoundedForgetsTheOldest(t *testing.T) {
 		t.Errorf("left %v", b.values)
 	}
 }
+
+// TestThreads: a client that asks the API to hold the conversation is told, in
+// the form that the SDKs know, that it must send all of it.
+func TestThreads(t *testing.T) {
+	const body = `{"model":"claude-haiku-5-5","max_tokens":10,"messages":[{"role":"user","content":"hi"}],"thread":`
+	for _, test := range []struct {
+		name, thread, beta, part string
+		status                   int
+	}{
+		{"asked for", `{"type":"create"}`, "message-threads-2026-08-12", `"details":{"error_code":"thread_unsupported_request","unsupported":["simulator"]}},"request_id"`, 400},
+		{"without its beta", `{"type":"create"}`, "", "thread: Extra inputs are not permitted", 400},
+		{"null", `null`, "message-threads-2026-08-12", "Echo: hi", 200},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, r := httptest.NewRecorder(), newRequest(t, http.MethodPost, "/v1/messages", body+test.thread+"}")
+			if test.beta != "" {
+				r.Header.Set("Anthropic-Beta", test.beta)
+			}
+			New(Options{}).ServeHTTP(w, r)
+			if w.Code != test.status || !strings.Contains(w.Body.String(), test.part) {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
+	}
+}

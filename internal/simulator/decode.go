@@ -267,6 +267,13 @@ func (sc *scratch) member(name []byte) *fault {
 	case "cache_control":
 		r.autoCache = kind == '{'
 	case "metadata", "service_tier", "container", "inference_geo":
+	case "thread":
+		switch {
+		case !sc.open:
+			return invalid("thread: Extra inputs are not permitted")
+		case kind != 'n':
+			return unsupportedThread()
+		}
 	default:
 		if !sc.open {
 			return invalid("%s: Extra inputs are not permitted", known)

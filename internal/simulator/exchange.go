@@ -151,7 +151,7 @@ func (x *exchange) fail(f *fault) {
 	if f.retryAfter >= 0 {
 		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}
-	x.out = appendError(x.out[:0], errorType(f.status), f.message, x.requestID)
+	x.out = appendError(x.out[:0], errorType(f.status), f.message, f.details, x.requestID)
 	h.Set("Content-Length", strconv.Itoa(len(x.out)))
 	x.w.WriteHeader(f.status)
 	_, _ = x.w.Write(x.out) // the client left: nobody to tell

@@ -12,7 +12,8 @@ import (
 type fault struct {
 	status     int
 	message    string
-	retryAfter int // seconds; negative when there is no such header
+	retryAfter int    // seconds; negative when there is no such header
+	details    string // of the error, JSON; "" for none
 }
 
 // statusOverloaded is the status that the API uses when it has no capacity left.
@@ -80,12 +81,24 @@ func errorText(status int) string {
 	return "Simulated error " + strconv.Itoa(status)
 }
 
-// appendError appends the error envelope of the API.
-func appendError(dst []byte, kind, text, requestID string) []byte {
+// unsupportedThread refuses a conversation that the API would hold (its beta
+// message-threads), as the API refuses one that it can't hold. The SDKs then send
+// the whole history.
+func unsupportedThread() *fault {
+	f := invalid("thread: this request can't be part of a message thread")
+	f.details = `{"error_code":"thread_unsupported_request","unsupported":["simulator"]}`
+	return f
+}
+
+// appendError appends the error envelope of the API. The details are JSON, or "".
+func appendError(dst []byte, kind, text, details, requestID string) []byte {
 	dst = append(dst, `{"type":"error","error":{"type":"`...)
 	dst = append(dst, kind...)
 	dst = append(dst, `","message":`...)
 	dst = appendQuote(dst, text)
+	if details != "" {
+		dst = append(append(dst, `,"details":`...), details...)
+	}
 	dst = append(dst, `},"request_id":"`...)
 	dst = append(dst, requestID...)
 	return append(dst, `"}`...)

@@ -103,7 +103,7 @@ func (st *streaming) faultAt(deltas int) bool {
 	switch {
 	case due(st.d.errorAfter):
 		st.out = append(st.out, "event: "+message.EventError+"\ndata: "...)
-		st.out = appendError(st.out, errorType(statusOverloaded), errorText(statusOverloaded), st.requestID)
+		st.out = appendError(st.out, errorType(statusOverloaded), errorText(statusOverloaded), "", st.requestID)
 		st.out = append(st.out, "\n\n"...)
 		st.write()
 	case due(st.d.cutAfter):
