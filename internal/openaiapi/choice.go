@@ -68,9 +68,15 @@ var (
 			return err
 		}},
 		protocol.Field[toolChoice]{Name: "function", Schema: choiceFunctionObject.Schema(), Read: func(t *toolChoice, s *protocol.Scanner) error {
+			if s.Kind() == 'n' {
+				return s.Skip()
+			}
 			return choiceFunctionObject.Read(s, &t.name)
 		}},
 		protocol.Field[toolChoice]{Name: "allowed_tools", Schema: allowedToolsObject.Schema(), Read: func(t *toolChoice, s *protocol.Scanner) error {
+			if s.Kind() == 'n' {
+				return s.Skip()
+			}
 			return allowedToolsObject.Read(s, t)
 		}},
 	)

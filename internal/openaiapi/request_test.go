@@ -92,6 +92,7 @@ func TestTranslate(t *testing.T) {
 		{name: "choice auto", in: `"tool_choice":"auto",` + tool, want: `"max_tokens":4096,` + toolWant + `"tool_choice":{"type":"auto"},`},
 		{name: "choice none", in: `"tool_choice":"none","parallel_tool_calls":false,` + tool, want: `"max_tokens":4096,` + toolWant + `"tool_choice":{"type":"none"},`},
 		{name: "choice function", in: `"parallel_tool_calls":false,"tool_choice":{"type":"function","function":{"name":"w"}},` + tool, want: `"max_tokens":4096,` + toolWant + `"tool_choice":{"type":"tool","name":"w","disable_parallel_tool_use":true},`},
+		{name: "choice with nulls", in: `"tool_choice":{"type":"function","function":{"name":"w"},"allowed_tools":null},` + tool, want: `"max_tokens":4096,` + toolWant + `"tool_choice":{"type":"tool","name":"w"},`},
 		{name: "one call at a time", in: `"parallel_tool_calls":false,` + tool, want: `"max_tokens":4096,` + toolWant + `"tool_choice":{"type":"auto","disable_parallel_tool_use":true},`},
 		{name: "choice without tools", in: `"tool_choice":"auto","tools":[]`, want: `"max_tokens":4096,`},
 		{name: "allowed tools", in: `"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"\u0062"}}]}},` + two,
