@@ -140,20 +140,15 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	}
 	protocol.PreferBackend(call, batch.useCLI)
 	// What every prompt has in common is written once.
-	model := "auto"
+	model := modelAuto
 	if batch.model != "" {
 		model, _ = substitute(h.options.Models, batch.model)
 	}
-	rules := h.options.Rules(model)
-	head, err := appendModel(nil, model)
+	head, told, err := batch.head(model, h.options.Rules(model))
 	if err != nil {
 		return err
 	}
-	head = batch.generation.append(head, &rules, nil, "", &batch.warnings)
-	if len(protocol.Inner(batch.system)) > 0 {
-		head = append(append(append(head, `"system":`...), batch.system...), ',')
-	}
-	call.Warnings = batch.warnings
+	call.Warnings = slices.Clip(batch.warnings)
 	billing(call, batch.projectID)
 
 	seconds := float64(defaultBatchTimeout)
@@ -162,7 +157,7 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds*float64(time.Second)))
 	defer cancel()
-	outcomes := h.runBatch(ctx, call, batch, head)
+	outcomes := h.runBatch(ctx, call, batch, model == modelAuto, head, told)
 	if r.Context().Err() != nil {
 		if cause := apierror.From(context.Cause(r.Context())); cause.Category != apierror.Internal {
 			return cause // whoever ended the context says why
@@ -174,11 +169,25 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	return protocol.WriteJSON(w, http.StatusOK, appendBatch(nil, batch.prompts, outcomes))
 }
 
+// head writes what the Messages requests of the prompts have in common, for a
+// model with the given rules, and gives what the model doesn't take.
+func (b *batchRequest) head(model string, rules message.Rules) (head []byte, told warnings, err error) {
+	if head, err = appendModel(nil, model); err != nil {
+		return nil, nil, err
+	}
+	head = b.appendGeneration(head, &rules, nil, "", &told)
+	if len(protocol.Inner(b.system)) > 0 {
+		head = append(append(append(head, `"system":`...), b.system...), ',')
+	}
+	return append(head, `"messages":[{"role":"user","content":`...), told, nil
+}
+
 // runBatch answers every prompt, so many at once as the options say. What the
-// calls warn of becomes the batch's.
-func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batchRequest, head []byte) []outcome {
+// calls warn of becomes the batch's. Where the service chooses the model (auto),
+// each head is written anew for the one that was chosen.
+func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batchRequest, auto bool, head []byte, told warnings) []outcome {
 	outcomes := make([]outcome, len(batch.prompts))
-	common := slices.Clone(call.Warnings)
+	common := slices.Clip(call.Warnings)
 	var next atomic.Int64
 	var warned sync.Mutex
 	var workers sync.WaitGroup
@@ -189,10 +198,24 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 				if i >= len(batch.prompts) {
 					return
 				}
+				prompt := batch.prompts[i].text
 				child := call.Child(call.RequestID + "-" + strconv.Itoa(i+1))
 				child.Requested, child.Defaults = batch.model, batch.defaults()
-				child.Warnings = slices.Clone(common) // a strict call minds them
-				outcomes[i] = h.runPrompt(ctx, child, head, batch.prompts[i].text)
+				child.Warnings = slices.Concat(common, told) // a strict call minds them
+				if auto {
+					child.Admitted = func() error {
+						head, again, err := batch.head(modelAuto, h.options.Rules(child.Model))
+						if err != nil {
+							return err
+						}
+						child.Warnings = slices.Concat(common, again, child.Warnings[len(common)+len(told):])
+						if child.Request, err = promptRequest(head, prompt); err != nil {
+							return err
+						}
+						return child.Honoured()
+					}
+				}
+				outcomes[i] = h.runPrompt(ctx, child, head, prompt)
 				warned.Lock()
 				for _, text := range child.Warnings {
 					if !slices.Contains(call.Warnings, text) {
@@ -207,17 +230,20 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 	return outcomes
 }
 
+// promptRequest writes the Messages request of a prompt.
+func promptRequest(head []byte, prompt jsontext.Value) (*message.Request, error) {
+	body := make([]byte, 0, len(head)+len(prompt)+8)
+	return message.ParseRequest(append(append(append(body, head...), prompt...), "}]}"...))
+}
+
 // runPrompt answers one prompt. One that comes too late fails without being
 // tried.
 func (h *Handler) runPrompt(ctx context.Context, call *gateway.Call, head []byte, prompt jsontext.Value) outcome {
 	if ctx.Err() != nil {
 		return outcome{err: apierror.Wrap(apierror.Timeout, "the batch took longer than allowed", ctx.Err())}
 	}
-	body := make([]byte, 0, len(head)+len(prompt)+64)
-	body = append(append(body, head...), `"messages":[{"role":"user","content":`...)
-	body = append(append(body, prompt...), "}]}"...)
 	var err error
-	if call.Request, err = message.ParseRequest(body); err != nil {
+	if call.Request, err = promptRequest(head, prompt); err != nil {
 		return outcome{err: apierror.From(err)}
 	}
 	out := &promptWriter{whole: whole{call: call, scanners: &h.scanners}}

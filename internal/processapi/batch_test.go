@@ -28,7 +28,7 @@ func (e *echo) Route(call *gateway.Call) (gateway.Backend, error) {
 	return e, err
 }
 
-func (e *echo) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
+func (e *echo) Generate(_ context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
 	conversation, err := call.Request.Conversation()
 	if err != nil {
 		return gateway.Result{}, err

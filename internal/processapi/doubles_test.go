@@ -37,7 +37,8 @@ func (w *waiting) Route(call *gateway.Call) (gateway.Backend, error) {
 func (w *waiting) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
 	now := w.now.Add(1)
 	defer w.now.Add(-1)
-	for most := w.most.Load(); now > most && !w.most.CompareAndSwap(most, now); most = w.most.Load() {
+	for most := w.most.Load(); now > most; most = w.most.Load() {
+		w.most.CompareAndSwap(most, now)
 	}
 	if w.began != nil {
 		w.began <- call

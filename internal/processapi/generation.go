@@ -92,10 +92,10 @@ func (p *processRequest) readEffort(s *protocol.Scanner) error {
 	return err
 }
 
-// append appends the members that say how the answer is made, each with a comma
+// appendGeneration appends the members that say how the answer is made, each with a comma
 // behind it, and output_config with the given format. off says why the request
 // can't have thinking, "" that it can.
-func (g *generation) append(dst []byte, rules *message.Rules, format jsontext.Value, off string, w *warnings) []byte {
+func (g *generation) appendGeneration(dst []byte, rules *message.Rules, format jsontext.Value, off string, w *warnings) []byte {
 	think, own := g.think(rules, off, w)
 	maxTokens := g.limit(&think, rules, w)
 	if own != nil {
@@ -205,7 +205,7 @@ func (g *generation) appendSampling(dst []byte, rules *message.Rules, thinking b
 // fillable are the members that have a default. It is never changed.
 var fillable = [...]string{"temperature", "max_tokens"}
 
-// defaults names the members that append fills in where the caller says
+// defaults names the members that appendGeneration fills in where the caller says
 // nothing.
 func (g *generation) defaults() []string {
 	from, to := 0, len(fillable)

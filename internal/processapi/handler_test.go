@@ -366,3 +366,30 @@ func TestTimeout(t *testing.T) {
 		t.Errorf("%d %s", answer.Status, answer.Body)
 	}
 }
+
+// What auto chooses is known only when the request is routed: to claude-haiku-5-5
+// here, which takes a temperature, where what auto may choose doesn't.
+func TestTheRequestFitsTheModelThatIsChosen(t *testing.T) {
+	const want = `{"model":"auto","max_tokens":1000,"temperature":0.5,"messages":[{"role":"user","content":"x"}]}`
+	for _, tt := range []struct{ name, path, body string }{
+		{"process", "/v1/process", `{"provider":"p","model_name":"auto","content":"x","temperature":0.5,"extra":1}`},
+		{"async", "/v1/process", `{"provider":"p","model_name":"auto","content":"x","temperature":0.5,"extra":1,"async_processing":true}`},
+		{"batch", "/v1/batch", `{"prompts":["x"],"temperature":0.5,"extra":1}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rooms := &protocoltest.Rooms{Message: []byte(whole), Warn: []string{"another"}}
+			o := options(rooms)
+			o.Rules = func(model string) message.Rules { return message.Rules{NoSampling: model == "auto"} }
+			url := start(t, o)
+			answer := protocoltest.Post(t, url+tt.path, tt.body)
+			if location := answer.Header.Get("Location"); location != "" {
+				settled(t, url+location)
+			} else if got := answer.Header.Get("X-Claude-Warnings"); got != "extra: has no effect here; another" {
+				t.Errorf("warnings = %q", got)
+			}
+			if got := string(rooms.Calls()[0].Request.Body()); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}

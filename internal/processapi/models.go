@@ -12,6 +12,9 @@ type ModelRule struct {
 	Model string
 }
 
+// modelAuto leaves the choice of the model to the service.
+const modelAuto = "auto"
+
 // DefaultModels gives the contract's rules: small models become haiku, the
 // largest of the GPT-4 generation and o1 opus, and all others sonnet.
 func DefaultModels() []ModelRule {
@@ -29,7 +32,7 @@ func DefaultModels() []ModelRule {
 func substitute(rules []ModelRule, name string) (model string, mapped bool) {
 	lower := strings.ToLower(name)
 	switch lower {
-	case "auto", "haiku", "sonnet", "opus":
+	case modelAuto, "haiku", "sonnet", "opus":
 		return lower, false
 	}
 	if strings.HasPrefix(lower, "claude") {

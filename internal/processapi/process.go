@@ -3,6 +3,7 @@ package processapi
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -51,13 +52,16 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gat
 // prepare fills in a call for a request, and gives what its answer repeats.
 func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int) (asked, error) {
 	model, mapped := substitute(h.options.Models, request.model)
+	if model == modelAuto {
+		h.translateLater(call, request, size)
+	}
 	rules := h.options.Rules(model)
 	var err error
 	if call.Request, err = request.translate(model, &rules, size); err != nil {
 		return asked{}, err
 	}
 	call.Requested = request.model
-	call.Warnings = request.warnings
+	call.Warnings = slices.Clip(request.warnings)
 	call.Defaults = request.defaults()
 	billing(call, request.projectID)
 	protocol.PreferBackend(call, request.useCLI)
@@ -66,6 +70,22 @@ func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int)
 		k.mappedTo = model
 	}
 	return k, nil
+}
+
+// translateLater has a request written anew once the service has chosen its
+// model, because models differ in what they take.
+func (h *Handler) translateLater(call *gateway.Call, request *processRequest, size int) {
+	again := *request
+	again.warnings = slices.Clip(again.warnings)
+	call.Admitted = func() (err error) {
+		former := len(request.warnings)
+		rules := h.options.Rules(call.Model)
+		if call.Request, err = again.translate(modelAuto, &rules, size); err != nil {
+			return err
+		}
+		call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
+		return call.Honoured()
+	}
 }
 
 // withTimeout sets a deadline of so many seconds; nil and zero set none.

@@ -27,7 +27,7 @@ func (p *processRequest) translate(model string, rules *message.Rules, sizeHint 
 	if err != nil {
 		return nil, err
 	}
-	dst = p.generation.append(dst, rules, p.schema, off, &p.warnings)
+	dst = p.appendGeneration(dst, rules, p.schema, off, &p.warnings)
 	if p.stream {
 		dst = append(dst, `"stream":true,`...)
 	}
