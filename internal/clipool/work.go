@@ -43,6 +43,9 @@ func (p *Pool) prepare(call *gateway.Call) (*work, error) {
 			return nil, err
 		}
 	}
+	if err := checkPairs(c.Turns); err != nil {
+		return nil, err
+	}
 	if err := claudecli.CheckTools(c.Tools, c.ToolChoice); err != nil {
 		return nil, err
 	}
