@@ -21,7 +21,7 @@ func (p *Process) Empty(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrNotEmptied, p.broken)
 	}
 	// Whatever it calls from now on, nobody waits for it.
-	p.accepting = false
+	p.announced = nil
 	var err error
 	switch p.options.Features.Emptying {
 	case EmptyByRewind:

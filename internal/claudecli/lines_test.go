@@ -112,6 +112,77 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// FuzzRename checks that a content block keeps everything but the name of the
+// tool that it calls.
+func FuzzRename(f *testing.F) {
+	for _, seed := range []string{
+		`{"type":"tool_use","id":"toolu_1","name":"mcp__c__get","input":{"name":"mcp__c__x"}}`,
+		`{"name" : "mcp__c__a\"b", "type":"tool_use","id":"1"}`,
+		`{"type":"text","text":"\"tool_use\""}`,
+		`{"type":"tool_use","id":1,"name":[]}`,
+		`{"type":"tool_use","name":"mcp__c__mcp__c__"}`,
+		`{"type":"tool_use","name":"Bash","id":"x"}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, block string) {
+		if !jsontext.Value(block).IsValid() {
+			return
+		}
+		var r renamer
+		event := `{"type":"content_block_start","index":0,"content_block":` + block + `}`
+		got, use, err := r.start([]byte(event))
+		if err != nil {
+			return
+		}
+		if use == nil {
+			if string(got) != event {
+				t.Fatalf("%s became %s", event, got)
+			}
+			return
+		}
+		var before, after struct {
+			Block map[string]jsontext.Value `json:"content_block"`
+		}
+		if json.Unmarshal([]byte(event), &before) != nil {
+			return
+		}
+		if err := json.Unmarshal(got, &after); err != nil {
+			t.Fatalf("%s became %s: %v", event, got, err)
+		}
+		for name, value := range before.Block {
+			if name != "name" && string(value) != string(after.Block[name]) {
+				t.Fatalf("%s became %s", event, got)
+			}
+		}
+		var name, old string
+		_ = json.Unmarshal(after.Block["name"], &name)
+		_ = json.Unmarshal(before.Block["name"], &old)
+		if name != use.name || old != use.name && old != toolPrefix+use.name {
+			t.Fatalf("%s became %s, a call of %q", event, got, use.name)
+		}
+	})
+}
+
+// FuzzServerRequest checks that a request of the CLI's own never panics and that a
+// tool's result is one in the Model Context Protocol.
+func FuzzServerRequest(f *testing.F) {
+	f.Add(`{"type":"control_request","request_id":"x","request":{"subtype":"mcp_message","server_name":"c","message":{"method":"tools/call","params":{"_meta":{"claudecode/toolUseId":"t"}},"id":2}}}`, `"text"`)
+	f.Add(`{"request":{"message":{"id":null,"params":[]}}}`, `[{"type":"image","source":{"type":"base64","data":"x"}}]`)
+	f.Add(`{}`, `[{"type":"text","text":""}]`)
+	f.Fuzz(func(t *testing.T, request, content string) {
+		var r serverRequest
+		_ = decode(jsontext.Value(request), &r) // must not panic
+		result, err := ToolResult{ID: "t", Content: jsontext.Value(content)}.rpc()
+		if err != nil {
+			return
+		}
+		if text, err := json.Marshal(result, jsontext.AllowInvalidUTF8(true)); err != nil || len(result.Content) == 0 {
+			t.Fatalf("%s became %s, %v", content, text, err)
+		}
+	})
+}
+
 // FuzzAsText checks that a message stays valid and is never a command.
 func FuzzAsText(f *testing.F) {
 	for _, seed := range []string{`"/clear"`, `"hi"`, `[{"type":"text","text":"/x"}]`, `[{"type":"text","text":"x"},{"type":"text","text":"\/y"}]`, `[]`} {

@@ -43,8 +43,8 @@ type openCall struct {
 }
 
 // serve answers a request of the CLI's own: a message to the MCP server with the
-// client's tools. A call of a tool stays open while a turn may park on it. There is
-// nothing else to allow; an answer keeps the CLI from waiting.
+// client's tools. A call that the client was told about stays open: the turn parks
+// on it. There is nothing else to allow; an answer keeps the CLI from waiting.
 func (p *Process) serve(l *line) error {
 	var r serverRequest
 	if err := decode(l.Raw, &r); err != nil {
@@ -65,7 +65,7 @@ func (p *Process) serve(l *line) error {
 			delete(p.results, call.toolUseID)
 			return p.reply(call, result)
 		}
-		if !p.accepting {
+		if !slices.Contains(p.announced, call.toolUseID) {
 			return p.refuse(r.RequestID)
 		}
 		p.calls = append(p.calls, call)

@@ -50,7 +50,7 @@ type Process struct {
 	turns     int
 	offered   []string // the names of the tools that the CLI may call
 	extra     string   // the extra body that is set
-	accepting bool     // a tool that the CLI calls may stay open
+	announced []string // the calls of tools that the client was told about: they may stay open
 	calls     []openCall
 	results   map[string]any // what calls that haven't come yet are answered with
 	parked    []string       // the calls that the turn waits for

@@ -91,14 +91,10 @@ func (t *turn) resume(ctx context.Context, s Settings, answers map[string]any) e
 	t.bound = s
 	t.parked, t.results = nil, answers
 	calls := t.calls
-	t.calls = nil
+	t.calls, t.announced = nil, nil
 	defer t.guard(ctx, t.options.ControlTimeout)()
 	for _, call := range calls {
-		answer, ok := answers[call.toolUseID]
-		if !ok {
-			t.broken = errors.New("a call that was never announced")
-			return asCLIError("the Claude Code CLI called a tool by itself", t.broken)
-		}
+		answer := answers[call.toolUseID]
 		delete(answers, call.toolUseID)
 		if err := t.reply(call, answer); err != nil {
 			return t.timedOut(ctx, err)

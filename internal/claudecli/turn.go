@@ -69,7 +69,7 @@ type turn struct {
 func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handler) (Answer, error) {
 	p.turns++
 	p.before, p.resumed = p.spent, false
-	p.accepting = len(p.offered) > 0
+	p.announced = nil
 	t := &turn{Process: p, handler: handler}
 	return t.run(ctx, func() error {
 		defer t.guard(ctx, t.options.IdleTimeout)()
@@ -158,7 +158,7 @@ func (t *turn) called(ctx context.Context) error {
 // refuseCalls ends the calls that wait: nobody will answer them.
 func (t *turn) refuseCalls() error {
 	calls := t.calls
-	t.accepting, t.calls = false, nil
+	t.announced, t.calls = nil, nil
 	for _, call := range calls {
 		if err := t.refuse(call.requestID); err != nil {
 			return err
@@ -170,7 +170,7 @@ func (t *turn) refuseCalls() error {
 // interrupt stops the turn and waits for its numbers. Where that doesn't work
 // the process isn't used again.
 func (t *turn) interrupt(ctx context.Context) {
-	t.accepting, t.calls = false, nil
+	t.announced, t.calls = nil, nil
 	_, err := t.ask(ctx, drainTimeout, control{Subtype: "interrupt"})
 	if err == nil {
 		err = t.drain(ctx)
@@ -301,7 +301,7 @@ func (t *turn) blockStart(data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("decode stream event: %w", err)
 	}
 	if use != nil {
-		t.uses = append(t.uses, *use)
+		t.uses, t.announced = append(t.uses, *use), append(t.announced, use.id)
 		t.invented = t.invented || !slices.Contains(t.offered, use.name)
 	}
 	return data, nil

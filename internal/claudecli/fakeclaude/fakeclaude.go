@@ -31,9 +31,11 @@ const (
 //	leftover       says that something is left in front of the first prompt
 //	sameclear      keeps the session id on /clear
 //	ask            sends a control request of its own in each turn
+//	callstwice     asks for the result of a tool's call a second time, under another id
 //
 // Prompts carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
-// [[noanswer]], [[late-error]] (after a whole answer), [[max]] (goes on after max_tokens), [[delay=DURATION]].
+// [[noanswer]], [[late-error]] (after a whole answer), [[max]] (goes on after max_tokens), [[delay=DURATION]],
+// [[tool=NAME]] (calls the offered tool, and says in its next answer what came back).
 func Env(script ...string) []string {
 	return []string{runVariable + "=1", scriptVariable + "=" + strings.Join(script, " ")}
 }
@@ -62,6 +64,8 @@ type fake struct {
 	turns     int
 	asked     int
 	hanging   bool
+	servers   map[string]jsontext.Value
+	call      *call // the tool that it waits for
 	// emptied is when the last control request was answered, and waited how long
 	// the next prompt took to come.
 	emptied time.Time
@@ -85,8 +89,14 @@ type input struct {
 			Model string            `json:"model"`
 			Env   map[string]string `json:"env"`
 		} `json:"settings"`
-		Target string `json:"target_message_uuid"`
+		Target  string                    `json:"target_message_uuid"`
+		Servers map[string]jsontext.Value `json:"servers"`
 	} `json:"request"`
+	Response struct {
+		RequestID string         `json:"request_id"`
+		Error     string         `json:"error"`
+		Response  jsontext.Value `json:"response"`
+	} `json:"response"`
 }
 
 func (f *fake) has(word string) bool {
@@ -132,6 +142,8 @@ func (f *fake) run() int {
 		switch i.Type {
 		case "control_request":
 			f.control(&i)
+		case "control_response":
+			f.answered(&i)
 		case "user":
 			f.user(&i)
 		case "assistant":
@@ -182,11 +194,17 @@ func (f *fake) control(i *input) {
 		for k, v := range i.Request.Settings.Env {
 			f.env[k] = v
 		}
+	case "mcp_set_servers":
+		f.servers = i.Request.Servers
 	case "rewind_conversation":
 		answer = f.rewind(i.Request.Target)
 	}
 	f.put(`{"type":"control_response","response":{"subtype":"success","request_id":%s,"response":%s}}`, quoted(i.RequestID), answer)
 	f.emptied = time.Now()
+	if f.call != nil && (subtype == "interrupt" || subtype == "rewind_conversation") {
+		f.call = nil
+		f.hanging = true
+	}
 	if f.hanging && (subtype == "interrupt" || subtype == "rewind_conversation") {
 		f.hanging = false
 		f.result(i.UUID, true, 0, "interrupted")
@@ -272,6 +290,11 @@ func (f *fake) turn(i *input, text string) {
 		return
 	case directive(text, "error") != "":
 		f.finish(i.UUID, true, directive(text, "error"), 1, "API Error: it was asked for")
+		return
+	}
+	if name := directive(text, "tool"); name != "" {
+		f.turns++
+		f.callTool(i.UUID, name)
 		return
 	}
 	f.turns++
