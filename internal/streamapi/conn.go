@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -49,6 +50,8 @@ type conn struct {
 	life context.Context // ends with the connection
 	end  context.CancelFunc
 	base context.Context // the request's: it ends where the server stops at once
+
+	heard atomic.Int64 // when a part of a message last came, Unix time in ns
 
 	mu       sync.Mutex
 	chat     *chat // nil when none runs
@@ -113,7 +116,7 @@ func (c *conn) next() error {
 	if c.key == "" {
 		limit = min(limit, firstLimit)
 	}
-	text, err := io.ReadAll(io.LimitReader(r, limit+1))
+	text, err := io.ReadAll(io.LimitReader(&listener{r, &c.heard}, limit+1))
 	if err != nil {
 		return err
 	}
@@ -242,14 +245,15 @@ func (c *conn) authenticated() {
 
 // ping asks a client from which nothing was heard whether it is there. A
 // connection on which much is written needs none: a client that has left doesn't
-// take it.
+// take it. Nor does one on which a long message is coming, in the middle of which
+// most clients can't answer.
 func (c *conn) ping() {
-	if c.out.quiet(pingAfter) {
+	if c.silent(pingAfter) {
 		ctx, cancel := context.WithTimeout(c.life, pongWithin)
 		err := c.ws.Ping(ctx)
 		cancel()
-		// A message that overtook the ping says more.
-		if err != nil && c.out.quiet(pongWithin) {
+		// What came or left since says more.
+		if err != nil && c.silent(pongWithin) {
 			c.cut()
 			return
 		}
@@ -259,4 +263,21 @@ func (c *conn) ping() {
 	if !c.ended {
 		c.silence = c.after(pingAfter, c.ping)
 	}
+}
+
+// silent says that nothing has come or left for so long.
+func (c *conn) silent(d time.Duration) bool {
+	return c.out.quiet(d) && time.Since(time.Unix(0, c.heard.Load())) >= d
+}
+
+// listener notes when something was read.
+type listener struct {
+	src   io.Reader
+	heard *atomic.Int64
+}
+
+func (l *listener) Read(b []byte) (int, error) {
+	n, err := l.src.Read(b)
+	l.heard.Store(time.Now().UnixNano())
+	return n, err
 }

@@ -263,3 +263,26 @@ func TestPingBehindAStuckMessage(t *testing.T) {
 		}
 	})
 }
+
+// A client that takes minutes to send a message is there, though it can't answer
+// pings meanwhile.
+func TestSlowMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c := new(pipes).open(t, new(protocoltest.Rooms).Gateway(), "X-Api-Key", protocoltest.Key)
+		w, err := c.Writer(t.Context(), websocket.MessageText)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if _, err := w.Write([]byte(strings.Repeat(" ", 5_000))); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(25 * time.Second)
+		}
+		_, err = w.Write([]byte(`{"type":"ping"}`))
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		c.expect(`{"type":"pong"}`)
+	})
+}
