@@ -68,6 +68,7 @@ func TestRealCLI(t *testing.T) {
 		{"thinking", testThinking},
 		{"max tokens", testMaxTokens},
 		{"OpenAI SDK", testOpenAISDK},
+		{"Responses", testResponses},
 		{"Anthropic SDK", testAnthropicSDK},
 		{"WebSocket", testStream},
 		{"WebSocket, the pool is busy", testStreamQueue},
