@@ -89,7 +89,8 @@ func (t *trial) park(ctx context.Context) (*trialRequest, error) {
 	if err := t.empty(ctx); err != nil {
 		return nil, err
 	}
-	r := t.request(t.bound.System, t.options.Model, 3333)
+	// Not every model takes a choice that forces a tool; this one does.
+	r := t.request(t.bound.System, otherModel, 3333)
 	name, described, property := word(), word(), word()
 	t.forget = append(t.forget, r.prompt, name, described, property)
 	r.settings.Tools = []message.Tool{{

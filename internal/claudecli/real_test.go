@@ -118,7 +118,8 @@ func TestProbeFindsWhatTheRealCLICanDo(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			path := clitest.Path(t, version)
 			started := time.Now()
-			got, err := claudecli.Probe(t.Context(), claudecli.Options{Path: path, Root: t.TempDir(), Model: testModel}, clitest.NewUpstream(t))
+			// The model that the service starts with; it takes no choice that forces a tool.
+			got, err := claudecli.Probe(t.Context(), claudecli.Options{Path: path, Root: t.TempDir(), Model: "claude-sonnet-5-5"}, clitest.NewUpstream(t))
 			if err != nil {
 				t.Fatal(err)
 			}
