@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -30,10 +29,8 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/message"
-	"claude-code-api-service/internal/openaiapi"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
-	"claude-code-api-service/internal/responsesapi"
 	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/telemetry"
@@ -130,8 +127,8 @@ func (a *App) build(ctx context.Context) error {
 		Strict:   a.config.Strict,
 	})
 	a.process = a.makeProcess(g, catalogue, db)
-	a.server = a.newServer(g, catalogue, instruments)
-	return nil
+	a.server, err = a.newServer(g, catalogue, instruments)
+	return err
 }
 
 // cliPath is the CLI's binary, "" when there is none.
@@ -205,35 +202,6 @@ func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]ga
 		backends[gateway.BackendCLI] = a.pool
 	}
 	return backends, nil
-}
-
-func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instruments *telemetry.Telemetry) *httpserver.Server {
-	limit := a.config.MaxBodyBytes
-	stream := a.makeStream(g, catalogue, instruments.Registerer())
-	return httpserver.New(httpserver.Options{
-		Name: Name, Version: Version,
-		Register: []func(*http.ServeMux){
-			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}).Register,
-			openaiapi.New(openaiapi.Options{Gateway: g, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}).Register,
-			responsesapi.New(responsesapi.Options{
-				Gateway: g, Archive: a.archive, TTL: a.config.ResponseTTL.Duration(),
-				Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log,
-			}).Register,
-			a.process.Register,
-			stream.Register,
-		},
-		Endpoints: append(processEndpoints(),
-			"POST /v1/chat/completions", "POST /v1/messages", "POST /v1/messages/count_tokens",
-			"POST /v1/responses", "POST /v1/responses/input_tokens", "GET /v1/responses/{id}", "DELETE /v1/responses/{id}",
-			"GET /v1/responses/{id}/input_items", "POST /v1/responses/{id}/cancel",
-			"GET /v1/models", "GET /v1/models/{id}", "GET /v1/stream", "GET /health", "GET /ready", "GET /metrics",
-		),
-		Drain:    []func(context.Context) error{stream.Stop},
-		Metrics:  instruments.Handler(),
-		Services: a.services,
-		Ready:    a.ready,
-		Logger:   a.log,
-	})
 }
 
 // rules gives what a model takes of a request, by the name that it is asked for

@@ -12,14 +12,6 @@ import (
 	"claude-code-api-service/internal/usage"
 )
 
-// processEndpoints are those of the former service's own family.
-func processEndpoints() []string {
-	return []string{
-		"POST /v1/process", "GET /v1/process/{id}", "POST /v1/batch", "POST /v1/route", "GET /v1/usage",
-		"GET /v1/providers", "GET /v1/providers/{provider}/models",
-	}
-}
-
 // makeProcess makes the endpoints of the former service's own family.
 func (a *App) makeProcess(g *gateway.Gateway, catalogue *pricing.Catalogue, store usage.Store) *processapi.Handler {
 	return processapi.New(processapi.Options{

@@ -66,7 +66,7 @@ func rooms() map[string]room {
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.
-		"internal/httpserver": {may: []string{"apierror", "latency"}, outside: []string{jsonLibrary}},
+		"internal/httpserver": {may: []string{"apierror", "latency", "openapi"}, outside: []string{jsonLibrary}},
 		"internal/telemetry":  {may: []string{"gateway", "latency"}, outside: []string{prometheus}},
 
 		"internal/docspage": {outside: []string{"github.com/swaggest/swgui/v5/static"}},
@@ -90,7 +90,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "claudecli", "claudecli/install", "clipool", "config",
-				"httpserver", "openaiapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
+				"docspage", "httpserver", "openaiapi", "openapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
 			),
 			outside: []string{prometheus},
 		},

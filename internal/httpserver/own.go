@@ -53,7 +53,7 @@ func (s *Server) registerOwn() {
 }
 
 func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
-	links := map[string]string{"health": "/health", "ready": "/ready"}
+	links := map[string]string{"health": "/health", "ready": "/ready", "docs": "/docs", "openapi": "/openapi.json"}
 	if s.options.Metrics != nil {
 		links["metrics"] = "/metrics"
 	}

@@ -85,11 +85,11 @@ func TestOwnRoutes(t *testing.T) {
 	}{
 		{
 			name: "root", path: "/", status: 200, options: Options{Endpoints: []string{"POST /v1/messages"}},
-			want: `{"name":"claude-api","version":"1.2.3","links":{"health":"/health","ready":"/ready"},"endpoints":["POST /v1/messages"]}`,
+			want: `{"name":"claude-api","version":"1.2.3","links":{"docs":"/docs","health":"/health","openapi":"/openapi.json","ready":"/ready"},"endpoints":["POST /v1/messages"]}`,
 		},
 		{
 			name: "root with metrics", path: "/", status: 200, options: Options{Metrics: http.NotFoundHandler()},
-			want: `{"name":"claude-api","version":"1.2.3","links":{"health":"/health","metrics":"/metrics","ready":"/ready"},"endpoints":[]}`,
+			want: `{"name":"claude-api","version":"1.2.3","links":{"docs":"/docs","health":"/health","metrics":"/metrics","openapi":"/openapi.json","ready":"/ready"},"endpoints":[]}`,
 		},
 		{
 			name: "health without services", path: "/health", status: 200,

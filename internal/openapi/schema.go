@@ -38,6 +38,7 @@ type Schema struct {
 	MaxItems    int
 	Items       *Schema
 	Properties  []Property // of an object, in the order in which they are shown
+	Values      *Schema    // of an object: what the members of other names hold
 	AnyOf       []*Schema
 	Deprecated  bool
 }
@@ -97,6 +98,10 @@ func (s *Schema) writeOut(enc *jsontext.Encoder, named func(*Schema)) error {
 			}
 		}
 		w.token(jsontext.EndObject)
+	}
+	if s.Values != nil {
+		w.token(jsontext.String("additionalProperties"))
+		w.do(func() error { return s.Values.write(enc, named) })
 	}
 	w.value("required", required, len(required) > 0)
 	w.token(jsontext.EndObject)
