@@ -15,11 +15,6 @@ const (
 	typeSchema = "json_schema"
 )
 
-// jsonInstruction is what JSON mode adds to the system prompt. The Messages API
-// has no such mode, and newer models take no beginning of the answer that would
-// lead them into it.
-const jsonInstruction = "Answer with one valid JSON object and nothing else: no text before or behind it, and no Markdown code fence around it."
-
 // schemaField names the schema of a response_format in errors and warnings.
 const schemaField = "response_format.json_schema.schema"
 
@@ -97,38 +92,20 @@ func (c *chatRequest) outputFormat(rules *message.Rules) (jsontext.Value, error)
 	f := &c.format
 	switch {
 	case f.kind == typeJSON:
-		c.transcript.AddSystem(protocol.AppendText(nil, jsonInstruction))
+		c.transcript.AddSystem(protocol.AppendText(nil, protocol.JSONInstruction))
 		return nil, nil
 	case f.kind != typeSchema:
 		return nil, nil
 	}
-	schema, moved, err := protocol.StrictSchemaMoved(schemaField, f.describe())
+	schema, moved, err := protocol.StrictSchemaMoved(schemaField, protocol.DescribeSchema(f.schema, f.description))
 	if err != nil {
 		return nil, err
 	}
 	if rules.NoStructuredOutputs {
 		c.warn("response_format", "the model can't be held to a schema; it was asked to keep to it")
-		c.transcript.AddSystem(protocol.AppendText(nil, jsonInstruction+" It must be valid under this JSON schema:\n"+string(f.schema)))
+		c.transcript.AddSystem(protocol.AppendText(nil, protocol.JSONInstruction+" It must be valid under this JSON schema:\n"+string(f.schema)))
 		return nil, nil
 	}
 	c.warnMoved(schemaField, moved)
 	return append(append([]byte(`{"type":"json_schema","schema":`), schema...), '}'), nil
-}
-
-// describe puts the format's description into a schema that has none.
-func (f *responseFormat) describe() jsontext.Value {
-	if len(protocol.Inner(f.description)) == 0 || len(f.schema) == len("{}") {
-		return f.schema
-	}
-	has := false
-	s := protocol.NewScanner(f.schema)
-	err := s.Document(func(name []byte) error {
-		has = has || string(name) == "description" || string(name) == "$ref"
-		return s.Skip()
-	})
-	if err != nil || has {
-		return f.schema
-	}
-	out := append(append([]byte(`{"description":`), f.description...), ',')
-	return append(out, f.schema[1:]...)
 }

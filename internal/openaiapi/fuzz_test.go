@@ -49,11 +49,11 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte(`{"message":{"id":"msg_1","usage":{"service_tier":"standard","output_tokens_details":{"thinking_tokens":"x"}}}}`), []byte("{\"content_block\":{\"type\":\"text\",\"text\":\"```json\\n{\"}}"), []byte("{\"delta\":{\"type\":\"text_delta\",\"text\":\"}\\n```\",\"stop_details\":{\"explanation\":\"\\\"\"}},\"usage\":{\"service_tier\":1}}"))
 	f.Fuzz(func(t *testing.T, start, block, delta []byte) {
 		checkStream(t, nil, start, block, delta)
-		checkStream(t, &fence{}, start, block, delta)
+		checkStream(t, &protocol.Fence{}, start, block, delta)
 	})
 }
 
-func checkStream(t *testing.T, fence *fence, start, block, delta []byte) {
+func checkStream(t *testing.T, fence *protocol.Fence, start, block, delta []byte) {
 	w := httptest.NewRecorder()
 	call := &gateway.Call{Clock: latency.Start(), Caller: &gateway.Caller{}}
 	s := newStreamWriter(w, call, 1, true)

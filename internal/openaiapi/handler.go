@@ -137,7 +137,7 @@ func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatR
 	}
 	s := newStreamWriter(w, call, h.now().Unix(), chat.includeUsage)
 	if unfence {
-		s.fence = &fence{}
+		s.fence = &protocol.Fence{}
 	}
 	return s
 }

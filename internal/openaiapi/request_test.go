@@ -112,8 +112,8 @@ func TestTranslate(t *testing.T) {
 			want:     `"thinking":{"type":"adaptive"},"max_tokens":6144,"output_config":{"effort":"low","format":{"type":"json_schema","schema":{"description":"d","type":"object","properties":{"a":{"type":"string","description":"{minLength: 2}"},"b":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":"number","description":"{maximum: 9}"}},"additionalProperties":false}}},`,
 			warnings: "response_format.json_schema.schema: can't be enforced and stand in descriptions: minLength, maximum"},
 		{name: "json_schema of an old model", rules: oldest, in: `"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}`,
-			want: `"max_tokens":4096,"system":"` + jsonInstruction + ` It must be valid under this JSON schema:\n{\"type\":\"object\"}",`, warnings: "response_format: the model can't be held to a schema; it was asked to keep to it"},
-		{name: "json_object", in: `"response_format":{"type":"json_object"}`, want: `"max_tokens":4096,"system":"` + jsonInstruction + `",`},
+			want: `"max_tokens":4096,"system":"` + protocol.JSONInstruction + ` It must be valid under this JSON schema:\n{\"type\":\"object\"}",`, warnings: "response_format: the model can't be held to a schema; it was asked to keep to it"},
+		{name: "json_object", in: `"response_format":{"type":"json_object"}`, want: `"max_tokens":4096,"system":"` + protocol.JSONInstruction + `",`},
 
 		{name: "what asks for nothing", in: `"n":1,"logprobs":false,"top_logprobs":0,"modalities":[ "text" ],"response_format":{"type":"text"},"seed":null,"logit_bias":{},"store":false,"frequency_penalty":0,"service_tier":"auto","verbosity":"medium","audio":null,"functions":[],"x_unknown":null`, want: `"max_tokens":4096,`},
 		{name: "what has no effect", in: `"seed":1,"frequency_penalty":1,"presence_penalty":0.5,"logit_bias":{"1":2},"store":true,"metadata":{"a":"b"},"prediction":{"type":"content"},"web_search_options":{"search_context_size":"low"},"moderation":{"model":"m"},"prompt_cache_key":"k","prompt_cache_retention":"24h","prompt_cache_options":{"ttl":"30m"},"service_tier":"flex","verbosity":"low"`, want: `"max_tokens":4096,`,

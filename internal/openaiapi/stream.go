@@ -30,7 +30,7 @@ type streamWriter struct {
 	frame   []byte // reused
 	before  []byte // a chunk up to its choices; nil before the first chunk
 
-	fence   *fence // nil: the text passes as it is
+	fence   *protocol.Fence // nil: the text passes as it is
 	details protocol.UsageDetails
 	refusal jsontext.Value
 

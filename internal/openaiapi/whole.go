@@ -44,7 +44,7 @@ func (p *wholeWriter) Message(body []byte) (err error) {
 	p.answer, err = protocol.ReadAnswer(scanner)
 	p.scanners.Put(scanner)
 	if err == nil && p.unfence {
-		var f fence
+		var f protocol.Fence
 		text := f.Write(nil, []byte(protocol.Unquote(appendInner(nil, p.answer.Text))))
 		p.answer.Text = protocol.Inner(protocol.AppendText(nil, string(f.Close(text))))
 	}

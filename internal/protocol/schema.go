@@ -55,6 +55,24 @@ func StrictSchemaMoved(field string, schema jsontext.Value) (strict jsontext.Val
 	return strict, moved, nil
 }
 
+// DescribeSchema puts a description, a JSON string, into a schema that has none.
+func DescribeSchema(schema, description jsontext.Value) jsontext.Value {
+	if len(Inner(description)) == 0 || schema.Kind() != '{' || len(schema) == len("{}") {
+		return schema
+	}
+	has := false
+	s := NewScanner(schema)
+	err := s.Document(func(name []byte) error {
+		has = has || string(name) == "description" || string(name) == "$ref"
+		return s.Skip()
+	})
+	if err != nil || has {
+		return schema
+	}
+	out := append(append([]byte(`{"description":`), description...), ',')
+	return append(out, schema[1:]...)
+}
+
 // schemaMember is one member of a schema's object.
 type schemaMember struct {
 	name  string

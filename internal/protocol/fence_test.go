@@ -1,4 +1,4 @@
-package openaiapi
+package protocol
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 
 // whole runs a text through a fence in one piece.
 func unfenced(pieces ...string) string {
-	var f fence
+	var f Fence
 	var out []byte
 	for _, piece := range pieces {
 		out = f.Write(out, []byte(piece))
@@ -80,7 +80,7 @@ func checkPieces(t interface {
 	Fatalf(format string, args ...any)
 }, pieces []string,
 ) {
-	var f fence
+	var f Fence
 	var out []byte
 	text := strings.Join(pieces, "")
 	read := 0

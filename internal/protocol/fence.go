@@ -1,14 +1,20 @@
-package openaiapi
+package protocol
 
 import "bytes"
 
-// fence takes a Markdown code fence off around a text that comes in pieces: the
+// JSONInstruction is what the JSON mode of OpenAI's APIs adds to the system
+// prompt. The Messages API has no such mode, and newer models take no beginning
+// of the answer that would lead them into it. A Fence takes off what the model
+// puts around its answer all the same.
+const JSONInstruction = "Answer with one valid JSON object and nothing else: no text before or behind it, and no Markdown code fence around it."
+
+// Fence takes a Markdown code fence off around a text that comes in pieces: the
 // line that opens it (three backticks, a language, a line break) and the three
 // backticks that close it, with the white space around them. A text without an
 // opening fence passes as it is. It holds back only what may still be part of a
 // fence. However a text is cut into pieces, what comes out is the same. The zero
 // value is ready for use.
-type fence struct {
+type Fence struct {
 	state fenceState
 	held  []byte // what may be part of a fence
 }
@@ -36,7 +42,7 @@ const (
 )
 
 // Write appends to dst what of the text passes.
-func (f *fence) Write(dst, text []byte) []byte {
+func (f *Fence) Write(dst, text []byte) []byte {
 	for i, b := range text {
 		if f.state == fenceNone {
 			return append(dst, text[i:]...)
@@ -47,7 +53,7 @@ func (f *fence) Write(dst, text []byte) []byte {
 }
 
 // Close appends to dst what was held back and is no fence after all.
-func (f *fence) Close(dst []byte) []byte {
+func (f *Fence) Close(dst []byte) []byte {
 	closed := f.state == fenceEnd ||
 		f.state == fenceClose && bytes.HasSuffix(f.held, []byte(fenceMark)) ||
 		// Fences with nothing in between, or an opening one alone.
@@ -59,7 +65,7 @@ func (f *fence) Close(dst []byte) []byte {
 	return dst
 }
 
-func (f *fence) next(dst []byte, b byte) []byte {
+func (f *Fence) next(dst []byte, b byte) []byte {
 	switch f.state {
 	case fenceLead:
 		switch {
@@ -105,7 +111,7 @@ func (f *fence) next(dst []byte, b byte) []byte {
 }
 
 // countTicks goes on to the next state with the third backtick.
-func (f *fence) countTicks(dst []byte, next fenceState) []byte {
+func (f *Fence) countTicks(dst []byte, next fenceState) []byte {
 	if bytes.HasSuffix(f.held, []byte(fenceMark)) {
 		f.state = next
 	}
@@ -114,7 +120,7 @@ func (f *fence) countTicks(dst []byte, next fenceState) []byte {
 
 // info reads the language of an opening fence, which a line break ends, or at
 // once the JSON.
-func (f *fence) info(dst []byte, b byte) []byte {
+func (f *Fence) info(dst []byte, b byte) []byte {
 	switch {
 	case b == '\n':
 		f.held, f.state = f.held[:0], fenceGap
@@ -128,7 +134,7 @@ func (f *fence) info(dst []byte, b byte) []byte {
 	return f.hold(dst, b, fenceInfo)
 }
 
-func (f *fence) body(dst []byte, b byte) []byte {
+func (f *Fence) body(dst []byte, b byte) []byte {
 	switch {
 	case b == '`':
 		return f.hold(dst, b, fenceClose)
@@ -143,12 +149,12 @@ func (f *fence) body(dst []byte, b byte) []byte {
 	return f.hold(dst, b, fenceBlank)
 }
 
-func (f *fence) hold(dst []byte, b byte, state fenceState) []byte {
+func (f *Fence) hold(dst []byte, b byte, state fenceState) []byte {
 	f.held, f.state = append(f.held, b), state
 	return dst
 }
 
-func (f *fence) flush(dst []byte, b byte, state fenceState) []byte {
+func (f *Fence) flush(dst []byte, b byte, state fenceState) []byte {
 	dst = append(append(dst, f.held...), b)
 	f.held, f.state = f.held[:0], state
 	return dst
