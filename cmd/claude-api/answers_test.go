@@ -333,7 +333,7 @@ func testWarnings(t *testing.T, s *stand) {
 		{"temperature on the API", "/v1/chat/completions", "direct", older(chat("w", `"temperature":0.3`)), ""},
 		{"what neither can", "/v1/chat/completions", "direct", chat("w", `"seed":1`), "seed: has no effect here"},
 		{"messages", "/v1/messages", "cli", messagesBody("w", `"top_k":3`), "top_k can't be set on the CLI backend"},
-		{"process", "/v1/process", "cli", processBody("w", `"temperature":0.3`), "temperature can't be set on the CLI backend"},
+		{"process", "/v1/process", "cli", strings.Replace(processBody("w", `"temperature":0.3`), "gpt-4", "claude-haiku-4-5", 1), "temperature can't be set on the CLI backend"},
 		{"nothing", "/v1/messages", "cli", messagesBody("w"), ""},
 	} {
 		a := s.post(t, tt.path, tt.body, "X-Claude-Backend", tt.backend)

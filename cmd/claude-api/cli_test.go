@@ -70,6 +70,7 @@ func TestRealCLI(t *testing.T) {
 		{"OpenAI SDK", testOpenAISDK},
 		{"Responses", testResponses},
 		{"Anthropic SDK", testAnthropicSDK},
+		{"process and its family", testProcess},
 		{"WebSocket", testStream},
 		{"WebSocket, the pool is busy", testStreamQueue},
 		{"bad input", testBadInput},

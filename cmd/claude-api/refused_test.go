@@ -71,8 +71,7 @@ func testBadInput(t *testing.T, s *stand) {
 				name, body, field string
 				status            int
 				headers           []string
-				only              string // one backend, or ""
-				forwarded         bool   // by the direct path of /v1/messages
+				forwarded         bool // by the direct path of /v1/messages
 			}{
 				{name: "no JSON", body: `{"model":`, status: 400},
 				{name: "no object", body: `[]`, status: 400},
@@ -85,18 +84,14 @@ func testBadInput(t *testing.T, s *stand) {
 				{name: "use_cli of a wrong type", body: endpoint.body("hello", `"use_cli":"perhaps"`), field: "use_cli", status: 400},
 				{name: "an unknown backend", body: good, field: "X-Claude-Backend", status: 400, headers: []string{"X-Claude-Backend", "moon"}},
 				{name: "max_tokens below one", body: strings.Replace(endpoint.body("hello", `"max_tokens":-1`), `"max_tokens":1000,`, "", 1), field: "max_tokens", status: 400},
-				{name: "a stream of a wrong type", body: endpoint.body("hello", `"stream":"perhaps"`), field: "stream", status: map[bool]int{true: 501, false: 400}[endpoint.path == "/v1/process"]},
+				{name: "a stream of a wrong type", body: endpoint.body("hello", `"stream":"perhaps"`), field: "stream", status: 400},
 				{name: "too large", body: endpoint.body(strings.Repeat("x", maxBody)), status: 413},
 				{name: "no key", body: good, status: 401, headers: []string{"Authorization", ""}},
 				{name: "a malformed key", body: good, status: 401, headers: []string{"Authorization", "Bearer sk-something"}},
 				{name: "an unknown key", body: good, status: 401, headers: []string{"Authorization", "", "X-Api-Key", "cc_" + strings.Repeat("0", 40)}},
 				{name: "compressed", body: good, status: 400, field: "Content-Encoding", headers: []string{"Content-Encoding", "gzip"}},
-				{name: "tools", body: endpoint.body("hello", toolsFor(endpoint.path)), field: "tools", status: map[bool]int{true: 501, false: 400}[endpoint.path == "/v1/process"], only: "cli"},
 				{name: "an unknown model", body: strings.Replace(good, `"haiku"`, `"gpt-9"`, 1), field: "gpt-9", status: 404},
 			} {
-				if tt.only != "" && tt.only != backend {
-					continue
-				}
 				if endpoint.path == "/v1/process" && tt.name == "an unknown model" {
 					continue // every name stands for a model there
 				}
@@ -122,13 +117,6 @@ func testBadInput(t *testing.T, s *stand) {
 			}
 		}
 	}
-}
-
-func toolsFor(path string) string {
-	if path == "/v1/messages" {
-		return `"tools":[{"name":"f","input_schema":{"type":"object"}}]`
-	}
-	return `"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]`
 }
 
 // taken is what a refused request must not change.
