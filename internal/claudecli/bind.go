@@ -110,11 +110,12 @@ func (p *Process) initialize(ctx context.Context, system string) error {
 // from the last request: nothing in the usual case.
 func (p *Process) Bind(ctx context.Context, s Settings) error {
 	err := p.bindSystem(ctx, s.System)
+	var tools []control
 	if err == nil {
-		err = p.bindTools(ctx, s)
+		tools, err = p.offer(ctx, s)
 	}
 	if err == nil {
-		err = p.bindModel(ctx, s)
+		err = p.bindModel(ctx, s, tools)
 	}
 	if err != nil {
 		// What of it the CLI took isn't known: it must not serve another request.
@@ -143,8 +144,8 @@ func (p *Process) bindSystem(ctx context.Context, system string) error {
 	return err
 }
 
-func (p *Process) bindModel(ctx context.Context, s Settings) error {
-	var requests []control
+// bindModel sends the requests that it gets, and those for what has changed.
+func (p *Process) bindModel(ctx context.Context, s Settings, requests []control) error {
 	if !p.options.Features.LiveSettings {
 		if s.Model != p.bound.Model {
 			requests = append(requests, control{Subtype: "set_model", Model: s.Model})
@@ -168,35 +169,36 @@ func (p *Process) bindModel(ctx context.Context, s Settings) error {
 	return err
 }
 
-// bindTools offers the CLI the request's tools. It asks for them when the turn
-// begins, and waits for the answer.
-func (p *Process) bindTools(ctx context.Context, s Settings) error {
+// offer gives the request that offers the CLI the client's tools, if they aren't
+// those of before. It asks for them when the turn begins, and waits for the answer.
+func (p *Process) offer(ctx context.Context, s Settings) ([]control, error) {
 	f := &p.options.Features
 	if len(s.Tools) > 0 && !f.ClientTools || (s.Effort != "" || len(s.Format) > 0) && !f.ExtraBody {
-		return errNotSettable
+		return nil, errNotSettable
 	}
 	names := toolNames(s.Tools)
 	if slices.Equal(names, p.offered) {
-		return nil
+		return nil, nil
 	}
-	if err := p.withdrawTools(ctx); err != nil || len(names) == 0 {
-		return err
+	if withdraw := p.withdraw(); withdraw != nil {
+		if _, err := p.ask(ctx, p.options.ControlTimeout, withdraw...); err != nil {
+			return nil, err
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
 	}
 	p.offered = names
-	_, err := p.ask(ctx, p.options.ControlTimeout, control{
-		Subtype: "mcp_set_servers", Servers: map[string]mcpServer{toolServer: {"sdk", toolServer}},
-	})
-	return err
+	return []control{{Subtype: "mcp_set_servers", Servers: map[string]mcpServer{toolServer: {"sdk", toolServer}}}}, nil
 }
 
-// withdrawTools takes the client's tools away.
-func (p *Process) withdrawTools(ctx context.Context) error {
+// withdraw gives the request that takes the client's tools away, if there are any.
+func (p *Process) withdraw() []control {
 	if len(p.offered) == 0 {
 		return nil
 	}
-	_, err := p.ask(ctx, p.options.ControlTimeout, control{Subtype: "mcp_set_servers", Servers: map[string]mcpServer{}})
 	p.offered = nil
-	return err
+	return []control{{Subtype: "mcp_set_servers", Servers: map[string]mcpServer{}}}
 }
 
 func (p *Process) changes(s Settings) (*settings, error) {

@@ -50,17 +50,16 @@ func (p *Process) Empty(ctx context.Context) error {
 // clearSettings takes away what holds words of the request: its tools and its
 // output format.
 func (p *Process) clearSettings(ctx context.Context) error {
-	if err := p.withdrawTools(ctx); err != nil {
-		return err
-	}
-	p.bound.Tools, p.bound.ToolChoice, p.bound.Format = nil, nil, nil
-	if p.extra == "" {
-		return nil
+	requests := p.withdraw()
+	if p.extra != "" {
+		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: &settings{Env: map[string]string{envExtraBody: ""}}})
 	}
 	p.extra = ""
-	_, err := p.ask(ctx, p.options.ControlTimeout, control{
-		Subtype: "apply_flag_settings", Settings: &settings{Env: map[string]string{envExtraBody: ""}},
-	})
+	p.bound.Tools, p.bound.ToolChoice, p.bound.Format = nil, nil, nil
+	if requests == nil {
+		return nil
+	}
+	_, err := p.ask(ctx, p.options.ControlTimeout, requests...)
 	return err
 }
 

@@ -84,7 +84,7 @@ func (p *Process) resumable(s Settings, results []ToolResult) (map[string]any, e
 // resume sends what the CLI waits for. It may ask for the other calls later: they
 // are answered as they come.
 func (t *turn) resume(ctx context.Context, s Settings, answers map[string]any) error {
-	if err := t.bindModel(ctx, s); err != nil {
+	if err := t.bindModel(ctx, s, nil); err != nil {
 		t.broken = err
 		return asCLIError("the Claude Code CLI refused the request's settings", err)
 	}
