@@ -36,8 +36,8 @@ var (
 		protocol.Field[partFields]{Name: "file_url", Schema: text("The `https:` URL of a PDF, which the upstream fetches."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileURL })},
 		protocol.Field[partFields]{Name: "filename", Schema: text("The document's title."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.filename })},
 		protocol.Field[partFields]{Name: "file_id", Schema: nullable(text("Refused: there are no uploaded files.")), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileID })},
-		protocol.Field[partFields]{Name: "annotations", Schema: anyArray(), Read: skip[partFields]},
-		protocol.Field[partFields]{Name: "logprobs", Schema: anyArray(), Read: skip[partFields]},
+		protocol.Field[partFields]{Name: "annotations", Schema: anyArray(), Read: func(p *partFields, s *protocol.Scanner) error { return p.reader.skip(s, "input.content.annotations") }},
+		protocol.Field[partFields]{Name: "logprobs", Schema: anyArray(), Read: func(p *partFields, s *protocol.Scanner) error { return p.reader.skip(s, "input.content.logprobs") }},
 	)
 
 	itemObject = protocol.NewObject(openapi.Schema{
@@ -137,7 +137,8 @@ func (r *itemReader) readPart(s *protocol.Scanner, into *parts) error {
 	case "refusal":
 		into.addText(p.refusal)
 	case "reasoning_text":
-		// Stands in a reasoning item, whose encrypted_content is what counts.
+		// Of a reasoning item, whose encrypted_content is what counts.
+		r.drop("input.content.reasoning_text")
 	case "input_image":
 		return p.image(s, into)
 	case "input_file":

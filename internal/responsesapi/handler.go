@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -42,8 +43,8 @@ type Options struct {
 	Archive Archive
 	// TTL is how long a response is kept; 0 is DefaultTTL.
 	TTL time.Duration
-	// Rules gives what a model, by an alias or an id, takes of a request; "" stands
-	// for auto. nil: any model takes everything.
+	// Rules gives what a model takes of a request, by the name that it is asked for
+	// under ("" where none is) or its id. nil: any model takes everything.
 	Rules func(model string) message.Rules
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
@@ -114,7 +115,7 @@ func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gate
 		return err
 	}
 	answer := &response{
-		request: p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own),
+		request: p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own), unfence: p.unfence,
 	}
 	keep := h.keeper(r.Context(), call, p.former, p.own)
 	var out encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keep: keep, now: h.now}
@@ -136,6 +137,8 @@ func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gate
 type prepared struct {
 	request     *request
 	former, own []item
+	// unfence says that a code fence around the answer's text is to be taken off.
+	unfence bool
 }
 
 // prepare reads a request and fills the call with what it asks.
@@ -155,17 +158,53 @@ func (h *Handler) prepare(w http.ResponseWriter, r *http.Request, call *gateway.
 	if p.own, err = h.resolve(r.Context(), call, p.former, p.request.input.items); err != nil {
 		return nil, err
 	}
-	talk, err := p.request.join(p.former, p.own)
+	if err := h.translate(p, call); err != nil {
+		return nil, err
+	}
+	protocol.PreferBackend(call, p.request.useCLI)
+	return p, nil
+}
+
+// modelAuto leaves the choice of the model to the service.
+const modelAuto = "auto"
+
+// translate writes the call's Messages request. Where the service chooses the
+// model, it is written anew for the one that was chosen.
+func (h *Handler) translate(p *prepared, call *gateway.Call) error {
+	model := protocol.Unquote(p.request.model)
+	warnings, err := p.translate(h.rules(model), call)
+	if err != nil {
+		return err
+	}
+	call.Warnings = warnings
+	if model == "" || model == modelAuto {
+		former := len(warnings)
+		call.Admitted = func() error {
+			warnings, err := p.translate(h.rules(call.Model), call)
+			if err != nil {
+				return err
+			}
+			call.Warnings = append(warnings, call.Warnings[former:]...)
+			return call.Honoured()
+		}
+	}
+	return nil
+}
+
+// translate writes the Messages request for a model with these rules and gives
+// what couldn't be honoured. It may be called again.
+func (p *prepared) translate(rules message.Rules, call *gateway.Call) (warnings []string, err error) {
+	c := *p.request
+	c.warnings, c.tools = slices.Clone(c.warnings), slices.Clone(c.tools)
+	talk, err := c.join(p.former, p.own)
 	if err != nil {
 		return nil, err
 	}
-	rules := h.rules(protocol.Unquote(p.request.model))
-	if call.Request, call.Defaults, err = p.request.translate(talk, &rules); err != nil {
+	if call.Request, call.Defaults, err = c.translate(talk, &rules); err != nil {
 		return nil, err
 	}
-	call.Warnings = append(call.Warnings, p.request.warnings...)
-	protocol.PreferBackend(call, p.request.useCLI)
-	return p, nil
+	p.unfence = c.format.unfence(&rules)
+	return slices.Clip(c.warnings), nil
 }
 
 func (h *Handler) decode(body []byte) (*request, error) {

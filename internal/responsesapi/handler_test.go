@@ -352,3 +352,54 @@ func TestErrors(t *testing.T) {
 		})
 	}
 }
+
+func TestTheModelThatTheServiceChose(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(whole)}
+	h := responsesapi.New(responsesapi.Options{Gateway: rooms.Gateway(), Archive: newArchive(t), Rules: func(model string) message.Rules {
+		if model == "claude-haiku-5-5" {
+			return message.Rules{NoSampling: true, NoForcedTools: true}
+		}
+		return message.Rules{}
+	}})
+	url := protocoltest.Server(t, h.Register).URL + "/v1/responses"
+	const rest = `"input":"hi","temperature":0.5,"text":{"format":{"type":"json_object"}},"tool_choice":{"type":"function","name":"b"},"tools":[{"type":"function","name":"a"},{"type":"function","name":"b"}]}`
+	for _, model := range []string{``, `"model":"auto",`} {
+		answer := protocoltest.Post(t, url, `{`+model+rest)
+		calls := rooms.Calls()
+		got := string(calls[len(calls)-1].Request.Body())
+		if answer.Status != http.StatusOK || strings.Contains(got, "temperature") || strings.Contains(got, `"name":"a"`) || strings.Count(got, "JSON object") != 1 {
+			t.Errorf("%d, the request is %s", answer.Status, got)
+		}
+		if got := answer.Header.Get("X-Claude-Warnings"); got != "tool_choice: the model can't be forced to call a function; it may answer without; temperature: the model doesn't take it" {
+			t.Errorf("warnings are %q", got)
+		}
+	}
+	answer := protocoltest.Post(t, url, `{"model":"sonnet",`+rest)
+	if calls := rooms.Calls(); answer.Status != http.StatusOK || !strings.Contains(string(calls[len(calls)-1].Request.Body()), `"temperature":0.5`) {
+		t.Errorf("a model by its name: %d %s", answer.Status, answer.Body)
+	}
+}
+
+func TestJSONMode(t *testing.T) {
+	const body = `{"input":"hi","text":{"format":{"type":"json_object"}}`
+	rooms := &protocoltest.Rooms{Message: []byte(`{"model":"m","content":[{"type":"text","text":"` + "```json\\n{\\\"a\\\":1}\\n```" + `"}]}`)}
+	rooms.Stream = []byte(`event: content_block_start
+data: {"content_block":{"type":"text","text":"` + "``" + `"}}
+
+event: content_block_delta
+data: {"delta":{"type":"text_delta","text":"` + "`json\\n{\\\"a" + `"}}
+
+event: content_block_delta
+data: {"delta":{"type":"text_delta","text":"` + "\\\":1}\\n```" + `"}}
+
+`)
+	f := serve(t, rooms, nil)
+	const want = `"text":"{\"a\":1}"`
+	if answer := protocoltest.Post(t, f.url, body+"}"); answer.Status != http.StatusOK || !strings.Contains(answer.Body, want) || answer.Header.Get("X-Claude-Warnings") != "" {
+		t.Errorf("%d %s", answer.Status, answer.Body)
+	}
+	answer := protocoltest.Post(t, f.url, body+`,"stream":true}`)
+	if answer.Status != http.StatusOK || strings.Count(answer.Body, want) != 4 || strings.Contains(answer.Body, "``") {
+		t.Errorf("%d %s", answer.Status, answer.Body)
+	}
+}

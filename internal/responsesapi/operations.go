@@ -3,6 +3,8 @@ package responsesapi
 import (
 	"net/http"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
@@ -32,6 +34,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				"A stream consists of named events and ends with `response.completed`, `response.incomplete` or `response.failed`. " +
 				"A response is kept, unless `store` is false, before its last byte leaves.",
 			Parameters: []openapi.Parameter{backend}, Request: request,
+			Example:   jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
 			Responses: append([]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}}, generating()...),
 		},
 		{
@@ -39,6 +42,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Summary:     "Count the input tokens that a response would have.",
 			Description: "Takes what creating a response takes. Nothing is generated or kept.",
 			Parameters:  []openapi.Parameter{backend}, Request: request,
+			Example:   jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
 			Responses: append([]openapi.Response{ok(named("ResponseInputTokens", always("object", word("response.input_tokens")), always("input_tokens", number())))}, generating()...),
 		},
 		{

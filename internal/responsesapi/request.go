@@ -66,7 +66,7 @@ var (
 
 	textObject = protocol.NewObject(openapi.Schema{Description: "What the answer's text looks like."},
 		func(c *request, s *protocol.Scanner, name string) error { return c.ignore(s, "text."+name) },
-		protocol.Field[request]{Name: "format", Schema: formatObject.Schema(), Read: func(c *request, s *protocol.Scanner) error { return c.format.read(s) }},
+		protocol.Field[request]{Name: "format", Schema: formatObject.Schema(), Read: func(c *request, s *protocol.Scanner) error { return c.format.read(c, s) }},
 		protocol.Field[request]{Name: "verbosity", Schema: text("Has no effect other than a warning unless it is `medium`."), Read: except[request]("text.verbosity", "medium")},
 	)
 
@@ -82,7 +82,7 @@ var (
 		protocol.Field[request]{Name: "stream", Schema: &openapi.Schema{Type: openapi.Boolean}, Read: protocol.ReadFlag(func(c *request) *bool { return &c.stream })},
 		protocol.Field[request]{Name: "store", Schema: &openapi.Schema{Type: openapi.Boolean, Default: true, Description: "Keep the response, so that it can be asked for again and gone on from."}, Read: protocol.ReadBool(func(c *request) **bool { return &c.store })},
 		protocol.Field[request]{Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: toolObject.Schema(), Description: "Functions. OpenAI's own tools are refused."}, Read: (*request).readTools},
-		protocol.Field[request]{Name: "tool_choice", Schema: choiceSchema(), Read: func(c *request, s *protocol.Scanner) error { return c.choice.read(s) }},
+		protocol.Field[request]{Name: "tool_choice", Schema: choiceSchema(), Read: func(c *request, s *protocol.Scanner) error { return c.choice.read(c, s) }},
 		protocol.Field[request]{Name: "parallel_tool_calls", Schema: &openapi.Schema{Type: openapi.Boolean, Default: true}, Read: protocol.ReadBool(func(c *request) **bool { return &c.parallel })},
 		protocol.Field[request]{Name: "text", Schema: textObject.Schema(), Read: object(textObject)},
 		protocol.Field[request]{Name: "reasoning", Schema: reasoningObject.Schema(), Read: object(reasoningObject)},

@@ -34,6 +34,7 @@ type response struct {
 	inputs  int    // how many items of the request's own stand before the output
 	items   []outItem
 	details protocol.UsageDetails
+	unfence bool           // a code fence around a text is to be taken off
 	refusal jsontext.Value // why the model refused, nil where it doesn't say
 }
 

@@ -33,9 +33,10 @@ type streamWriter struct {
 	sequence int64
 	begun    bool // response.created has been written
 
-	open  *outItem // the item that is being written
-	shown bool     // the open item's part has been added
-	delta []byte   // the open item's delta event up to the delta itself
+	open  *outItem        // the item that is being written
+	shown bool            // the open item's part has been added
+	delta []byte          // the open item's delta event up to the delta itself
+	fence *protocol.Fence // takes a code fence off the open item's text; nil: it passes as it is
 }
 
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, r *response, keep keepFunc, now func() time.Time) *streamWriter {
@@ -187,6 +188,10 @@ func (s *streamWriter) names() (delta, done, added, ended string) {
 
 // start adds an item. Text that its block starts with is its first delta.
 func (s *streamWriter) start(it outItem) {
+	s.fence = nil
+	if s.response.unfence && it.kind == kindMessage && !it.refusal {
+		s.fence = &protocol.Fence{}
+	}
 	first := jsontext.Value(append(append([]byte{'"'}, it.text...), '"'))
 	it.text = nil
 	s.open = s.response.add(it)
@@ -218,7 +223,13 @@ func (s *streamWriter) show() {
 
 // add adds a text to the open item, if it is of this kind.
 func (s *streamWriter) add(kind string, quoted jsontext.Value) {
-	if s.open.kind != kind || s.open.redacted || len(protocol.Inner(quoted)) == 0 {
+	if s.open.kind != kind || s.open.redacted {
+		return
+	}
+	if s.fence != nil {
+		quoted = protocol.AppendText(nil, string(s.fence.Write(nil, []byte(protocol.Unquote(quoted)))))
+	}
+	if len(protocol.Inner(quoted)) == 0 {
 		return
 	}
 	if !s.shown {
@@ -238,6 +249,10 @@ func (s *streamWriter) add(kind string, quoted jsontext.Value) {
 func (s *streamWriter) end() {
 	if s.open == nil {
 		return
+	}
+	if fence := s.fence; fence != nil {
+		s.fence = nil
+		s.add(kindMessage, protocol.AppendText(nil, string(fence.Close(nil))))
 	}
 	if it := s.open; it.kind == kindCall && len(it.text) == 0 {
 		s.add(kindCall, protocol.AppendText(nil, string(it.input)))

@@ -27,13 +27,17 @@ type toolFields struct {
 
 // choiceFields is the object form of tool_choice while it is read.
 type choiceFields struct {
+	request *request
+
 	kind, name, mode jsontext.Value
 	tools            []string
 }
 
 // formatFields is text.format while it is read.
 type formatFields struct {
-	kind, name, schema jsontext.Value
+	request *request
+
+	kind, name, schema, description jsontext.Value
 }
 
 // The tables of what a request says of tools and formats. They are never changed.
@@ -53,7 +57,9 @@ var (
 	)
 
 	choiceObject = protocol.NewObject(openapi.Schema{Description: "A function by its name, or `allowed_tools`: some of the functions."},
-		nil,
+		func(t *choiceFields, s *protocol.Scanner, name string) error {
+			return t.request.ignore(s, "tool_choice."+name)
+		},
 		protocol.Field[choiceFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"function", "allowed_tools"}}, Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.kind })},
 		protocol.Field[choiceFields]{Name: "name", Schema: text("Of a function."), Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.name })},
 		protocol.Field[choiceFields]{Name: "mode", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"auto", "required"}, Description: "Of allowed_tools."}, Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.mode })},
@@ -61,14 +67,16 @@ var (
 	)
 
 	formatObject = protocol.NewObject(openapi.Schema{Description: "The form of the answer's text."},
-		nil,
-		protocol.Field[formatFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"text", "json_object", "json_schema"}, Description: "json_object is asked for in the system prompt; json_schema binds the model."}, Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.kind })},
+		func(f *formatFields, s *protocol.Scanner, name string) error {
+			return f.request.ignore(s, "text.format."+name)
+		},
+		protocol.Field[formatFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"text", "json_object", "json_schema"}, Description: "json_object is asked for in the system prompt, and a Markdown code fence around the answer is taken off; json_schema binds the model."}, Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.kind })},
 		protocol.Field[formatFields]{Name: "name", Schema: text("Of json_schema."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.name })},
 		protocol.Field[formatFields]{Name: "schema", Schema: &openapi.Schema{Type: openapi.Object, Description: "Of json_schema. Keywords that the model can't be bound to move into the descriptions, with a warning."}, Read: func(f *formatFields, s *protocol.Scanner) (err error) {
 			f.schema, err = readObject(s)
 			return err
 		}},
-		protocol.Field[formatFields]{Name: "description", Schema: text(""), Read: skip[formatFields]},
+		protocol.Field[formatFields]{Name: "description", Schema: text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.description })},
 		protocol.Field[formatFields]{Name: "strict", Schema: nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Has no effect: the schema always binds."}), Read: skip[formatFields]},
 	)
 )
@@ -150,9 +158,10 @@ type toolChoice struct {
 	name    string // of function
 	force   bool   // of allowed_tools: one of them must be called
 	allowed []string
-	raw     jsontext.Value
+	raw     jsontext.Value // to be echoed
 }
 
+// readAllowed reads the functions of allowed_tools.
 func readAllowed(t *choiceFields, s *protocol.Scanner) error {
 	return s.Array(func(int) error {
 		var kind, name jsontext.Value
@@ -163,7 +172,7 @@ func readAllowed(t *choiceFields, s *protocol.Scanner) error {
 			case "name":
 				name, err = s.Text()
 			default:
-				err = s.Skip()
+				err = t.request.ignore(s, "tool_choice.tools."+string(member))
 			}
 			return err
 		})
@@ -178,7 +187,7 @@ func readAllowed(t *choiceFields, s *protocol.Scanner) error {
 	})
 }
 
-func (t *toolChoice) read(s *protocol.Scanner) error {
+func (t *toolChoice) read(c *request, s *protocol.Scanner) error {
 	switch s.Kind() {
 	case 'n':
 		return s.Skip()
@@ -194,7 +203,7 @@ func (t *toolChoice) read(s *protocol.Scanner) error {
 		}
 		return s.Invalid("", "must be none, auto, required, a function or allowed_tools")
 	}
-	var f choiceFields
+	f := choiceFields{request: c}
 	start := s.Offset()
 	err := choiceObject.Read(s, &f)
 	t.raw = s.Since(start)
@@ -295,16 +304,16 @@ func (c *request) appendTools(dst []byte, kind string) ([]byte, error) {
 
 // textFormat is a decoded text.format.
 type textFormat struct {
-	kind   string // json_object or json_schema; "" for text
-	schema jsontext.Value
-	raw    jsontext.Value
+	kind                string // json_object or json_schema; "" for text
+	schema, description jsontext.Value
+	raw                 jsontext.Value // to be echoed
 }
 
-func (t *textFormat) read(s *protocol.Scanner) error {
+func (t *textFormat) read(c *request, s *protocol.Scanner) error {
 	if s.Kind() == 'n' {
 		return s.Skip()
 	}
-	var f formatFields
+	f := formatFields{request: c}
 	start := s.Offset()
 	err := formatObject.Read(s, &f)
 	t.raw = s.Since(start)
@@ -319,34 +328,40 @@ func (t *textFormat) read(s *protocol.Scanner) error {
 		if f.schema == nil {
 			return s.Invalid("schema", "field required")
 		}
-		t.kind, t.schema = kind, f.schema
+		t.kind, t.schema, t.description = kind, f.schema, f.description
 	default:
 		return s.Invalid("type", "must be text, json_object or json_schema")
 	}
 	return nil
 }
 
-// jsonObject is what the system prompt says where the format is json_object: the
-// Messages API binds a model to a schema only.
-const jsonObject = `Answer with one valid JSON object and nothing else: no Markdown, no text around it.`
+// unfence says that a code fence around the answer is to be taken off: the model
+// was only asked for JSON.
+func (t *textFormat) unfence(rules *message.Rules) bool {
+	return t.kind == "json_object" || t.kind == "json_schema" && rules.NoStructuredOutputs
+}
 
-// formatOf gives the member format of output_config, nil for none.
+// formatOf gives the member format of output_config, nil for none. Where there is
+// no such format, it is asked for in the system prompt.
 func (c *request) formatOf(talk *conversation, rules *message.Rules) (jsontext.Value, error) {
-	switch c.format.kind {
-	case "json_object":
-		talk.addSystem([]byte(jsonObject))
-		c.warn("text.format", "json_object is asked for in the system prompt; json_schema binds the model")
-		return nil, nil
-	case "json_schema":
-		const field = "text.format.schema"
-		if rules.NoStructuredOutputs {
-			return nil, apierror.Invalid("text.format", "text.format: the model can't be bound to a JSON schema")
-		}
-		schema, err := c.strictSchema(field, c.format.schema)
-		if err != nil {
-			return nil, err
-		}
-		return append(append([]byte(`{"type":"json_schema","schema":`), schema...), '}'), nil
+	const field = "text.format.schema"
+	ask := func(more string) {
+		talk.addSystem(protocol.Inner(protocol.AppendText(nil, protocol.JSONInstruction+more)))
 	}
-	return nil, nil
+	switch {
+	case c.format.kind == "json_object":
+		ask("")
+		return nil, nil
+	case c.format.kind == "":
+		return nil, nil
+	case rules.NoStructuredOutputs:
+		c.warn("text.format", "the model can't be held to a schema; it was asked to keep to it")
+		ask(" It must be valid under this JSON schema:\n" + string(c.format.schema))
+		return nil, nil
+	}
+	schema, err := c.strictSchema(field, protocol.DescribeSchema(c.format.schema, c.format.description))
+	if err != nil {
+		return nil, err
+	}
+	return append(append([]byte(`{"type":"json_schema","schema":`), schema...), '}'), nil
 }

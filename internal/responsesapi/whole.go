@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
@@ -62,6 +64,9 @@ func (r *response) readMessage(s *protocol.Scanner) error {
 				var b blockFields
 				err := s.Object(func(name []byte) error { return b.read(s, name) })
 				if it, ok := b.item(); ok && err == nil {
+					if r.unfence && it.kind == kindMessage {
+						it.text = unfenced(b.text)
+					}
 					r.add(it)
 				}
 				return err
@@ -74,6 +79,13 @@ func (r *response) readMessage(s *protocol.Scanner) error {
 		}
 		return s.Skip()
 	})
+}
+
+// unfenced gives the inside of a JSON string without a code fence around its text.
+func unfenced(quoted jsontext.Value) []byte {
+	var f protocol.Fence
+	text := f.Write(nil, []byte(protocol.Unquote(quoted)))
+	return protocol.Inner(protocol.AppendText(nil, string(f.Close(text))))
 }
 
 // End implements gateway.EventWriter: it keeps the response before it leaves.
