@@ -3,6 +3,8 @@ package anthropicapi
 import (
 	"net/http"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/openapi"
 )
 
@@ -25,6 +27,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Description: whatIs + "On the direct path the bytes pass unchanged both ways, members that aren't listed here too, and so do the upstream's errors. " +
 				"On the CLI path what can't be honoured is named in the header `X-Claude-Warnings`, or refused where it would change the answer's shape.",
 			Parameters: headers, Request: requestSchema("MessagesRequest", true),
+			Example: jsontext.Value(`{"model":"sonnet","max_tokens":200,"messages":[{"role":"user","content":"Name three rivers."}]}`),
 			Responses: append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: messageSchema()},
 				{Status: http.StatusOK, Description: "With `stream: true` the API's own events.", ContentType: openapi.EventStream, Schema: &openapi.Schema{Type: openapi.String}},
@@ -35,6 +38,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Summary:     "Count a request's input tokens.",
 			Description: whatIs + "Takes what `/v1/messages` takes. The upstream counts; on the CLI path it is an estimate, and `X-Claude-Warnings` says so.",
 			Parameters:  headers, Request: requestSchema("CountTokensRequest", false),
+			Example: jsontext.Value(`{"model":"sonnet","messages":[{"role":"user","content":"Name three rivers."}]}`),
 			Responses: append([]openapi.Response{{
 				Status: http.StatusOK, Description: "The count.",
 				Schema: &openapi.Schema{Name: "TokenCount", Type: openapi.Object, Properties: []openapi.Property{

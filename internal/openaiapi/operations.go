@@ -3,6 +3,8 @@ package openaiapi
 import (
 	"net/http"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
@@ -25,6 +27,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"cli", "direct"}},
 		}},
 		Request: requestObject.Schema(),
+		Example: jsontext.Value(`{"model":"sonnet","messages":[{"role":"user","content":"Name three rivers."}]}`),
 		Responses: []openapi.Response{
 			{Status: http.StatusOK, Description: "The answer.", Schema: completionSchema()},
 			{Status: http.StatusOK, ContentType: openapi.EventStream, Schema: chunkSchema()},

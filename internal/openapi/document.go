@@ -30,7 +30,8 @@ type Operation struct {
 	Description  string // Markdown
 	Public       bool   // needs no key
 	Parameters   []Parameter
-	Request      *Schema // nil: no body
+	Request      *Schema        // nil: no body
+	Example      jsontext.Value // of the body; the page offers it for a try
 	Responses    []Response
 }
 
@@ -173,7 +174,7 @@ func (d *document) operation(o Operation) {
 	if o.Request != nil {
 		d.object("requestBody", func() {
 			d.value("required", true, true)
-			d.content([]Response{{Schema: o.Request}})
+			d.content([]Response{{Schema: o.Request}}, o.Example)
 		})
 	}
 	d.object("responses", func() { d.responses(o.Responses) })
@@ -193,13 +194,13 @@ func (d *document) responses(responses []Response) {
 				}
 			}
 			if len(same) > 0 {
-				d.content(same)
+				d.content(same, nil)
 			}
 		})
 	}
 }
 
-func (d *document) content(bodies []Response) {
+func (d *document) content(bodies []Response, example jsontext.Value) {
 	d.object("content", func() {
 		for _, b := range bodies {
 			d.object(cmp.Or(b.ContentType, JSON), func() {
@@ -207,6 +208,7 @@ func (d *document) content(bodies []Response) {
 					d.token(jsontext.String("schema"))
 					d.schema(b.Schema)
 				}
+				d.value("example", example, example != nil)
 			})
 		}
 	})

@@ -3,6 +3,8 @@ package processapi
 import (
 	"net/http"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/usage"
 )
@@ -21,6 +23,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				"`{type, content}`, `tool_use` with a whole content block, and at last `done` with the whole answer beside its `type`, " +
 				"or `error`. With `async_processing`, it is 202 and the answer is got from `GET /v1/process/{id}`.",
 			Request: processObject.Schema(),
+			Example: jsontext.Value(`{"provider":"openai","model_name":"gpt-4","user_message":"Name three rivers."}`),
 			Responses: append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: answer},
 				{Status: http.StatusOK, Description: "The answer.", ContentType: openapi.EventStream, Schema: eventSchema()},
@@ -39,12 +42,14 @@ func (h *Handler) Operations() []openapi.Operation {
 			Method: http.MethodPost, Path: pathBatch, ID: "batch", Tag: tag, Summary: "Answer many prompts in parallel.",
 			Description: "Each prompt is a request of its own: it counts against the key's limits, and has its own row in the ledger. One that fails fails only itself.",
 			Request:     batchObject.Schema(),
+			Example:     jsontext.Value(`{"model":"haiku","prompts":[{"id":"a","prompt":"Name a river."},{"id":"b","prompt":"Name a lake."}]}`),
 			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "All results, in the order of the prompts.", Schema: batchSchema()}},
 				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge)...),
 		},
 		{
 			Method: http.MethodPost, Path: pathRoute, ID: "route", Tag: tag, Summary: "Say which model the automatic choice takes.",
 			Request: routeObject.Schema(),
+			Example: jsontext.Value(`{"prompt":"List three rivers","context_size":0}`),
 			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "The choice, and which rule spoke.", Schema: routeSchema()}},
 				failures(http.StatusBadRequest, http.StatusUnauthorized)...),
 		},
