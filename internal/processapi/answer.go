@@ -20,6 +20,7 @@ var errKind = errors.New("the backend answered in the wrong form")
 type asked struct {
 	provider, model string
 	mappedTo        string // the model that stands for another vendor's, or ""
+	json            bool   // a code fence around the answer is taken off
 }
 
 // answer is what this endpoint tells of an answer.
@@ -128,6 +129,9 @@ func (w *whole) Flush() error { return nil }
 func (w *whole) Message(body []byte) (err error) {
 	w.answer, err = readAnswer(w.scanners, body)
 	w.answered = err == nil
+	if w.asked.json {
+		w.answer.text = unfence(w.answer.text)
+	}
 	return err
 }
 

@@ -189,7 +189,8 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 	outcomes := make([]outcome, len(batch.prompts))
 	common := slices.Clip(call.Warnings)
 	var next atomic.Int64
-	var warned sync.Mutex
+	var mu sync.Mutex // guards call.Warnings and backends
+	var backends []string
 	var workers sync.WaitGroup
 	for range min(h.options.BatchParallel, len(batch.prompts)) {
 		workers.Go(func() {
@@ -216,17 +217,23 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 					}
 				}
 				outcomes[i] = h.runPrompt(ctx, child, head, prompt)
-				warned.Lock()
+				mu.Lock()
+				if child.Backend != "" && !slices.Contains(backends, child.Backend) {
+					backends = append(backends, child.Backend)
+				}
 				for _, text := range child.Warnings {
 					if !slices.Contains(call.Warnings, text) {
 						call.Warn(text)
 					}
 				}
-				warned.Unlock()
+				mu.Unlock()
 			}
 		})
 	}
 	workers.Wait()
+	if len(backends) == 1 {
+		call.Backend = backends[0]
+	}
 	return outcomes
 }
 

@@ -66,6 +66,9 @@ func TestBatch(t *testing.T) {
 	if got, want := answer.Header.Get("X-Claude-Warnings"), "prompts: extra: has no effect here; project_id: the key's project is billed; a warning"; got != want {
 		t.Errorf("warnings %q, want %q", got, want)
 	}
+	if got := answer.Header.Get("X-Claude-Backend"); got != "cli" {
+		t.Errorf("backend %q", got)
+	}
 	ids := map[string]int{}
 	for _, e := range rooms.Entries() {
 		ids[e.RequestID] = e.Status

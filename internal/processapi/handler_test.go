@@ -223,9 +223,9 @@ func TestRefusals(t *testing.T) {
 		{"tool without a name", head + `"content":"x","tools":[{"type":"function","function":{}}]}`, 400, `"param":"tools.0.function.name"`},
 		{"tool without a schema", head + `"content":"x","tools":[{"name":"n"}]}`, 400, `"param":"tools.0.input_schema"`},
 		{"schema", head + `"content":"x","output_schema":[]}`, 400, `"param":"output_schema"`},
-		{"JSON mode", head + `"content":"x","response_format":{"type":"json_object"}}`, 400, `"param":"response_format.type"`},
+		{"another format", head + `"content":"x","response_format":{"type":"grammar"}}`, 400, `"param":"response_format.type"`},
 		{"format without a schema", head + `"content":"x","response_format":{"type":"json_schema"}}`, 400, `"param":"response_format.json_schema.schema"`},
-		{"schema for an old model", `{"provider":"p","model_name":"claude-old","content":"x","output_schema":{"type":"object"}}`, 400, `"param":"output_schema"`},
+		{"a schema too deep", head + `"content":"x","output_schema":` + strings.Repeat(`{"items":`, 80) + `{}` + strings.Repeat(`}`, 80) + `}`, 400, `"param":"output_schema"`},
 		{"thinking without a type", head + `"content":"x","additional_params":{"thinking":{}}}`, 400, `"param":"additional_params.thinking.type"`},
 		{"effort", head + `"content":"x","additional_params":{"reasoning_effort":"huge"}}`, 400, `"param":"additional_params.reasoning_effort"`},
 		{"top_p", head + `"content":"x","additional_params":{"top_p":2}}`, 400, `"param":"additional_params.top_p"`},
@@ -317,6 +317,20 @@ func TestModelRules(t *testing.T) {
 			"temperature: can't be set beside reasoning",
 		},
 		{
+			"a schema for an old model", "claude-old", `"content":"x","system_message":"s","output_schema":{"type":"object"}`,
+			`{"model":"claude-old","max_tokens":1000,"temperature":0.7,"system":"s\n\nAnswer with one valid JSON object and nothing else: no text before or behind it, and no Markdown code fence around it. It must be valid under this JSON schema:\n{\"type\":\"object\"}","messages":[{"role":"user","content":"x"}]}`,
+			"output_schema: the model can't be held to a schema; it was asked to keep to it",
+		},
+		{
+			"JSON mode", "sonnet", `"content":"x","response_format":{"type":"json_object"}`,
+			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"system":"Answer with one valid JSON object and nothing else: no text before or behind it, and no Markdown code fence around it.","messages":[{"role":"user","content":"x"}]}`, "",
+		},
+		{
+			"two formats", "sonnet", `"content":"x","response_format":{"type":"json_object"},"output_schema":{"type":"string"}`,
+			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"output_config":{"format":{"type":"json_schema","schema":{"type":"string"}}},"messages":[{"role":"user","content":"x"}]}`,
+			"response_format: isn't used beside output_schema",
+		},
+		{
 			"a schema's keywords", "sonnet", `"content":"x","output_schema":{"type":"integer","minimum":1}`,
 			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"output_config":{"format":{"type":"json_schema","schema":{"type":"integer","description":"{minimum: 1}"}}},"messages":[{"role":"user","content":"x"}]}`,
 			"output_schema: not enforced, only told to the model: minimum",
@@ -391,5 +405,17 @@ func TestTheRequestFitsTheModelThatIsChosen(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 		})
+	}
+}
+
+// A code fence around JSON is taken off.
+func TestFence(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte("{\"id\":\"m\",\"model\":\"m\",\"content\":[{\"type\":\"text\",\"text\":\"```json\\n{}\\n```\"}],\"stop_reason\":\"end_turn\"}")}
+	answer := protocoltest.Post(t, serve(t, rooms), `{"provider":"p","model_name":"m","content":"x","response_format":{"type":"json_object"}}`)
+	if !strings.HasPrefix(answer.Body, `{"content":"{}",`) {
+		t.Errorf("%s", answer.Body)
+	}
+	if answer = protocoltest.Post(t, serve(t, rooms), plain); !strings.HasPrefix(answer.Body, "{\"content\":\"```json\\n") {
+		t.Errorf("one that nobody asked for: %s", answer.Body)
 	}
 }

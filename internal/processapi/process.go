@@ -65,7 +65,7 @@ func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int)
 	call.Defaults = request.defaults()
 	billing(call, request.projectID)
 	protocol.PreferBackend(call, request.useCLI)
-	k := asked{provider: request.provider, model: request.model}
+	k := asked{provider: request.provider, model: request.model, json: request.format.wanted()}
 	if mapped {
 		k.mappedTo = model
 	}

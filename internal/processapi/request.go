@@ -37,7 +37,7 @@ type processRequest struct {
 
 	generation
 	tools  tools
-	schema jsontext.Value // of the answer, as output_config.format; nil: none
+	format format
 
 	warnings
 }
@@ -72,7 +72,7 @@ var processObject = protocol.NewObject(
 		return err
 	}},
 	protocol.Field[processRequest]{Name: "output_schema", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema; `content` is then a JSON text that fits it."}), Read: (*processRequest).readSchema},
-	protocol.Field[processRequest]{Name: "response_format", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "As in the Chat Completions API: of the type `text` or `json_schema`."}), Read: (*processRequest).readFormat},
+	protocol.Field[processRequest]{Name: "response_format", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "As in the Chat Completions API: of the type `text`, `json_object` or `json_schema`. A Markdown code fence around the JSON is taken off."}), Read: (*processRequest).readFormat},
 	protocol.Field[processRequest]{Name: "async_processing", Schema: nullable(flag("Answers 202 with an id at once; GET /v1/process/{id} gives the answer.")), Read: protocol.ReadFlag(func(p *processRequest) *bool { return &p.async })},
 	protocol.Field[processRequest]{Name: "stream", Schema: nullable(flag("The same as in additional_params.")), Read: (*processRequest).readStream},
 	protocol.Field[processRequest]{Name: "timeout", Schema: timeoutSchema(), Read: protocol.ReadNumber(0, maxTimeout, func(p *processRequest) **float64 { return &p.timeout })},

@@ -26,6 +26,7 @@ type streamWriter struct {
 	answer   answer
 	blocks   blocks
 	answered bool // message_start has come
+	fence    protocol.Fence
 }
 
 // streamEvent is what is read of one event. Its slices share memory with it.
@@ -135,11 +136,20 @@ func (s *streamWriter) translate(eventType string) {
 	}
 	switch string(protocol.Inner(e.kind)) {
 	case "text", "text_delta":
-		s.answer.text = append(s.answer.text, protocol.Inner(e.text)...)
-		s.appendPiece("token", e.text)
+		s.appendToken(e.text)
 	case "thinking", "thinking_delta":
 		s.appendPiece("thinking", e.thinking)
 	}
+}
+
+// appendToken appends the frame of a piece of the answer's text, as far as it
+// isn't held back as what may be a code fence.
+func (s *streamWriter) appendToken(quoted jsontext.Value) {
+	if s.asked.json {
+		quoted = protocol.AppendText(nil, string(s.fence.Write(nil, []byte(protocol.Unquote(quoted)))))
+	}
+	s.answer.text = append(s.answer.text, protocol.Inner(quoted)...)
+	s.appendPiece("token", quoted)
 }
 
 // appendPiece appends the frame of a piece of text, none for an empty one.
@@ -173,7 +183,13 @@ func (s *streamWriter) End(result gateway.Result) error {
 	}
 	s.call.Clock.Finish()
 	s.stream.Start(s.call) // where not one event came
-	s.frame = append(s.frame[:0], "event: done\ndata: {\"type\":\"done\","...)
+	s.frame = s.frame[:0]
+	if s.asked.json {
+		held := jsontext.Value(protocol.AppendText(nil, string(s.fence.Close(nil))))
+		s.answer.text = append(s.answer.text, protocol.Inner(held)...)
+		s.appendPiece("token", held)
+	}
+	s.frame = append(s.frame, "event: done\ndata: {\"type\":\"done\","...)
 	s.frame = append(s.asked.append(s.frame, &s.answer, s.call, result), "}\n\n"...)
 	if err := s.stream.Write(s.frame); err != nil {
 		return err

@@ -47,7 +47,8 @@ func golden(t testing.TB, name string) []byte {
 }
 
 // Each .sse file is what the Messages API streams, and the .txt file beside it
-// what a client of POST /v1/process gets for it.
+// what a client of POST /v1/process gets for it; in JSON mode where the name
+// begins with json_.
 func TestGoldenStreams(t *testing.T) {
 	files, err := filepath.Glob("testdata/stream/*.sse")
 	if err != nil || len(files) == 0 {
@@ -58,7 +59,11 @@ func TestGoldenStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			stream := golden(t, name+".sse")
 			rooms := &protocoltest.Rooms{Stream: stream, Result: summary(t, stream)}
-			answer := protocoltest.Post(t, serve(t, rooms), streamed)
+			request := streamed
+			if strings.HasPrefix(name, "json_") {
+				request = strings.Replace(streamed, "{", `{"response_format":{"type":"json_object"},`, 1)
+			}
+			answer := protocoltest.Post(t, serve(t, rooms), request)
 			if answer.Status != http.StatusOK {
 				t.Fatalf("%d %s", answer.Status, answer.Body)
 			}

@@ -10,9 +10,6 @@ import (
 // translate writes the Messages request for a model with the given rules.
 // sizeHint is the request's own size.
 func (p *processRequest) translate(model string, rules *message.Rules, sizeHint int) (*message.Request, error) {
-	if p.schema != nil && rules.NoStructuredOutputs {
-		return nil, apierror.Invalid("output_schema", "output_schema: the model %s can't keep to a schema", model)
-	}
 	words := p.words()
 	off := ""
 	switch {
@@ -27,7 +24,11 @@ func (p *processRequest) translate(model string, rules *message.Rules, sizeHint 
 	if err != nil {
 		return nil, err
 	}
-	dst = p.appendGeneration(dst, rules, p.schema, off, &p.warnings)
+	output, err := p.format.output(rules, words, &p.warnings)
+	if err != nil {
+		return nil, err
+	}
+	dst = p.appendGeneration(dst, rules, output, off, &p.warnings)
 	if p.stream {
 		dst = append(dst, `"stream":true,`...)
 	}
