@@ -8,7 +8,7 @@ import * as c from './check.mjs';
 await c.run('ai anthropic', (backend) => {
   const model = (apiKey = c.key, id = c.model) =>
     createAnthropic({ baseURL: `${c.url}/v1`, apiKey, headers: { 'X-Claude-Backend': backend } })(id);
-  const { 'json object': _, ...shared } = checks(model, { anthropic: { thinking: { type: 'adaptive', display: 'summarized' } } });
+  const { 'json object': _, ...shared } = checks(backend, model, { anthropic: { thinking: { type: 'adaptive', display: 'summarized' } } });
   return {
     ...shared,
     async caching() {

@@ -15,5 +15,5 @@ await c.run('ai openai-compatible', (backend) => {
       // Otherwise the client fetches a picture itself.
       supportedUrls: () => ({ 'image/*': [/^https:/] }),
     })(id);
-  return checks(model, { service: { reasoningEffort: 'high' } });
+  return checks(backend, model, { service: { reasoningEffort: 'high' } });
 });

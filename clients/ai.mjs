@@ -13,10 +13,11 @@ const described = { weather: tool(weather) };
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
 /**
+ * @param {string} backend
  * @param {(key?: string, id?: string) => object} model makes a model of the provider
  * @param {Record<string, object>} thinking the provider's options that turn thinking on
  */
-export function checks(model, thinking) {
+export function checks(backend, model, thinking) {
   const plain = (prompt, more = {}) => generateText({ model: model(), prompt, maxRetries: 0, ...more });
   const stream = (prompt, more = {}) => streamText({ model: model(), prompt, maxRetries: 0, onError: () => {}, ...more });
   const failed = async (promise, status) => {
@@ -33,6 +34,7 @@ export function checks(model, thinking) {
       assert.equal(got.text, c.echo(prompt));
       assert.equal(got.finishReason, 'stop');
       assert.equal(got.response.modelId, c.model);
+      await c.servedBy(backend, prompt);
     },
     async stream() {
       const prompt = c.word();
@@ -178,9 +180,8 @@ export function checks(model, thinking) {
       assert.equal(error.isRetryable, true);
       const wait = Number(error.responseHeaders['retry-after']);
       assert.ok(wait >= 1 && wait <= 3, `Retry-After ${wait}`);
-      const start = Date.now();
-      assert.equal((await generateText({ model: model(key), prompt, maxRetries: 2 })).text, c.echo(prompt));
-      assert.ok(Date.now() - start > 900, `tried again after ${Date.now() - start} ms`);
+      // Only a client that waits as long as it is told gets through with one more try.
+      assert.equal((await generateText({ model: model(key), prompt, maxRetries: 1 })).text, c.echo(prompt));
     },
     async 'upstream error'() {
       const error = await c.failure(plain(`${c.word()} [[error=500]]`));

@@ -30,6 +30,7 @@ await c.run('anthropic', (backend) => {
       assert.equal(got.stop_reason, 'end_turn');
       assert.equal(textOf(got), c.echo(prompt));
       assert.match(got._request_id, /^req_/);
+      await c.servedBy(backend, prompt);
       // As programs send the key that read ANTHROPIC_AUTH_TOKEN.
       const bearer = new Anthropic({ ...options, apiKey: null, authToken: c.key });
       const again = c.word();
@@ -230,10 +231,9 @@ await c.run('anthropic', (backend) => {
       const wait = Number(error.headers.get('retry-after'));
       assert.ok(wait >= 1 && wait <= 3, `Retry-After ${wait}`);
       assert.equal(error.headers.get('anthropic-ratelimit-requests-remaining'), '0');
-      const start = Date.now();
-      const got = await new Anthropic({ ...options, apiKey, maxRetries: 2 }).messages.create(body(prompt));
+      // Only a client that waits as long as it is told gets through with one more try.
+      const got = await new Anthropic({ ...options, apiKey, maxRetries: 1 }).messages.create(body(prompt));
       assert.equal(textOf(got), c.echo(prompt));
-      assert.ok(Date.now() - start > 900, `tried again after ${Date.now() - start} ms`);
     },
     async 'upstream error'() {
       const error = await c.failure(ask(`${c.word()} [[error=500]]`));

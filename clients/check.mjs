@@ -68,10 +68,20 @@ export async function body(text) {
   return found.at(-1).body;
 }
 
+/** Checks which backend sent the request with this text: Claude Code names itself to the upstream. */
+export async function servedBy(backend, text) {
+  const found = await upstream(text);
+  assert.ok(found.length > 0, `nothing with ${text} reached the upstream`);
+  for (const { header } of found) {
+    const agent = header['User-Agent'][0];
+    assert.equal(agent.startsWith('claude-cli/') ? 'cli' : 'direct', backend, agent);
+  }
+}
+
 /** Waits until the upstream's answer to the request with this text was broken off by its caller. */
 export const left = (text) => ask(`/left?text=${encodeURIComponent(text)}`);
 
-/** A key whose requests of this minute are used up but for the next second. */
+/** A key whose requests are used up but for one more every three seconds. */
 export const spentKey = async () => (await ask('/spent')).key;
 
 /** Checks that the texts stand in the upstream's body in this order. */

@@ -29,6 +29,7 @@ await c.run('fetch', (backend) => {
       assert.equal(got.choices[0].message.content, got.content);
       assert.ok(got.cost > 0);
       assert.equal(got.project_id, 'clients');
+      await c.servedBy(backend, prompt);
       assert.equal(got.usage.output_tokens, c.tokens(c.echo(prompt)));
       assert.equal(got.usage.total_tokens, got.usage.prompt_tokens + got.usage.completion_tokens);
     },
@@ -76,6 +77,7 @@ await c.run('fetch', (backend) => {
     async 'process media'() {
       const prompt = c.word();
       const got = await process({ user_message: prompt, media_content: [{ media_type: 'image/png', data: c.pixel }] });
+      await c.servedBy(backend, prompt);
       assert.equal(got.content, c.echo(prompt));
       c.hasBase64(await c.body(prompt), 'image', 'image/png', c.pixel);
     },

@@ -14,7 +14,7 @@ await c.run('langchain anthropic', (backend) => {
 
   return {
     // The package adds message_start's one output token to message_delta's count of all.
-    ...checks(model, thinking, thought, { type: 'tool', name: 'weather' }, 1),
+    ...checks(backend, model, thinking, thought, { type: 'tool', name: 'weather' }, 1),
     async 'invalid request'() {
       const error = await c.failure(model({ invocationKwargs: { max_tokens: -1 } }).invoke('x'));
       assert.equal(error.status, 400, String(error));

@@ -18,7 +18,7 @@ await c.run('langchain openai', (backend) => {
   const thought = (message) => message.additional_kwargs.reasoning_content;
 
   return {
-    ...checks(model, thinking, thought, { type: 'function', function: { name: 'weather' } }),
+    ...checks(backend, model, thinking, thought, { type: 'function', function: { name: 'weather' } }),
     async 'json object'() {
       const got = await model()
         .withStructuredOutput(z.object({ ok: z.boolean() }), { method: 'jsonMode' })

@@ -28,6 +28,7 @@ await c.run('openai', (backend) => {
       assert.equal(got.choices[0].message.content, c.echo(prompt));
       assert.equal(got.choices[0].finish_reason, 'stop');
       assert.match(got._request_id, /^req_/);
+      await c.servedBy(backend, prompt);
     },
     async stream() {
       const prompt = c.word();
@@ -235,10 +236,9 @@ await c.run('openai', (backend) => {
       const wait = Number(error.headers.get('retry-after'));
       assert.ok(wait >= 1 && wait <= 3, `Retry-After ${wait}`);
       assert.equal(error.headers.get('x-ratelimit-remaining-requests'), '0');
-      const start = Date.now();
-      const got = await new OpenAI({ ...options, apiKey, maxRetries: 2 }).chat.completions.create({ model: c.alias, messages });
+      // Only a client that waits as long as it is told gets through with one more try.
+      const got = await new OpenAI({ ...options, apiKey, maxRetries: 1 }).chat.completions.create({ model: c.alias, messages });
       assert.equal(got.choices[0].message.content, c.echo(messages[0].content));
-      assert.ok(Date.now() - start > 900, `tried again after ${Date.now() - start} ms`);
     },
     async 'upstream error'() {
       const error = await c.failure(chat(`${c.word()} [[error=500]]`));
@@ -277,6 +277,7 @@ await c.run('openai', (backend) => {
       assert.match(got.id, /^resp_/);
       assert.equal(got.status, 'completed');
       assert.equal(got.output_text, c.echo(prompt));
+      await c.servedBy(backend, prompt);
       assert.equal(got.usage.output_tokens, c.tokens(c.echo(prompt)));
       assert.equal(got.usage.total_tokens, got.usage.input_tokens + got.usage.output_tokens);
     },

@@ -92,6 +92,7 @@ await c.run('ws', (backend) => {
       assert.equal(done.usage.output_tokens, c.tokens(c.echo(prompt)));
       assert.ok(done.cost > 0);
       assert.equal(done.backend, backend);
+      await c.servedBy(backend, prompt);
       socket.ws.close();
     },
     async conversation() {

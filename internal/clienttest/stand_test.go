@@ -36,8 +36,9 @@ const (
 	// workers is the size of the pool: as many as one client's checks run at once.
 	workers = 3
 	// spentLimit are the requests per minute of a key that is used up: one more is
-	// allowed each second, which is what Retry-After must say.
-	spentLimit = 60
+	// allowed every three seconds, which is what Retry-After must say. That is
+	// longer than any client waits by itself before its first retry.
+	spentLimit = 20
 )
 
 // stand is the service with both backends, their upstream, and a server that
@@ -132,7 +133,8 @@ func (s *stand) newKey(ctx context.Context, perMinute int) (string, error) {
 	return text, err
 }
 
-// spentKey gives a key whose requests are used up but for one more each second.
+// spentKey gives a key whose requests are used up but for one more every three
+// seconds.
 func (s *stand) spentKey(ctx context.Context) (string, error) {
 	key, err := s.newKey(ctx, spentLimit)
 	if err != nil {

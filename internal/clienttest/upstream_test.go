@@ -134,6 +134,22 @@ func (u *upstream) one(t *testing.T, text string) string {
 	return string(found[len(found)-1].Body)
 }
 
+// servedBy checks which backend sent the requests with the text: Claude Code
+// names itself to the upstream.
+func (u *upstream) servedBy(t *testing.T, backend, text string) {
+	t.Helper()
+	found, _ := u.with(text)
+	for _, s := range found {
+		agent := s.Header.Get("User-Agent")
+		if isCLI := strings.HasPrefix(agent, "claude-cli/"); isCLI != (backend == "cli") {
+			t.Errorf("served by %q", agent)
+		}
+	}
+	if len(found) == 0 {
+		t.Errorf("nothing with %q reached the upstream", text)
+	}
+}
+
 // hasInOrder checks that the texts stand in a body in this order.
 func hasInOrder(t *testing.T, body string, texts ...string) {
 	t.Helper()
