@@ -61,8 +61,8 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// arguments are those of a lean worker: no tools, no settings files, no MCP
-// servers, nothing written to disk, no system prompt but the request's. No
+// arguments are those of a lean worker: no tools but a client's, no settings files,
+// no MCP servers but the one in this program, nothing written to disk, no system prompt but the request's. No
 // argument comes from a request.
 func (o *Options) arguments() []string {
 	args := []string{

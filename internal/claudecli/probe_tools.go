@@ -123,7 +123,7 @@ func (t *trial) empty(ctx context.Context) error {
 func (t *trial) sawExtras(r *trialRequest, holds []byte) error {
 	bodies := t.upstream.Bodies()
 	i := len(bodies) - 1
-	for i >= 0 && !(bytes.Contains(bodies[i], []byte(r.prompt)) && bytes.Contains(bodies[i], holds)) {
+	for i >= 0 && (!bytes.Contains(bodies[i], []byte(r.prompt)) || !bytes.Contains(bodies[i], holds)) {
 		i--
 	}
 	if i < 0 {

@@ -266,6 +266,43 @@ func TestHistoryWithToolsIsReplayed(t *testing.T) {
 	})
 }
 
+// TestHistoryWithToolsButNoTools is what a client sends that has done with its
+// tools.
+func TestHistoryWithToolsButNoTools(t *testing.T) {
+	eachVersion(t, func(t *testing.T, p *claudecli.Process, upstream *simulator.Simulator) {
+		if err := p.Bind(t.Context(), claudecli.Settings{Model: testModel}); err != nil {
+			t.Fatal(err)
+		}
+		err := p.Replay(t.Context(), []message.Turn{
+			{Role: message.RoleUser, Content: prompt("secret question")},
+			{Role: message.RoleAssistant, Content: jsontext.Value(`[{"type":"tool_use","id":"toolu_1","name":"get_weather","input":{"a":[1]}}]`)},
+			{Role: message.RoleUser, Content: jsontext.Value(`[{"type":"tool_result","tool_use_id":"toolu_1","content":[{"type":"document","source":{"type":"text","media_type":"text/plain","data":"secret document"},"citations":{"enabled":true}}]}]`)},
+			{Role: message.RoleAssistant, Content: prompt("secret answer")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Turn(t.Context(), prompt("next"), claudecli.Handler{}); err != nil {
+			t.Fatal(err)
+		}
+		body := lastSent(t, upstream).whole
+		for _, want := range []string{`"id":"toolu_1","name":"mcp__c__get_weather","input":{"a":[1]}`, `{"type":"document","source":{"type":"text","media_type":"text/plain","data":"secret document"},"citations":{"enabled":true}}`, "secret answer"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s isn't in %.3000s", want, body)
+			}
+		}
+		if err := p.Empty(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Turn(t.Context(), prompt("clean"), claudecli.Handler{}); err != nil {
+			t.Fatal(err)
+		}
+		if body := lastSent(t, upstream).whole; strings.Contains(body, "secret") || strings.Contains(body, "toolu_") {
+			t.Errorf("after it: %.3000s", body)
+		}
+	})
+}
+
 // TestWhatIsNotResumed names the results and settings with which a parked turn
 // doesn't go on; it stays parked.
 func TestWhatIsNotResumed(t *testing.T) {
@@ -306,3 +343,33 @@ func TestWhatIsNotResumed(t *testing.T) {
 		}
 	})
 }
+
+// TestThinkingStaysWithAParkedTurn checks that the model gets back what it thought
+// before the call, signature and all: only the process knows it whole.
+func TestThinkingStaysWithAParkedTurn(t *testing.T) {
+	eachVersion(t, func(t *testing.T, p *claudecli.Process, upstream *simulator.Simulator) {
+		settings := claudecli.Settings{Model: otherTestModel, ThinkingTokens: 2000, Tools: []message.Tool{clock()}, MaxTokens: 4000}
+		if err := p.Bind(t.Context(), settings); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := p.Turn(t.Context(), prompt("go [[tool=Read]]"), claudecli.Handler{})
+		if err != nil || len(answer.Calls) != 1 || len(answer.Content) != 2 {
+			t.Fatalf("answer = %+v: %s, %v", answer.Summary, answer.Content, err)
+		}
+		if _, err := p.Resume(t.Context(), settings, []claudecli.ToolResult{result(answer.Calls[0], "noon")}, claudecli.Handler{}); err != nil {
+			t.Fatal(err)
+		}
+		var thought struct {
+			Type      string `json:"type"`
+			Signature string `json:"signature"`
+		}
+		if err := json.Unmarshal(answer.Content[0], &thought); err != nil || thought.Type != "thinking" || thought.Signature == "" {
+			t.Fatalf("the first block: %s, %v", answer.Content[0], err)
+		}
+		if body := lastSent(t, upstream).whole; !strings.Contains(body, thought.Signature) {
+			t.Errorf("the signature isn't in %.3000s", body)
+		}
+	})
+}
+
+const otherTestModel = "claude-sonnet-4-5"

@@ -63,6 +63,8 @@ type fake struct {
 	uncounted int
 	turns     int
 	asked     int
+	// replayed are the user's turns that were put in without a question.
+	replayed int
 	hanging   bool
 	servers   map[string]jsontext.Value
 	call      *call // the tool that it waits for
@@ -242,6 +244,7 @@ func (f *fake) user(i *input) {
 	f.waited = time.Since(f.emptied)
 	f.context = append(f.context, i.UUID)
 	if i.ShouldQuery != nil && !*i.ShouldQuery {
+		f.replayed++
 		f.result(i.UUID, false, 0, "")
 		return
 	}
@@ -315,8 +318,8 @@ func (f *fake) message(prompt, stop string, die bool) {
 		stop = "max_tokens"
 	}
 	id := fmt.Sprintf("msg_%d_%d", os.Getpid(), f.turns)
-	text := fmt.Sprintf("pid=%d at=%d waited=%d system=%q model=%s max=%s history=%d prompt=%s",
-		os.Getpid(), time.Now().UnixNano(), f.waited, f.system, f.model, f.env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"], len(f.context)-1, prompt)
+	text := fmt.Sprintf("pid=%d at=%d waited=%d system=%q model=%s max=%s history=%d replayed=%d prompt=%s",
+		os.Getpid(), time.Now().UnixNano(), f.waited, f.system, f.model, f.env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"], len(f.context)-1, f.replayed, prompt)
 	event := func(body string) {
 		f.put(`{"type":"stream_event","session_id":%s,"event":%s}`, quoted(f.session), body)
 	}
