@@ -144,7 +144,7 @@ func (a *App) services() map[string]httpserver.Service {
 			cli.Status = httpserver.StatusDegraded
 			cli.Detail = s.Reason + "; "
 		}
-		cli.Detail += fmt.Sprintf("%d idle, %d busy, %d starting, %d queued", s.Idle, s.Busy, s.Starting, s.Queued)
+		cli.Detail += fmt.Sprintf("%d idle, %d busy, %d parked, %d starting, %d queued", s.Idle, s.Busy, s.Parked, s.Starting, s.Queued)
 		if s.Mode != "" {
 			cli.Detail += "; " + s.Mode
 		}

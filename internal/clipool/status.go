@@ -4,9 +4,9 @@ import "sync/atomic"
 
 // Status is the pool's state as /health, /ready and /metrics tell it.
 type Status struct {
-	// Idle are those that are empty or hold a conversation that is at rest; Parked
-	// wait for the results of tool calls.
-	Idle, Busy, Parked, Starting, Queued int64
+	// Idle are those that may be given a request at once; Held are those among them
+	// that hold a conversation at rest. Parked wait for the results of tool calls.
+	Idle, Held, Parked, Busy, Starting, Queued int64
 	// Reason is why no request can be served now, "" when one can.
 	Reason string
 	// Failed says that the reason is a CLI that can't be used.
@@ -17,9 +17,9 @@ type Status struct {
 
 // gauges is the state outside the lock: reading it waits for nobody.
 type gauges struct {
-	idle, busy, parked, starting, queued atomic.Int64
-	reason                               atomic.Pointer[string]
-	failed                               atomic.Bool
+	idle, held, parked, busy, starting, queued atomic.Int64
+	reason                                     atomic.Pointer[string]
+	failed                                     atomic.Bool
 }
 
 var noReason = ""
@@ -34,6 +34,7 @@ func (p *Pool) publish() {
 	}
 	resting := len(p.idle) + len(p.kept) - parked
 	p.status.idle.Store(int64(resting))
+	p.status.held.Store(int64(len(p.kept) - parked))
 	p.status.parked.Store(int64(parked))
 	p.status.busy.Store(int64(len(p.alive) - resting - parked))
 	p.status.starting.Store(int64(p.starting))
@@ -60,7 +61,7 @@ func (p *Pool) publish() {
 // Status reads the state. It takes no lock.
 func (p *Pool) Status() Status {
 	s := Status{
-		Idle: p.status.idle.Load(), Busy: p.status.busy.Load(), Parked: p.status.parked.Load(),
+		Idle: p.status.idle.Load(), Held: p.status.held.Load(), Parked: p.status.parked.Load(), Busy: p.status.busy.Load(),
 		Starting: p.status.starting.Load(), Queued: p.status.queued.Load(),
 		Reason: *p.status.reason.Load(), Failed: p.status.failed.Load(),
 	}
