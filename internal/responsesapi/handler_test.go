@@ -299,6 +299,8 @@ func (broken) Put(context.Context, string, string, string, time.Duration, []byte
 	return errors.New("disk full")
 }
 
+func (broken) Delete(context.Context, string, string, string) error { return errors.New("disk gone") }
+
 func (broken) Get(context.Context, string, string, string) (archive.Document, error) {
 	return archive.Document{}, errors.New("disk gone")
 }
@@ -312,8 +314,13 @@ func TestAnArchiveThatFails(t *testing.T) {
 	if answer := protocoltest.Post(t, f.url, `{"input":"hi","store":false}`); answer.Status != http.StatusOK {
 		t.Errorf("not to be kept: %d %s", answer.Status, answer.Body)
 	}
-	if answer := f.get(t, "/resp_1"); answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "1" || strings.Contains(answer.Body, "disk") {
-		t.Errorf("%d %s", answer.Status, answer.Body)
+	for _, answer := range []protocoltest.Answer{
+		f.get(t, "/resp_1"), protocoltest.Do(t, http.MethodDelete, f.url+"/resp_1", "", "X-Api-Key", protocoltest.Key),
+		protocoltest.Post(t, f.url, `{"input":"hi","previous_response_id":"resp_1"}`),
+	} {
+		if answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "1" || strings.Contains(answer.Body, "disk") {
+			t.Errorf("%d %s", answer.Status, answer.Body)
+		}
 	}
 }
 
@@ -401,5 +408,34 @@ data: {"delta":{"type":"text_delta","text":"` + "\\\":1}\\n```" + `"}}
 	answer := protocoltest.Post(t, f.url, body+`,"stream":true}`)
 	if answer.Status != http.StatusOK || strings.Count(answer.Body, want) != 4 || strings.Contains(answer.Body, "``") {
 		t.Errorf("%d %s", answer.Status, answer.Body)
+	}
+}
+
+// An answer that was cut off inside a call can be asked for and gone on from.
+func TestGoOnFromACallThatWasCutOff(t *testing.T) {
+	stream := `event: content_block_start
+data: {"content_block":{"type":"text","text":"Wait."}}
+
+event: content_block_start
+data: {"content_block":{"type":"tool_use","id":"t1","name":"w","input":{}}}
+
+event: content_block_delta
+data: {"delta":{"type":"input_json_delta","partial_json":"{\"ci"}}
+
+`
+	rooms := &protocoltest.Rooms{Stream: []byte(stream), Message: []byte(whole), Result: result(message.Usage{}, "max_tokens")}
+	f := serve(t, rooms, nil)
+	first := protocoltest.Post(t, f.url, `{"input":"hi","stream":true}`)
+	const item = `"type":"function_call","status":"incomplete","call_id":"t1","name":"w","arguments":"{\"ci"}`
+	if strings.Count(first.Body, item) != 2 {
+		t.Errorf("streamed %s", first.Body)
+	}
+	if kept := f.get(t, "/"+id(t, first.Body)); kept.Status != http.StatusOK || !strings.Contains(kept.Body, item) {
+		t.Errorf("kept is %d %s", kept.Status, kept.Body)
+	}
+	second := protocoltest.Post(t, f.url, `{"input":"go on","previous_response_id":"`+id(t, first.Body)+`"}`)
+	const want = `"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[{"type":"text","text":"Wait."}]},{"role":"user","content":[{"type":"text","text":"go on"}]}]}`
+	if calls := rooms.Calls(); second.Status != http.StatusOK || !strings.HasSuffix(string(calls[len(calls)-1].Request.Body()), want) {
+		t.Errorf("%d %s", second.Status, second.Body)
 	}
 }

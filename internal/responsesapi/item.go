@@ -38,6 +38,9 @@ type itemReader struct {
 	// dropped names what has no place in the Messages form, each name once and a
 	// bounded number of them.
 	dropped []string
+	// kept says that the items come out of the archive. One that can't be gone on
+	// from, a call whose arguments were cut off, is in no turn then.
+	kept bool
 
 	arena []byte // of the items' blocks
 	now   itemFields
@@ -112,7 +115,10 @@ func (r *itemReader) read(s *protocol.Scanner) error {
 	it := item{raw: s.Since(start), id: protocol.Unquote(f.id)}
 	begin := len(r.arena)
 	if err := f.translate(s, &it); err != nil {
-		return err
+		if !r.kept {
+			return err
+		}
+		it.role, r.arena = "", r.arena[:begin]
 	}
 	it.blocks = r.arena[begin:len(r.arena):len(r.arena)]
 	r.items = append(r.items, it)
@@ -242,6 +248,9 @@ type conversation struct {
 	// calls and thinks say of the last turn of the assistant's whether it called
 	// functions, and whether it holds the thinking that led there.
 	calls, thinks bool
+
+	begin int  // where the open turn begins, with the comma before it
+	spoke bool // the open turn holds more than thinking
 }
 
 // add appends an item. Items of one role that follow each other become one turn:
@@ -261,6 +270,7 @@ func (c *conversation) add(it *item) {
 		c.turns = append(c.turns, ',')
 	default:
 		c.close()
+		c.begin, c.spoke = len(c.turns), false
 		if len(c.turns) > 0 {
 			c.turns = append(c.turns, ',')
 		}
@@ -271,6 +281,7 @@ func (c *conversation) add(it *item) {
 		}
 	}
 	c.turns = append(c.turns, it.blocks...)
+	c.spoke = c.spoke || !it.thinks
 	if it.role == message.RoleAssistant {
 		c.calls, c.thinks = c.calls || it.calls, c.thinks || it.thinks
 	}
@@ -286,11 +297,17 @@ func (c *conversation) addSystem(inner []byte) {
 	c.system = append(c.system, inner...)
 }
 
+// close ends the open turn. One of nothing but thinking, an answer that was cut
+// off in it, is left out: the Messages API refuses it.
 func (c *conversation) close() {
-	if c.role != "" {
+	switch {
+	case c.role == "":
+	case !c.spoke:
+		c.turns = c.turns[:c.begin]
+	default:
 		c.turns = append(c.turns, "]}"...)
-		c.role = ""
 	}
+	c.role = ""
 }
 
 // append appends the members system and messages. The conversation is finished

@@ -38,7 +38,7 @@ type kept struct {
 // conversation, then those of the answer.
 func readKept(body []byte) (*kept, error) {
 	k := &kept{}
-	k.reader.arena = make([]byte, 0, len(body))
+	k.reader.kept, k.reader.arena = true, make([]byte, 0, len(body))
 	s := protocol.NewScanner(body)
 	err := s.Document(func(name []byte) (err error) {
 		switch string(name) {
@@ -65,14 +65,23 @@ func readKept(body []byte) (*kept, error) {
 // apierror.Error, or any other for a plain 500.
 func (h *Handler) get(ctx context.Context, call *gateway.Call, id string) (*kept, error) {
 	document, err := h.archive.Get(ctx, kind, call.Caller.KeyID, id)
-	switch {
-	case err == nil:
-		return readKept(document.Body)
-	case errors.Is(err, archive.ErrNotFound), ctx.Err() != nil:
-		return nil, err
+	if err != nil {
+		return nil, failure(ctx, err)
 	}
-	return nil, &apierror.Error{
-		Category: apierror.Overloaded, Message: "kept responses can't be read at the moment", RetryAfter: time.Second, Cause: err,
+	return readKept(document.Body)
+}
+
+// failure gives an error of the archive its meaning for the caller;
+// archive.ErrNotFound stays.
+func failure(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, archive.ErrNotFound):
+		return err
+	case ctx.Err() != nil:
+		return apierror.Wrap(apierror.ClientClosed, "the caller left", err)
+	}
+	return &apierror.Error{
+		Category: apierror.Overloaded, Message: "kept responses can't be reached at the moment", RetryAfter: time.Second, Cause: err,
 	}
 }
 
@@ -165,7 +174,13 @@ func (h *Handler) keeper(ctx context.Context, call *gateway.Call, former, own []
 		if !r.request.stored() {
 			return nil
 		}
-		body := appendKept(nil, r, object, former, own)
+		size := 2*len(object) + 1_024
+		for _, items := range [...][]item{former, own} {
+			for i := range items {
+				size += len(items[i].raw) + len(items[i].content) + 128
+			}
+		}
+		body := appendKept(make([]byte, 0, size), r, object, former, own)
 		ctx, cancel := keeping(ctx)
 		defer cancel()
 		if err := h.archive.Put(ctx, kind, call.Caller.KeyID, responsePrefix+r.id, h.ttl, body); err != nil {

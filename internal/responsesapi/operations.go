@@ -92,7 +92,7 @@ func reading() []openapi.Response {
 		failed(http.StatusUnauthorized, "The key isn't valid."),
 		failed(http.StatusNotFound, "There is no such response."),
 		failed(http.StatusInternalServerError, "A fault of this service."),
-		failed(http.StatusServiceUnavailable, "Kept responses can't be read at the moment (`Retry-After`)."),
+		failed(http.StatusServiceUnavailable, "Kept responses can't be reached at the moment (`Retry-After`)."),
 	}
 }
 

@@ -235,7 +235,7 @@ func (c *request) join(former []item, own []item) (*conversation, error) {
 			talk.add(&items[i])
 		}
 	}
-	if len(talk.turns) == 0 {
+	if len(talk.turns) == 0 || talk.begin == 0 && !talk.spoke {
 		return nil, apierror.Invalid("input", "input: at least one item that isn't the system's is required")
 	}
 	return talk, nil

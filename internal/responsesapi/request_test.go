@@ -94,6 +94,8 @@ func TestTranslate(t *testing.T) {
 			`{"max_tokens":4096,"output_config":{"format":{"type":"json_schema","schema":{"description":"d","type":"string"}}},"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}],` + hi, "text.format.x tool_choice.x tool_choice.tools.y"},
 		{"a schema for a model that can't be held to one", `{"input":"hi","text":{"format":{"type":"json_schema","schema":{"type":"string"}}}}`, message.Rules{NoStructuredOutputs: true},
 			`{"max_tokens":4096,"system":"` + protocol.JSONInstruction + ` It must be valid under this JSON schema:\n{\"type\":\"string\"}",` + hi, "text.format"},
+		{"a turn of thinking alone", `{"input":[{"role":"user","content":"hi"},{"type":"reasoning","encrypted_content":` + string(sealThinking(nil, []byte(`{"type":"thinking","thinking":"x","signature":"s"}`))) + `},{"role":"user","content":"go on"}]}`, message.Rules{},
+			`{"max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"user","content":[{"type":"text","text":"go on"}]}]}`, ""},
 		{"members of items", `{"input":[{"role":"user","content":[{"type":"input_text","text":"hi","prompt_cache_breakpoint":{"mode":"explicit"}}],"phase":"commentary"}]}`, message.Rules{},
 			`{"max_tokens":4096,` + hi, "input.content.prompt_cache_breakpoint input.phase"},
 	} {
@@ -124,6 +126,7 @@ func TestRefused(t *testing.T) {
 		{"a blank input", `{"input":" \n"}`, "input", "blank"},
 		{"an input of the wrong kind", `{"input":1}`, "input", "must be an array"},
 		{"only the system's", `{"input":[{"role":"system","content":"x"}]}`, "input", "at least one item"},
+		{"only thinking", `{"input":[{"type":"reasoning","encrypted_content":` + string(sealThinking(nil, []byte(`{"type":"redacted_thinking","data":"x"}`))) + `}]}`, "input", "at least one item"},
 		{"a role", `{"input":[{"role":"tool","content":"x"}]}`, "input.0.role", "must be user"},
 		{"no role", `{"input":[{"content":"x"}]}`, "input.0.role", "required"},
 		{"no content", `{"input":[{"role":"user"}]}`, "input.0.content", "required"},

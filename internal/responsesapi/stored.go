@@ -54,7 +54,7 @@ func (h *Handler) serveDelete(w http.ResponseWriter, r *http.Request, call *gate
 		return notFound(id)
 	}
 	if err != nil {
-		return err
+		return failure(r.Context(), err)
 	}
 	body := protocol.AppendText([]byte(`{"id":`), id)
 	return protocol.WriteJSON(w, http.StatusOK, append(body, `,"object":"response","deleted":true}`...))
