@@ -84,7 +84,7 @@ func TestTurnAnswersAndCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprintf(`system=\"system %d\" model=claude-opus-5-5 max=%d history=2 prompt=\"hello\"`, i, 100+i)
+		want := fmt.Sprintf(`system=\"system %d\" model=claude-opus-5-5 max=%d history=2 replayed=%d prompt=\"hello\"`, i, 100+i, i+2)
 		if !strings.Contains(text, want) {
 			t.Errorf("answer = %s, want it to hold %s", text, want)
 		}
