@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -132,7 +133,11 @@ func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, rand
 	before, directive := "", ""
 	ctx, leave := context.WithTimeout(t.Context(), time.Minute)
 	defer leave()
-	kind := random.IntN(12)
+	kind := random.IntN(15)
+	if kind > 11 {
+		continued(t, p, random, name, project)
+		return
+	}
 	switch kind {
 	case 0:
 		directive = "[[error=529]]"
@@ -172,5 +177,26 @@ func isolated(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, rand
 	}
 	if kind > 4 && kind != 8 && !bytes.Contains([]byte(out.text.String()), []byte(word(""))) {
 		t.Errorf("%s got another's answer: %s", name, out.text.String())
+	}
+}
+
+// continued has a conversation of two requests, with tools or without, whose words
+// all carry its name. The second one goes on at the worker that holds it, or is
+// replayed.
+func continued(t *testing.T, p *clipool.Pool, random *rand.Rand, name string, project int) {
+	word := func(part string) string { return "word-" + name + "-" + part }
+	c := &toolChat{p: p, project: fmt.Sprint("project", project), key: fmt.Sprint("key", project), stream: random.IntN(2) == 0, tools: "[]"}
+	if random.IntN(2) == 0 {
+		c.send(t, fmt.Sprintf("%q", word("one")))
+		if answer := said(c.send(t, fmt.Sprintf("%q", word("two")))); !strings.Contains(answer, word("two")) {
+			t.Errorf("%s got another's answer: %s", name, answer)
+		}
+		return
+	}
+	c.tools = fmt.Sprintf(`[{"name":"get_%s","description":"%s","input_schema":{"type":"object","properties":{"%s":{"type":"string"}}}}]`,
+		word("tool"), word("does"), word("input"))
+	ids := c.calls(t, fmt.Sprintf(`%s [[tool=get_%s]]`, word("asked"), word("tool")))
+	if answer := said(c.results(t, ids, word("found"))); !strings.Contains(answer, word("found")) {
+		t.Errorf("%s got another's answer: %s", name, answer)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
-	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/simulator"
 )
@@ -23,12 +22,13 @@ const weather = `[{"name":"get_weather","description":"The weather of a place","
 
 // toolChat is a conversation with tools as a client keeps it.
 type toolChat struct {
-	p      *clipool.Pool
-	key    string
-	tools  string
-	stream bool
-	turns  []message.Turn
-	costs  int64 // of all answers, in millionths of a US dollar
+	p       *clipool.Pool
+	project string
+	key     string
+	tools   string
+	stream  bool
+	turns   []message.Turn
+	costs   int64 // of all answers, in millionths of a US dollar
 }
 
 // send sends a turn of the user and keeps the answer.
@@ -41,8 +41,8 @@ func (c *toolChat) send(t *testing.T, content string) (answer message.Message) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := newCall(t, "p", string(body))
-	call.Caller = &gateway.Caller{ProjectID: "p", KeyID: c.key}
+	call := newCall(t, c.project, string(body))
+	call.Caller.KeyID = c.key
 	out := &assembler{}
 	result, err := c.p.Generate(t.Context(), call, out)
 	if err != nil {
@@ -195,7 +195,7 @@ func TestClientTools(t *testing.T) {
 // testParkedTurn goes through a turn of three answers, and then through another
 // one in the same conversation.
 func testParkedTurn(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator, stream bool) {
-	c := &toolChat{p: p, key: "a", tools: weather, stream: stream}
+	c := &toolChat{p: p, project: "p", key: "a", tools: weather, stream: stream}
 	ids := c.calls(t, `what's up? [[tool=get_weather input={"place":"Rome"}]] [[tool=get_time]]`)
 	if len(ids) != 2 {
 		t.Fatalf("%d calls, want 2", len(ids))
@@ -251,7 +251,7 @@ func testReplayedTurns(t *testing.T, p *clipool.Pool, upstream *simulator.Simula
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &toolChat{p: p, key: "a", tools: weather}
+			c := &toolChat{p: p, project: "p", key: "a", tools: weather}
 			ids := c.calls(t, `hello [[tool=get_weather input={"place":"Oslo"}]]`)
 			between(t, c)
 			answer := c.results(t, ids, "rain")
@@ -288,7 +288,7 @@ func TestParkedTurnsExpire(t *testing.T) {
 	p := newRealPool(t, install.Version, upstream, func(o *clipool.Options) {
 		o.Workers, o.ParkFor, o.InspectEvery = 1, time.Nanosecond, time.Millisecond
 	})
-	c := &toolChat{p: p, key: "a", tools: weather}
+	c := &toolChat{p: p, project: "p", key: "a", tools: weather}
 	ids := c.calls(t, `hello [[tool=get_time]]`)
 	waitFor(t, p, idle(1))
 	if answer := c.results(t, ids, "late"); !strings.Contains(said(answer), "late-0") {
