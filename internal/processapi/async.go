@@ -175,6 +175,9 @@ func (h *Handler) serveRun(w http.ResponseWriter, r *http.Request, call *gateway
 		return notFound("id", "there is no such request, or its outcome isn't kept any more")
 	}
 	if err != nil {
+		if r.Context().Err() != nil {
+			return gone(r.Context())
+		}
 		return err
 	}
 	body := document.Body

@@ -159,10 +159,7 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	defer cancel()
 	outcomes := h.runBatch(ctx, call, batch, model == modelAuto, head, told)
 	if r.Context().Err() != nil {
-		if cause := apierror.From(context.Cause(r.Context())); cause.Category != apierror.Internal {
-			return cause // whoever ended the context says why
-		}
-		return apierror.Wrap(apierror.ClientClosed, "the caller left", r.Context().Err())
+		return gone(r.Context())
 	}
 	call.Clock.Finish()
 	protocol.SetHeader(w.Header(), call)

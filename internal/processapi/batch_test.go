@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/protocol/protocoltest"
 )
 
@@ -183,5 +185,27 @@ func TestBatchCallerLeaves(t *testing.T) {
 		if e := <-rooms.rows; e.Status != apierror.StatusClientClosed {
 			t.Errorf("status = %d", e.Status)
 		}
+	}
+}
+
+// A batch that the service's stop cuts says so.
+func TestBatchOfAStoppedService(t *testing.T) {
+	rooms := &waiting{Rooms: &protocoltest.Rooms{}, began: make(chan *gateway.Call, 1)}
+	h := processapi.New(rooms.options())
+	stopping, stop := context.WithCancelCause(t.Context())
+	handler := protocoltest.Handler(h.Register)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		defer context.AfterFunc(stopping, func() { cancel(context.Cause(stopping)) })()
+		handler.ServeHTTP(w, r.WithContext(ctx))
+	}))
+	defer server.Close()
+	done := make(chan protocoltest.Answer, 1)
+	go func() { done <- protocoltest.Post(t, server.URL+"/v1/batch", `{"prompts":["1"]}`) }()
+	<-rooms.began
+	stop(apierror.New(apierror.Overloaded, "the service is stopping"))
+	if answer := <-done; answer.Status != http.StatusServiceUnavailable || !strings.Contains(answer.Body, `"detail":"the service is stopping"`) {
+		t.Errorf("%d %s", answer.Status, answer.Body)
 	}
 }

@@ -1,6 +1,8 @@
 package processapi
 
 import (
+	"context"
+	"errors"
 	"net/http"
 
 	"claude-code-api-service/internal/apierror"
@@ -35,6 +37,16 @@ func appendError(dst []byte, e *apierror.Error) []byte {
 	dst = protocol.AppendTextOrNull(append(dst, `,"param":`...), e.Param)
 	dst = protocol.AppendText(append(dst, `,"code":`...), code)
 	return append(dst, '}')
+}
+
+// gone says why the context of a request has ended: what its cause says, else
+// that the caller left.
+func gone(ctx context.Context) error {
+	var cause *apierror.Error
+	if errors.As(context.Cause(ctx), &cause) {
+		return cause
+	}
+	return apierror.Wrap(apierror.ClientClosed, "the caller left", ctx.Err())
 }
 
 // notFound says that what a path names isn't there.

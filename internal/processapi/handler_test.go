@@ -157,8 +157,8 @@ func TestRequest(t *testing.T) {
 			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"messages":[{"role":"user","content":"c"}]}`, ""},
 		{"tool history", `"messages":[{"role":"user","content":"w"},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"w","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"sun"}]`,
 			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"messages":[{"role":"user","content":"w"},{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"w","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"sun"}]}]}`, ""},
-		{"functions", `"content":"x","tools":[{"type":"function","function":{"name":"w","description":"d","parameters":{"type":"object"},"strict":true}},{"type":"function","function":{"name":"n"}}],"tool_choice":"required","parallel_tool_calls":false`,
-			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"tools":[{"name":"w","description":"d","input_schema":{"type":"object"},"strict":true},{"name":"n","input_schema":{"type":"object","properties":{}}}],"tool_choice":{"type":"any","disable_parallel_tool_use":true},"messages":[{"role":"user","content":"x"}]}`, ""},
+		{"functions", `"content":"x","tools":[{"type":"function","function":{"name":"w","description":"d","parameters":{"type":"object"},"strict":true}},{"type":"function","function":{"name":"n","strict":true}}],"tool_choice":"required","parallel_tool_calls":false`,
+			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"tools":[{"name":"w","description":"d","input_schema":{"type":"object","properties":{},"additionalProperties":false},"strict":true},{"name":"n","input_schema":{"type":"object","properties":{},"additionalProperties":false},"strict":true}],"tool_choice":{"type":"any","disable_parallel_tool_use":true},"messages":[{"role":"user","content":"x"}]}`, ""},
 		{"tools of the Messages API", `"content":"x","tools":[{"name":"w","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}},{"type":"web_search_20250305","name":"web_search"}],"tool_choice":{"type":"tool","name":"w"}`,
 			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"tools":[{"name":"w","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}},{"type":"web_search_20250305","name":"web_search"}],"tool_choice":{"type":"tool","name":"w"},"messages":[{"role":"user","content":"x"}]}`, ""},
 		{"a named function", `"content":"x","tools":[{"type":"function","function":{"name":"w"}}],"tool_choice":{"type":"function","function":{"name":"w"}}`,
@@ -315,6 +315,16 @@ func TestModelRules(t *testing.T) {
 			"temperature beside thinking", "claude-old", `"content":"x","temperature":0.2,"additional_params":{"reasoning_effort":"low"}`,
 			`{"model":"claude-old","thinking":{"type":"enabled","budget_tokens":2048},"max_tokens":3048,"messages":[{"role":"user","content":"x"}]}`,
 			"temperature: can't be set beside reasoning",
+		},
+		{
+			"strict tools", "claude-strict", `"content":"x","tools":[{"type":"function","function":{"name":"w","strict":true,"parameters":{"type":"integer","minimum":1}}}]`,
+			`{"model":"claude-strict","thinking":{"type":"disabled"},"max_tokens":1000,"tools":[{"name":"w","input_schema":{"type":"integer","description":"{minimum: 1}"},"strict":true}],"messages":[{"role":"user","content":"x"}]}`,
+			"tools.0.function.parameters: not enforced, only told to the model: minimum",
+		},
+		{
+			"strict tools for an old model", "claude-old", `"content":"x","tools":[{"type":"function","function":{"name":"w","strict":true}}]`,
+			`{"model":"claude-old","max_tokens":1000,"temperature":0.7,"tools":[{"name":"w","input_schema":{"type":"object","properties":{}}}],"messages":[{"role":"user","content":"x"}]}`,
+			"tools.0.function.strict: the model can't be held to a schema",
 		},
 		{
 			"a schema for an old model", "claude-old", `"content":"x","system_message":"s","output_schema":{"type":"object"}`,

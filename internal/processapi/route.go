@@ -50,6 +50,9 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, call *gatew
 	}
 	model, reasoning := h.options.Recommend(protocol.Unquote(request.prompt), int(request.contextSize), remaining)
 	call.Warnings = request.warnings
+	if err := call.Honoured(); err != nil {
+		return err
+	}
 	dst := protocol.AppendText([]byte(`{"recommended_model":`), model)
 	dst = protocol.AppendText(append(dst, `,"reasoning":`...), reasoning)
 	dst = appendLimit(append(dst, `,"budget_status":{"limit":`...), limit)

@@ -1,6 +1,8 @@
 package processapi
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
@@ -11,7 +13,7 @@ import (
 
 // tools are the client's tools, in the form of the Messages API.
 type tools struct {
-	list   []byte         // the elements of the array
+	list   []tool
 	mode   string         // of the choice: none, auto, any, tool; "" when absent
 	name   jsontext.Value // the tool's name where the mode is tool
 	serial bool           // one call at a time
@@ -45,7 +47,9 @@ func (p *processRequest) readTools(s *protocol.Scanner) error {
 type tool struct {
 	kind, name, description, schema, parameters jsontext.Value
 	strict                                      *bool
-	function                                    bool // its members stand in a member function
+	function                                    bool           // its members stand in a member function
+	field                                       string         // where it stands: tools.0
+	own                                         jsontext.Value // as it came, for a tool of the Messages API
 }
 
 func (t *tool) read(s *protocol.Scanner, name []byte) (err error) {
@@ -96,15 +100,13 @@ func (p *processRequest) readTool(s *protocol.Scanner) error {
 	if err != nil {
 		return err
 	}
-	if len(p.tools.list) > 0 {
-		p.tools.list = append(p.tools.list, ',')
-	}
+	t.field = s.Field("")
 	kind := protocol.Unquote(t.kind)
 	if t.function || kind == "function" {
 		if len(protocol.Inner(t.name)) == 0 {
 			return s.Invalid("function.name", "field required")
 		}
-		p.tools.list = t.append(p.tools.list)
+		p.tools.list = append(p.tools.list, t)
 		return nil
 	}
 	// A tool of the Messages API stays as it is. One of another type runs at the
@@ -115,12 +117,17 @@ func (p *processRequest) readTool(s *protocol.Scanner) error {
 	case (kind == "" || kind == "custom") && t.schema == nil:
 		return s.Invalid("input_schema", "field required")
 	}
-	p.tools.list = append(p.tools.list, s.Since(start)...)
+	t.own = s.Since(start)
+	p.tools.list = append(p.tools.list, t)
 	return nil
 }
 
-// append writes a function as a tool of the Messages API.
-func (t *tool) append(dst []byte) []byte {
+// append writes a tool as the Messages API takes it. A strict function's schema
+// is put into the form that can be enforced.
+func (t *tool) append(dst []byte, rules *message.Rules, w *warnings) ([]byte, error) {
+	if t.own != nil {
+		return append(dst, t.own...), nil
+	}
 	dst = append(append(dst, `{"name":`...), t.name...)
 	if t.description != nil {
 		dst = append(append(dst, `,"description":`...), t.description...)
@@ -131,15 +138,35 @@ func (t *tool) append(dst []byte) []byte {
 		schema = t.schema
 	}
 	if len(schema) <= len("{}") {
-		// A function without parameters; the Messages API wants a type.
-		dst = append(dst, `{"type":"object","properties":{}}`...)
-	} else {
-		dst = append(dst, schema...)
+		schema = nil
 	}
-	if t.strict != nil && *t.strict {
+	strict := t.strict != nil && *t.strict
+	if strict && rules.NoStructuredOutputs {
+		w.warn(t.field+".function.strict", "the model can't be held to a schema")
+		strict = false
+	}
+	if strict && schema != nil {
+		field := t.field + ".function.parameters"
+		enforced, moved, err := protocol.StrictSchemaMoved(field, schema)
+		if err != nil {
+			return nil, err
+		}
+		if schema = enforced; len(moved) > 0 {
+			w.warn(field, "not enforced, only told to the model: "+strings.Join(moved, ", "))
+		}
+	}
+	if schema == nil {
+		// A function without parameters; the Messages API wants a type.
+		schema = jsontext.Value(`{"type":"object","properties":{}}`)
+		if strict {
+			schema = jsontext.Value(`{"type":"object","properties":{},"additionalProperties":false}`)
+		}
+	}
+	dst = append(dst, schema...)
+	if strict {
 		dst = append(dst, `,"strict":true`...)
 	}
-	return append(dst, '}')
+	return append(dst, '}'), nil
 }
 
 // readToolChoice reads the choice of either API.
@@ -210,7 +237,17 @@ func (t *tools) append(dst []byte, rules *message.Rules, w *warnings) ([]byte, e
 		}
 		return dst, nil
 	}
-	dst = append(append(append(dst, `"tools":[`...), t.list...), "],"...)
+	dst = append(dst, `"tools":[`...)
+	var err error
+	for i := range t.list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = t.list[i].append(dst, rules, w); err != nil {
+			return nil, err
+		}
+	}
+	dst = append(dst, "],"...)
 	mode := t.mode
 	if t.forces() && rules.NoForcedTools {
 		w.warn("tool_choice", "the model can't be made to call a tool; it was set to auto")

@@ -76,11 +76,17 @@ func readUsageQuery(r *http.Request, call *gateway.Call) (usageQuery, error) {
 // caller's limits, and a budget that is spent doesn't stand in the way.
 func (h *Handler) serveUsage(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	q, err := readUsageQuery(r, call)
+	if err == nil {
+		err = call.Honoured()
+	}
 	if err != nil {
 		return err
 	}
 	report, err := h.options.Usage.Report(r.Context(), call.Caller.ProjectID, q.period)
 	if err != nil {
+		if r.Context().Err() != nil {
+			return gone(r.Context())
+		}
 		return err
 	}
 	groups := report.ByModel

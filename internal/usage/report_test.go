@@ -45,9 +45,16 @@ type sums struct {
 	err     error
 	project string
 	since   time.Time
+
+	hold, began chan struct{} // nil: nobody waits
 }
 
 func (s *sums) SumUsage(_ context.Context, projectID string, since time.Time) ([]usage.Sum, error) {
+	if s.hold != nil {
+		s.began <- struct{}{}
+		<-s.hold
+		return nil, nil
+	}
 	s.project, s.since = projectID, since
 	return s.list, s.err
 }
@@ -81,6 +88,28 @@ func TestReport(t *testing.T) {
 	if _, err := reports.Report(t.Context(), "alpha", "year"); err == nil {
 		t.Error("a report of a year")
 	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	store.hold = make(chan struct{})
+	store.began = make(chan struct{})
+	done := make(chan error)
+	for range 2 {
+		go func() {
+			_, err := reports.Report(t.Context(), "alpha", usage.Day)
+			done <- err
+		}()
+		<-store.began
+	}
+	if _, err := reports.Report(ended, "alpha", usage.Day); !errors.Is(err, context.Canceled) {
+		t.Errorf("a third at once: %v, want that it waits", err)
+	}
+	close(store.hold)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	store.hold = nil
 	store.err = errors.New("disk")
 	if _, err := reports.Report(t.Context(), "alpha", usage.Day); !errors.Is(err, store.err) {
 		t.Errorf("err = %v, want the store's", err)
