@@ -76,38 +76,39 @@ func testResponses(t *testing.T, s *stand) {
 		})
 	}
 
-	t.Run("function", func(t *testing.T) {
-		choose := option.WithHeader("X-Claude-Backend", "direct")
-		p := ask("weather?", "")
-		p.Reasoning = openai.ReasoningParam{Effort: openai.ReasoningEffortLow, Summary: openai.ReasoningSummaryAuto}
-		p.Tools = []responses.ToolUnionParam{{OfFunction: &responses.FunctionToolParam{
-			Name: "weather", Strict: openai.Bool(true), Parameters: map[string]any{"type": "object", "properties": map[string]any{"city": map[string]any{"type": "string", "minLength": 1}}, "required": []string{"city"}},
-		}}}
-		p.Input.OfString = openai.String("weather? [[tool=weather]]")
-		p.MaxOutputTokens = openai.Int(4_000)
-		first, err := client.Responses.New(within(t), p, choose)
-		if err != nil {
-			t.Fatal(err)
-		}
-		callID, thought := "", false
-		for _, item := range first.Output {
-			switch item := item.AsAny().(type) {
-			case responses.ResponseFunctionToolCall:
-				callID = item.CallID
-			case responses.ResponseReasoningItem:
-				thought = len(item.Summary) == 1
+	for _, backend := range []string{"cli", "direct"} {
+		t.Run("function on "+backend, func(t *testing.T) {
+			choose := option.WithHeader("X-Claude-Backend", backend)
+			p := ask("weather? [[tool=weather]]", "")
+			p.Reasoning = openai.ReasoningParam{Effort: openai.ReasoningEffortLow, Summary: openai.ReasoningSummaryAuto}
+			p.Tools = []responses.ToolUnionParam{{OfFunction: &responses.FunctionToolParam{
+				Name: "weather", Parameters: map[string]any{"type": "object", "properties": map[string]any{"city": map[string]any{"type": "string"}}, "required": []string{"city"}},
+			}}}
+			p.MaxOutputTokens = openai.Int(4_000)
+			first, err := client.Responses.New(within(t), p, choose)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		if callID == "" || !thought {
-			t.Fatalf("answered %s", first.RawJSON())
-		}
-		p.PreviousResponseID = openai.String(first.ID)
-		p.Input = responses.ResponseNewParamsInputUnion{OfInputItemList: responses.ResponseInputParam{{OfFunctionCallOutput: &responses.ResponseInputItemFunctionCallOutputParam{
-			CallID: openai.String(callID), Output: responses.ResponseInputItemFunctionCallOutputOutputUnionParam{OfString: openai.String("sunny")},
-		}}}}
-		second, err := client.Responses.New(within(t), p, choose)
-		if err != nil || second.OutputText() != "Tool result: sunny" {
-			t.Errorf("answered %v, %v", second, err)
-		}
-	})
+			callID, thought := "", false
+			for _, item := range first.Output {
+				switch item := item.AsAny().(type) {
+				case responses.ResponseFunctionToolCall:
+					callID = item.CallID
+				case responses.ResponseReasoningItem:
+					thought = len(item.Summary) == 1
+				}
+			}
+			if callID == "" || !thought {
+				t.Fatalf("answered %s", first.RawJSON())
+			}
+			p.PreviousResponseID = openai.String(first.ID)
+			p.Input = responses.ResponseNewParamsInputUnion{OfInputItemList: responses.ResponseInputParam{{OfFunctionCallOutput: &responses.ResponseInputItemFunctionCallOutputParam{
+				CallID: openai.String(callID), Output: responses.ResponseInputItemFunctionCallOutputOutputUnionParam{OfString: openai.String("sunny")},
+			}}}}
+			second, err := client.Responses.New(within(t), p, choose)
+			if err != nil || second.OutputText() != "Tool result: sunny" {
+				t.Errorf("answered %v, %v", second, err)
+			}
+		})
+	}
 }
