@@ -225,6 +225,7 @@ func TestFailures(t *testing.T) {
 	short := func(o *claudecli.Options) {
 		o.ControlTimeout, o.StartTimeout, o.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	}
+	impatient := func(o *claudecli.Options) { o.IdleTimeout = 50 * time.Millisecond }
 	tests := []struct {
 		name     string
 		script   []string
@@ -241,7 +242,7 @@ func TestFailures(t *testing.T) {
 		{name: "refuses the settings", script: []string{"refuse=apply_flag_settings"}, category: apierror.CLIError, contains: "refused as asked"},
 		{name: "never takes the settings", script: []string{"mute=apply_flag_settings"}, change: short, category: apierror.CLIError, contains: "in time"},
 		{name: "dies in mid-turn", prompt: "[[die]]", category: apierror.CLIError, contains: "dying in mid-turn"},
-		{name: "is silent", prompt: "[[hang]]", change: short, category: apierror.Timeout, contains: "no answer for 50ms", reusable: true},
+		{name: "is silent", prompt: "[[hang]]", change: impatient, category: apierror.Timeout, contains: "no answer for 50ms", reusable: true},
 		{name: "ends without an answer", prompt: "[[noanswer]]", category: apierror.CLIError, contains: "no answer", reusable: true},
 		{name: "writes garbage", prompt: "[[garbage]]", reusable: false},
 		{name: "bad request", prompt: "[[error=400]]", category: apierror.BadRequest, contains: "it was asked for", reusable: true},
