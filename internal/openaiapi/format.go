@@ -97,7 +97,7 @@ func (c *chatRequest) outputFormat(rules *message.Rules) (jsontext.Value, error)
 	case f.kind != typeSchema:
 		return nil, nil
 	}
-	schema, moved, err := protocol.StrictSchemaMoved(schemaField, protocol.DescribeSchema(f.schema, f.description))
+	schema, moved, err := protocol.StrictSchema(schemaField, protocol.DescribeSchema(f.schema, f.description))
 	if err != nil {
 		return nil, err
 	}

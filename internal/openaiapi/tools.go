@@ -118,7 +118,7 @@ func (t *tool) appendTo(dst []byte, c *chatRequest, rules *message.Rules) ([]byt
 	if strict {
 		var moved []string
 		var err error
-		if parameters, moved, err = protocol.StrictSchemaMoved(t.field, parameters); err != nil {
+		if parameters, moved, err = protocol.StrictSchema(t.field, parameters); err != nil {
 			return nil, err
 		}
 		c.warnMoved(t.field, moved)

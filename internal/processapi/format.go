@@ -92,7 +92,7 @@ func (f *format) output(rules *message.Rules, words *protocol.Transcript, w *war
 	if f.schema == nil {
 		return nil, nil
 	}
-	schema, moved, err := protocol.StrictSchemaMoved(f.field, protocol.DescribeSchema(f.schema, f.description))
+	schema, moved, err := protocol.StrictSchema(f.field, protocol.DescribeSchema(f.schema, f.description))
 	if err != nil {
 		return nil, err
 	}

@@ -147,7 +147,7 @@ func (t *tool) append(dst []byte, rules *message.Rules, w *warnings) ([]byte, er
 	}
 	if strict && schema != nil {
 		field := t.field + ".function.parameters"
-		enforced, moved, err := protocol.StrictSchemaMoved(field, schema)
+		enforced, moved, err := protocol.StrictSchema(field, schema)
 		if err != nil {
 			return nil, err
 		}

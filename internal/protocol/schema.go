@@ -15,34 +15,16 @@ import (
 // person writes.
 const maxSchemaDepth = 64
 
-// JSONFormat makes the member format of a Messages request's output_config of a
-// JSON schema, as StrictSchema gives it. An error is an apierror.Error that names
-// the field.
-func JSONFormat(field string, schema jsontext.Value) (jsontext.Value, error) {
-	strict, err := StrictSchema(field, schema)
-	if err != nil {
-		return nil, err
-	}
-	return append(append([]byte(`{"type":"json_schema","schema":`), strict...), '}'), nil
-}
-
 // StrictSchema rewrites a JSON schema into the part of the language that the
-// Messages API takes for structured outputs and strict tools, and refuses the
-// rest of (github.com/anthropics/anthropic-sdk-go v1.84.0, schemautil.go, which
+// Messages API takes for structured outputs and strict tools: it refuses the rest
+// (github.com/anthropics/anthropic-sdk-go v1.84.0, schemautil.go, which
 // does the same in its callers' programs): every object with properties is
 // closed, oneOf becomes anyOf, and keywords that aren't supported (minimum,
 // maxLength, unknown formats) move into the description, where the model reads
 // them. The order of members, in which a model answers, is kept. A schema that is
-// fine as it is comes back equal. An error is an apierror.Error that names the
-// field.
-func StrictSchema(field string, schema jsontext.Value) (jsontext.Value, error) {
-	strict, _, err := StrictSchemaMoved(field, schema)
-	return strict, err
-}
-
-// StrictSchemaMoved is StrictSchema that also names the keywords which moved into
-// a description, each once.
-func StrictSchemaMoved(field string, schema jsontext.Value) (strict jsontext.Value, moved []string, err error) {
+// fine as it is comes back equal. moved names the keywords that became words, each
+// once. An error is an apierror.Error that names the field.
+func StrictSchema(field string, schema jsontext.Value) (strict jsontext.Value, moved []string, err error) {
 	if schema.Kind() != '{' {
 		return nil, nil, apierror.Invalid(field, "%s: must be an object", field)
 	}

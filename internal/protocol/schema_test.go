@@ -49,11 +49,11 @@ func TestStrictSchema(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := StrictSchema("schema", jsontext.Value(c.schema))
+			got, _, err := StrictSchema("schema", jsontext.Value(c.schema))
 			if err != nil || string(got) != c.want {
 				t.Errorf("got  %s, %v\nwant %s", got, err, c.want)
 			}
-			again, err := StrictSchema("schema", got)
+			again, _, err := StrictSchema("schema", got)
 			if err != nil || string(again) != string(got) {
 				t.Errorf("a second time: %s, %v", again, err)
 			}
@@ -62,7 +62,7 @@ func TestStrictSchema(t *testing.T) {
 }
 
 func TestStrictSchemaMoved(t *testing.T) {
-	_, moved, err := StrictSchemaMoved("f", jsontext.Value(`{"type":"object","properties":{"a":{"minimum":1,"maximum":2},"b":{"items":{"minimum":1,"format":"x"}}}}`))
+	_, moved, err := StrictSchema("f", jsontext.Value(`{"type":"object","properties":{"a":{"minimum":1,"maximum":2},"b":{"items":{"minimum":1,"format":"x"}}}}`))
 	if got := strings.Join(moved, " "); err != nil || got != "minimum maximum format" {
 		t.Errorf("moved %q, %v", got, err)
 	}
@@ -71,17 +71,24 @@ func TestStrictSchemaMoved(t *testing.T) {
 func TestStrictSchemaRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"items":`, 100) + `{}` + strings.Repeat(`}`, 100)
 	for name, schema := range map[string]string{"no object": `[]`, "too deep": deep, "a name twice": `{"type":"string","type":"string"}`} {
-		_, err := StrictSchema("text.format.schema", jsontext.Value(schema))
+		_, _, err := StrictSchema("text.format.schema", jsontext.Value(schema))
 		if e := apierror.From(err); err == nil || e.Category != apierror.BadRequest || e.Param != "text.format.schema" || !strings.Contains(e.Message, "text.format.schema") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestJSONFormat(t *testing.T) {
-	got, err := JSONFormat("f", jsontext.Value(`{"type":"object"}`))
-	if want := `{"type":"json_schema","schema":{"type":"object","properties":{},"additionalProperties":false}}`; err != nil || string(got) != want {
-		t.Errorf("got %s, %v", got, err)
+func TestDescribeSchema(t *testing.T) {
+	for name, c := range map[string]struct{ schema, description, want string }{
+		"none yet":     {`{"type":"string"}`, `"d"`, `{"description":"d","type":"string"}`},
+		"one already":  {`{"description":"x"}`, `"d"`, `{"description":"x"}`},
+		"a reference":  {`{"$ref":"#/$defs/a"}`, `"d"`, `{"$ref":"#/$defs/a"}`},
+		"nothing":      {`{"type":"string"}`, ``, `{"type":"string"}`},
+		"empty schema": {`{}`, `"d"`, `{}`},
+	} {
+		if got := DescribeSchema(jsontext.Value(c.schema), jsontext.Value(c.description)); string(got) != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
 	}
 }
 
@@ -89,7 +96,7 @@ func FuzzStrictSchema(f *testing.F) {
 	f.Add([]byte(`{"type":"object","properties":{"a":{"oneOf":[{"minimum":1}]}}}`))
 	f.Add([]byte(`{"items":[{"format":1}],"minItems":{},"description":7,"x":"\ud83d\ude00"}`))
 	f.Fuzz(func(t *testing.T, schema []byte) {
-		got, err := StrictSchema("schema", schema)
+		got, _, err := StrictSchema("schema", schema)
 		if err != nil {
 			if apierror.From(err).Category != apierror.BadRequest {
 				t.Fatal(err)

@@ -145,7 +145,7 @@ func (t *toolFields) append(c *request, field string) (dst []byte, err error) {
 // strictSchema rewrites a schema that binds the model, and warns of what became
 // words.
 func (c *request) strictSchema(field string, schema jsontext.Value) (jsontext.Value, error) {
-	strict, moved, err := protocol.StrictSchemaMoved(field, schema)
+	strict, moved, err := protocol.StrictSchema(field, schema)
 	for _, keyword := range moved {
 		c.warn(field, keyword+" doesn't bind the model; it reads it as a description")
 	}
