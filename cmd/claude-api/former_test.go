@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -32,15 +33,13 @@ func testProcess(t *testing.T, s *stand) {
 			if a.status != 202 || a.header.Get("Location") != accepted.StatusURL {
 				t.Fatalf("%d %s", a.status, a.body)
 			}
-			for began := time.Now(); ; {
-				r := decode[run](t, s.get(t, accepted.StatusURL).body)
-				if r.Status == "completed" && r.Response.Content == "Echo: "+word && r.ID == accepted.ID {
-					return
-				}
-				if r.Status != "running" || time.Since(began) > time.Minute {
-					t.Fatalf("run = %+v", r)
-				}
-				time.Sleep(5 * time.Millisecond) // the interval of a client that asks
+			r := accepted
+			eventually(t, time.Minute, "it is done", func() bool {
+				r = decode[run](t, s.get(t, accepted.StatusURL).body)
+				return r.Status != "running"
+			})
+			if r.Status != "completed" || r.Response.Content != "Echo: "+word || r.ID != accepted.ID {
+				t.Errorf("run = %+v", r)
 			}
 		})
 		t.Run(backend+" batch", func(t *testing.T) {
@@ -114,5 +113,44 @@ func testProcessTools(t *testing.T, s *stand, backend string) {
 	a = s.post(t, "/v1/process", body, "X-Claude-Backend", backend)
 	if second := decode[answer](t, a.body); a.status != 200 || second.Content != "Tool result: sunny" || second.Meta.Finish != "stop" {
 		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestKillWhileAsyncRuns kills the service under a request of which the caller
+// only has an id: the next start says that it failed, and still gives what was
+// done before. A stop in time does the same.
+func TestKillWhileAsyncRuns(t *testing.T) {
+	up := newUpstream(t)
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+	}{{"killed", syscall.SIGKILL}, {"stopped", syscall.SIGTERM}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, up.url, "off", "CLAUDE_API_SHUTDOWN_TIMEOUT=0.2")
+			accept := func(prompt string) run {
+				a := s.post(t, "/v1/process", processBody(prompt, `"async_processing":true`))
+				if a.status != 202 {
+					t.Fatalf("%d %s", a.status, a.body)
+				}
+				return decode[run](t, a.body)
+			}
+			done, endless := accept("quick"), accept("slow "+tt.name+" [[delay=1h]]")
+			state := func(s *service, r run) run { return decode[run](t, s.get(t, r.StatusURL).body) }
+			eventually(t, time.Minute, "the quick one is done", func() bool { return state(s, done).Status == "completed" })
+			if r := state(s, endless); r.Status != "running" {
+				t.Fatalf("run = %+v", r)
+			}
+			s.signal(t, tt.signal)
+			s.exit(t)
+
+			again := serveOn(t, s.data, up.url, "off")
+			again.key = s.key
+			if r := state(again, endless); r.Status != "failed" || !strings.Contains(r.Detail, "the service stopped") {
+				t.Errorf("run = %+v", r)
+			}
+			if r := state(again, done); r.Status != "completed" || r.Response.Content != "Echo: quick" {
+				t.Errorf("run = %+v", r)
+			}
+		})
 	}
 }
