@@ -19,6 +19,9 @@ import (
 // tool_result blocks included, into an emptied process.
 var ErrNotResumed = errors.New("the parked turn can't go on")
 
+// errParked means that the caller should have resumed or emptied the process.
+var errParked = errors.New("a prompt for a parked process")
+
 // ToolResult is what a client's tool gave back.
 type ToolResult struct {
 	ID string // of the call: tool_use_id

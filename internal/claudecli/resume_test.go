@@ -67,6 +67,9 @@ func TestResumeGivesUsageAndCostsApart(t *testing.T) {
 
 func TestEmptyStopsAParkedTurn(t *testing.T) {
 	p, _ := parkFake(t, nil)
+	if _, _, err := ask(t.Context(), p, "another"); err == nil || !p.Parked() {
+		t.Errorf("another prompt: %v, parked %t", err, p.Parked())
+	}
 	if err := p.Empty(t.Context()); err != nil || p.Parked() {
 		t.Fatalf("%v, parked %t", err, p.Parked())
 	}

@@ -67,6 +67,9 @@ type turn struct {
 // stopped then, so that what it has cost is known; one that hadn't may still
 // run, until Empty stops it.
 func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handler) (Answer, error) {
+	if p.Parked() {
+		return Answer{}, asCLIError("the Claude Code CLI is in the middle of another turn", errParked)
+	}
 	p.turns++
 	p.before, p.resumed = p.spent, false
 	p.announced = nil

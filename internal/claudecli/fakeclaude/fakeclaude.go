@@ -65,9 +65,9 @@ type fake struct {
 	asked     int
 	// replayed are the user's turns that were put in without a question.
 	replayed int
-	hanging   bool
-	servers   map[string]jsontext.Value
-	call      *call // the tool that it waits for
+	hanging  bool
+	servers  map[string]jsontext.Value
+	call     *call // the tool that it waits for
 	// emptied is when the last control request was answered, and waited how long
 	// the next prompt took to come.
 	emptied time.Time
