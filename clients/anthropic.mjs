@@ -166,6 +166,30 @@ await c.run('anthropic', (backend) => {
       assert.equal(textOf(got), c.echo(prompt));
       c.hasBase64(await c.body(prompt), 'document', 'application/pdf', c.page);
     },
+    async citations() {
+      const source = { type: 'text', media_type: 'text/plain', data: c.fact };
+      const content = (prompt) => [{ type: 'document', source, title: 'Facts', citations: { enabled: true } }, { type: 'text', text: prompt }];
+      const got = await ask(content(c.word()));
+      const cited = got.content.find((b) => b.type === 'text').citations[0];
+      assert.equal(cited.document_title, 'Facts');
+      assert.ok(c.fact.startsWith(cited.cited_text));
+      const streamed = await client.messages.stream(body(content(c.word()))).finalMessage();
+      assert.deepEqual(streamed.content.find((b) => b.type === 'text').citations[0], cited);
+    },
+    async 'web search'() {
+      const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
+      if (backend === 'cli') {
+        const error = await c.failure(ask(c.search(c.word()), { tools }));
+        assert.ok(error instanceof Anthropic.BadRequestError, String(error));
+        assert.match(error.message, /runs at the API/);
+        return;
+      }
+      const got = await ask(c.search(c.word()), { tools });
+      assert.deepEqual(got.content.map((b) => b.type), ['server_tool_use', 'web_search_tool_result', 'text']);
+      assert.equal(got.usage.server_tool_use.web_search_requests, 1);
+      const streamed = await client.messages.stream(body(c.search(c.word()), { tools })).finalMessage();
+      assert.deepEqual(streamed.content.map((b) => b.type), got.content.map((b) => b.type));
+    },
     async thinking() {
       const thinking = { type: 'adaptive', display: 'summarized' };
       const prompt = c.word();

@@ -35,6 +35,10 @@ export const tokens = (text) => Math.ceil(Buffer.byteLength(text) / 4);
 export const pixel =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 export const page = Buffer.from('%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\ntrailer<</Root 1 0 R>>\n').toString('base64');
+/** The text of a document. */
+export const fact = 'The grass is green. The sky is blue.';
+/** A prompt with which the simulator searches the web. */
+export const search = (text) => `${text} [[tool=web_search input={"query":"cats"}]]`;
 /** An address that nobody fetches: it goes to the upstream as it is. */
 export const picture = 'https://pictures.example.com/cat.png';
 

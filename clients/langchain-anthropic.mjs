@@ -19,6 +19,17 @@ await c.run('langchain anthropic', (backend) => {
       const error = await c.failure(model({ invocationKwargs: { max_tokens: -1 } }).invoke('x'));
       assert.equal(error.status, 400, String(error));
     },
+    async 'web search'() {
+      const bound = model().bindTools([{ type: 'web_search_20250305', name: 'web_search' }]);
+      if (backend === 'cli') {
+        const error = await c.failure(bound.invoke(c.search(c.word())));
+        assert.equal(error.status, 400, String(error));
+        assert.match(error.message, /runs at the API/);
+        return;
+      }
+      const got = await bound.invoke(c.search(c.word()));
+      assert.deepEqual(got.content.map((b) => b.type), ['server_tool_use', 'web_search_tool_result', 'text']);
+    },
     async caching() {
       const rules = new SystemMessage({
         content: [{ type: 'text', text: `${c.word('rules')} `.repeat(200), cache_control: { type: 'ephemeral' } }],

@@ -215,6 +215,32 @@ func (s *stand) anthropicChecks(backend string) checks {
 			check(t, "text", text(got), echo(prompt))
 			hasInOrder(t, s.upstream.one(t, prompt), page64)
 		},
+		"citations": func(t *testing.T) {
+			const fact = "The grass is green. The sky is blue."
+			got := send(t, say(anthropic.ContentBlockParamUnion{OfDocument: &anthropic.DocumentBlockParam{
+				Source:    anthropic.DocumentBlockParamSourceUnion{OfText: &anthropic.PlainTextSourceParam{Data: fact}},
+				Citations: anthropic.CitationsConfigParam{Enabled: anthropic.Bool(true)},
+			}}, anthropic.NewTextBlock(s.word("cite"))))
+			if cited := got.Content[0].Citations; len(cited) != 1 || !strings.HasPrefix(fact, cited[0].CitedText) {
+				t.Errorf("answered %s", got.RawJSON())
+			}
+		},
+		"web search": func(t *testing.T) {
+			params := sayText(s.word("search") + ` [[tool=web_search input={"query":"cats"}]]`)
+			params.Tools = []anthropic.ToolUnionParam{{OfWebSearchTool20250305: &anthropic.WebSearchTool20250305Param{}}}
+			if backend == "cli" {
+				failure := refused(t, params)
+				check(t, "type", failure.Type(), anthropic.ErrorTypeInvalidRequestError)
+				if !strings.Contains(failure.Error(), "runs at the API") {
+					t.Errorf("refused with %v", failure)
+				}
+				return
+			}
+			got := send(t, params)
+			if len(got.Content) != 3 || got.Content[0].Type != "server_tool_use" || got.Content[1].Type != "web_search_tool_result" {
+				t.Errorf("answered %s", got.RawJSON())
+			}
+		},
 		"thinking": func(t *testing.T) {
 			prompt := s.word("thinking")
 			params := sayText(prompt)

@@ -52,6 +52,8 @@ func features() []feature {
 		{"image", "a picture in the request"},
 		{"image by URL", "a picture by its address, which the upstream fetches"},
 		{"document", "a PDF in the request"},
+		{"citations", "a document that the answer cites"},
+		{"web search", "a tool that runs at the API: web search"},
 		{"thinking", "thinking, whole and streamed"},
 		{"caching", "cache_control, and the tokens that it saves"},
 		{"usage", "token counts, whole and streamed"},
@@ -80,6 +82,7 @@ const (
 	noModels         = "the client doesn't list models"
 	noCounting       = "the client counts no tokens"
 	noLoop           = "the client has no such loop"
+	atTheAPI         = "Claude Code can't offer tools that run at the API; the refusal says so"
 )
 
 // clientList are the clients, in the table's order.
@@ -94,37 +97,44 @@ func clientList() []client {
 	return []client{
 		{
 			name: "openai", about: "openai", script: "openai.mjs", packages: []string{"openai"},
-			lacks: map[string]string{"caching": openAIHasNone, "count tokens": openAIHasNone},
+			lacks: map[string]string{"caching": openAIHasNone, "citations": openAIHasNone, "web search": openAIHasNone, "count tokens": openAIHasNone},
 		},
 		{
 			name: "anthropic", about: "@anthropic-ai/sdk", script: "anthropic.mjs", packages: []string{"@anthropic-ai/sdk"},
-			lacks: noResponses(anthropicHasNone, map[string]string{"json object": anthropicHasNone}),
+			lacks:   noResponses(anthropicHasNone, map[string]string{"json object": anthropicHasNone}),
+			refused: map[string]string{"web search/cli": atTheAPI},
 		},
 		{
 			name: "ai openai-compatible", about: "AI SDK, openai-compatible", script: "ai-openai.mjs", packages: []string{"ai", "@ai-sdk/openai-compatible"},
-			lacks: noResponses(onlyOpenAI, map[string]string{"caching": openAIHasNone, "count tokens": noCounting, "models": noModels}),
+			lacks: noResponses(onlyOpenAI, map[string]string{
+				"caching": openAIHasNone, "citations": openAIHasNone, "web search": openAIHasNone, "count tokens": noCounting, "models": noModels,
+			}),
 		},
 		{
 			name: "ai anthropic", about: "AI SDK, anthropic", script: "ai-anthropic.mjs", packages: []string{"ai", "@ai-sdk/anthropic"},
-			lacks: noResponses(anthropicHasNone, map[string]string{"json object": anthropicHasNone, "count tokens": noCounting, "models": noModels}),
+			lacks:   noResponses(anthropicHasNone, map[string]string{"json object": anthropicHasNone, "count tokens": noCounting, "models": noModels}),
+			refused: map[string]string{"web search/cli": atTheAPI},
 		},
 		{
 			name: "langchain openai", about: "LangChain, openai", script: "langchain-openai.mjs", packages: []string{"@langchain/core", "@langchain/openai"},
-			lacks: map[string]string{"caching": openAIHasNone, "count tokens": noCounting, "models": noModels, "tool loop": noLoop},
+			lacks: map[string]string{"caching": openAIHasNone, "citations": openAIHasNone, "web search": openAIHasNone, "count tokens": noCounting, "models": noModels, "tool loop": noLoop},
 		},
 		{
 			name: "langchain anthropic", about: "LangChain, anthropic", script: "langchain-anthropic.mjs", packages: []string{"@langchain/core", "@langchain/anthropic"},
 			lacks: noResponses(anthropicHasNone, map[string]string{
 				"json object": anthropicHasNone, "count tokens": noCounting, "models": noModels, "tool loop": noLoop,
+				"citations": "the client makes a plain string of an answer that is one text, without what it cites",
 			}),
+			refused: map[string]string{"web search/cli": atTheAPI},
 		},
 		{
 			name: "openai-go", about: "openai-go", packages: []string{"github.com/openai/openai-go/v3"},
-			lacks: map[string]string{"caching": openAIHasNone, "count tokens": openAIHasNone, "tool loop": noLoop},
+			lacks: map[string]string{"caching": openAIHasNone, "citations": openAIHasNone, "web search": openAIHasNone, "count tokens": openAIHasNone, "tool loop": noLoop},
 		},
 		{
 			name: "anthropic-sdk-go", about: "anthropic-sdk-go", packages: []string{"github.com/anthropics/anthropic-sdk-go"},
-			lacks: noResponses(anthropicHasNone, map[string]string{"json object": anthropicHasNone}),
+			lacks:   noResponses(anthropicHasNone, map[string]string{"json object": anthropicHasNone}),
+			refused: map[string]string{"web search/cli": atTheAPI},
 		},
 	}
 }
