@@ -271,7 +271,7 @@ func (a *App) Stop(ctx context.Context) error {
 const closeTimeout = 10 * time.Second
 
 func (a *App) stopAll(ctx context.Context) error {
-	err := errors.Join(a.server.Shutdown(ctx), a.process.Stop(ctx))
+	err := a.server.Shutdown(ctx)
 	a.end()
 	a.tasks.Wait()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)

@@ -65,7 +65,7 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Name: Name, Version: Version,
 		Register:  append(register, page.Register),
 		Endpoints: endpoints,
-		Drain:     []func(context.Context) error{stream.Stop},
+		Drain:     []func(context.Context) error{stream.Stop, a.process.Stop},
 		Metrics:   instruments.Handler(),
 		Services:  a.services,
 		Ready:     a.ready,

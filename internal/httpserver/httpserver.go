@@ -50,9 +50,9 @@ type Options struct {
 	// Ready says whether new requests are welcome, and if not, why; the same
 	// rules hold. May be nil: ready until it is stopped.
 	Ready func() (ready bool, reason string)
-	// Drain ends what outlives its request: connections that were upgraded. Each
-	// is called once when the server stops, and gives what runs until ctx ends to
-	// finish; then it must return soon.
+	// Drain ends what outlives its request: connections that were upgraded, answers
+	// that are asked for later. Each is called once when the server stops, and gives
+	// what runs until ctx ends to finish; then it must return soon.
 	Drain []func(ctx context.Context) error
 	// Logger gets the access log and what goes wrong. May be nil.
 	Logger *slog.Logger
