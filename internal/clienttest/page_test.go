@@ -41,8 +41,9 @@ at the Messages API. The upstream of both is the simulator
 (` + "`internal/simulator`" + `), so this page says that requests, answers, streams and
 errors have the shapes that each client understands, not how well a model answers.
 
-` + "`yes`" + `: the check passes on both backends. ` + "`–`" + `: the client has no such thing. A number
-leads to a note.
+` + "`yes`" + `: the check passes on both backends. ` + "`refused`" + `: the service refuses on purpose, and
+the check sees that it does. ` + "`–`" + `: the client has no such thing. A number leads to a
+note.
 `)
 	for _, t := range tables() {
 		b.WriteString(t.page(o))

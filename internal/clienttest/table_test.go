@@ -70,7 +70,7 @@ func features() []feature {
 		{"responses stream", "Responses: a stream with all its events in order"},
 		{"responses tools", "Responses: a function call and its result, whole and streamed"},
 		{"responses structured", "Responses: an answer that follows a JSON schema"},
-		{"responses kept", "Responses: previous_response_id, fetched and deleted"},
+		{"responses kept", "Responses: previous_response_id; fetched and deleted where the client can"},
 	}
 }
 
