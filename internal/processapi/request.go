@@ -56,11 +56,8 @@ var processObject = protocol.NewObject(
 		return p.messages.Read(s)
 	}},
 	protocol.Field[processRequest]{Name: "system_message", Schema: nullable(text("Stands in front of the system messages.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.system })},
-	protocol.Field[processRequest]{Name: "user_message", Schema: nullable(text("Used where there are no messages but the system's.")), Read: func(p *processRequest, s *protocol.Scanner) error { return p.simple.ReadUser(s) }},
-	protocol.Field[processRequest]{Name: "content", Schema: &openapi.Schema{
-		Description: "A text or parts of a message's content. Used where there is neither a message nor a user_message.",
-		AnyOf:       []*openapi.Schema{text(""), {Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}}, {Type: openapi.Null}},
-	}, Read: func(p *processRequest, s *protocol.Scanner) error { return p.loose.ReadUser(s) }},
+	protocol.Field[processRequest]{Name: "user_message", Schema: wordsSchema("Used where there are no messages but the system's."), Read: func(p *processRequest, s *protocol.Scanner) error { return p.simple.ReadUser(s) }},
+	protocol.Field[processRequest]{Name: "content", Schema: wordsSchema("Used where there is neither a message nor a user_message."), Read: func(p *processRequest, s *protocol.Scanner) error { return p.loose.ReadUser(s) }},
 	protocol.Field[processRequest]{Name: "media_content", Schema: mediaSchema(), Read: (*processRequest).readMedia},
 	protocol.Field[processRequest]{Name: "max_tokens", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.maxTokens })},
 	protocol.Field[processRequest]{Name: "temperature", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature, Description: "More than 1 counts as 1. Left out for models that take none, with a warning where it was given."}), Read: protocol.ReadNumber(0, maxTemperature, func(p *processRequest) **float64 { return &p.temperature })},

@@ -61,3 +61,11 @@ func ignored() *openapi.Schema {
 		AnyOf:       []*openapi.Schema{{Type: openapi.Object}, {Type: openapi.Array}, {Type: openapi.String}, {Type: openapi.Number}, {Type: openapi.Boolean}, {Type: openapi.Null}},
 	}
 }
+
+// wordsSchema is the content of a message of the user's.
+func wordsSchema(description string) *openapi.Schema {
+	return &openapi.Schema{
+		Description: "A text, or parts of a message's content. " + description,
+		AnyOf:       []*openapi.Schema{text(""), {Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}}, {Type: openapi.Null}},
+	}
+}
