@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -89,10 +90,11 @@ func toolNames(tools []message.Tool) []string {
 // of a former request with the new ones (2.1.331).
 func (s *Settings) extraBody() (string, error) {
 	type tool struct {
-		Name        string         `json:"name"`
-		Description string         `json:"description,omitempty"`
-		InputSchema jsontext.Value `json:"input_schema"`
-		Strict      bool           `json:"strict,omitzero"`
+		Name        string                    `json:"name"`
+		Description string                    `json:"description,omitempty"`
+		InputSchema jsontext.Value            `json:"input_schema"`
+		Strict      bool                      `json:"strict,omitzero"`
+		Others      map[string]jsontext.Value `json:",embed"`
 	}
 	type outputConfig struct {
 		Effort string         `json:"effort,omitempty"`
@@ -104,7 +106,7 @@ func (s *Settings) extraBody() (string, error) {
 		OutputConfig *outputConfig  `json:"output_config,omitzero"`
 	}
 	for _, t := range s.Tools {
-		body.Tools = append(body.Tools, tool{toolPrefix + t.Name, t.Description, t.InputSchema, t.Strict})
+		body.Tools = append(body.Tools, tool{toolPrefix + t.Name, t.Description, t.InputSchema, t.Strict, uncached(t.Others)})
 	}
 	if len(s.Tools) > 0 && len(s.ToolChoice) > 0 {
 		choice, err := prefixName(s.ToolChoice)
@@ -124,6 +126,17 @@ func (s *Settings) extraBody() (string, error) {
 		return "", fmt.Errorf("encode tools: %w", err)
 	}
 	return string(text), nil
+}
+
+// uncached leaves out a tool's cache marker: the CLI sets its own, and there is a
+// limit on their number.
+func uncached(others map[string]jsontext.Value) map[string]jsontext.Value {
+	if _, marked := others["cache_control"]; !marked {
+		return others
+	}
+	others = maps.Clone(others)
+	delete(others, "cache_control")
+	return others
 }
 
 // prefixName puts the prefix in front of the member name of an object that has

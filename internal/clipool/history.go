@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"maps"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -30,6 +32,12 @@ func newHistory(key, system string, tools []message.Tool) *history {
 		h.write('n', []byte(tool.Name))
 		h.write('d', []byte(tool.Description))
 		h.write('i', canonical(tool.InputSchema))
+		for _, name := range slices.Sorted(maps.Keys(tool.Others)) {
+			if name != "cache_control" { // it moves with the conversation
+				h.write('o', []byte(name))
+				h.write('v', canonical(tool.Others[name]))
+			}
+		}
 	}
 	return h
 }

@@ -56,6 +56,7 @@ func TestHistoriesThatDiffer(t *testing.T) {
 		"another system prompt":    digestOf("k", "t", nil, one),
 		"key and system run over":  digestOf("ks", "", nil, one),
 		"with a tool":              digestOf("k", "s", tool, one),
+		"a tool's other members":   digestOf("k", "s", []message.Tool{{Name: "n", Description: "d", InputSchema: jsontext.Value(`{}`), Others: map[string]jsontext.Value{"x": jsontext.Value("1")}}}, one),
 		"fewer turns":              digestOf("k", "s", nil, one[:1]),
 		"roles swapped":            digestOf("k", "s", nil, turns("assistant", `"a"`, "user", `"b"`)),
 		"the turns run over":       digestOf("k", "s", nil, turns("user", `"ab"`, "assistant", `""`)),

@@ -17,7 +17,7 @@ import (
 	"claude-code-api-service/internal/simulator"
 )
 
-const weather = `[{"name":"get_weather","description":"The weather of a place","input_schema":{"type":"object","properties":{"place":{"type":"string"}},"required":["place"]}},
+const weather = `[{"name":"get_weather","description":"The weather of a place","input_schema":{"type":"object","properties":{"place":{"type":"string"}},"required":["place"]},"input_examples":[{"place":"Paris"}],"cache_control":{"type":"ephemeral"}},
 	{"name":"get_time","description":"The time at a place","input_schema":{"type":"object","properties":{}}}]`
 
 // toolChat is a conversation with tools as a client keeps it.
@@ -219,7 +219,7 @@ func testParkedTurn(t *testing.T, p *clipool.Pool, upstream *simulator.Simulator
 	if len(sent.Tools) != 2 || !strings.HasSuffix(sent.Tools[0].Name, "get_weather") || sent.Tools[0].Description != "The weather of a place" {
 		t.Errorf("tools = %+v", sent.Tools)
 	}
-	for _, word := range []string{"sunny-0", "sunny-1", ids[0], ids[1], "Rome"} {
+	for _, word := range []string{"sunny-0", "Paris", "sunny-1", ids[0], ids[1], "Rome"} {
 		if !strings.Contains(lastSent(upstream), word) {
 			t.Errorf("%s didn't reach the upstream: %s", word, lastSent(upstream))
 		}

@@ -47,6 +47,8 @@ type Tool struct {
 	Description string         `json:"description"`
 	InputSchema jsontext.Value `json:"input_schema"`
 	Strict      bool           `json:"strict"`
+	// Others are the members of other names, nil for none.
+	Others map[string]jsontext.Value `json:",embed"`
 }
 
 // Client says that the client runs the tool.

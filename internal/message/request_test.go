@@ -102,8 +102,8 @@ func TestConversationWithTools(t *testing.T) {
 		want          Conversation
 	}{
 		{"tools", `"tools":[{"name":"t","description":"d","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}}],"tool_choice":{"type":"any"}`, "",
-			Conversation{Tools: []Tool{{Name: "t", Description: "d", InputSchema: jsontext.Value(`{"type":"object"}`)}}, ToolChoice: jsontext.Value(`{"type":"any"}`)}},
-		{"a server tool", `"tools":[{"type":"web_search_20250305","name":"w","max_uses":2}]`, "", Conversation{Tools: []Tool{{Type: "web_search_20250305", Name: "w"}}}},
+			Conversation{Tools: []Tool{{Name: "t", Description: "d", InputSchema: jsontext.Value(`{"type":"object"}`), Others: map[string]jsontext.Value{"cache_control": jsontext.Value(`{"type":"ephemeral"}`)}}}, ToolChoice: jsontext.Value(`{"type":"any"}`)}},
+		{"a server tool", `"tools":[{"type":"web_search_20250305","name":"w","max_uses":2}]`, "", Conversation{Tools: []Tool{{Type: "web_search_20250305", Name: "w", Others: map[string]jsontext.Value{"max_uses": jsontext.Value("2")}}}}},
 		{"a choice without tools", `"tool_choice":{"type":"auto"}`, "", Conversation{}},
 		{"effort and format", `"output_config":{"effort":"low","format":{"type":"json_schema"}}`, "", Conversation{Effort: "low", Format: jsontext.Value(`{"type":"json_schema"}`)}},
 		{"nulls", `"output_config":{"format":null},"tools":null,"tool_choice":null`, "", Conversation{}},
