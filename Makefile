@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: vet lint test-go ## all checks: vet, lint, and every test under the race detector, with the real CLI
+test: vet lint test-go test-clients fuzz-short ## all checks: vet, lint, every test under the race detector with the real CLI, real clients, short fuzzing
 
 .PHONY: vet
 vet: ## go vet
@@ -61,6 +61,10 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
 		done; \
 	done
+
+.PHONY: fuzz-short
+fuzz-short: ## run each fuzz target for one second
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 
 .PHONY: bench-cli
 bench-cli: ## measure the CLI path against a bare warm process and a process per request
