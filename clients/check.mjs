@@ -5,6 +5,7 @@
 // should. Each prints one JSON line: client, feature, backend, and error where
 // it failed. clients_test.go in internal/clienttest reads them.
 import assert from 'node:assert/strict';
+import net from 'node:net';
 
 /** The service under test and its key, and the test's own server, which sees the upstream. */
 export const { url, key, control } = JSON.parse(process.env.STAND);
@@ -18,6 +19,20 @@ const limit = 60_000;
 
 /** How many checks of one client run at once: the service has three workers. */
 const width = 3;
+
+/** Hosts beyond this machine that a client tried to reach, with its telemetry for example. */
+const strangers = new Set();
+
+const connect = net.Socket.prototype.connect;
+net.Socket.prototype.connect = function loopbackOnly(...args) {
+  const [first, second] = Array.isArray(args[0]) ? args[0] : args; // net.connect hands an array on
+  const host = typeof first === 'object' ? first.host : second;
+  if (host !== '127.0.0.1') {
+    strangers.add(String(host));
+    throw new Error(`${host} isn't to be reached from here`);
+  }
+  return connect.apply(this, args);
+};
 
 let words = 0;
 
@@ -176,6 +191,7 @@ export async function run(client, checks) {
     for (let next = queue.shift(); next; next = queue.shift()) await next();
   };
   await Promise.all(Array.from({ length: width }, worker));
+  for (const host of strangers) console.error(`${client} tried to reach ${host}`);
   // What a client keeps open must not keep the process.
-  process.exit(0);
+  process.exit(strangers.size > 0 ? 1 : 0);
 }
