@@ -137,8 +137,11 @@ type Call struct {
 	CountOnly bool
 	// Strict refuses what would otherwise only be named in Warnings.
 	Strict bool
-	// Admitted, unless it is nil, is called once, when the call has been admitted
-	// and routed and before anything is spent. An error ends the call.
+	// Routed, unless it is nil, is called once, when Backend and Model are chosen:
+	// it may write Request and Warnings anew for that model. An error ends the call.
+	Routed func() error
+	// Admitted, unless it is nil, is called once, when nothing of the call is left
+	// to be judged and before anything is spent. An error ends the call.
 	Admitted func() error
 	// Forward is what of the caller's header the direct backend sends on
 	// (anthropic-version, anthropic-beta and the like). May be nil.
@@ -262,6 +265,9 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		}
 	}()
 	backend, err := g.Router.Route(call)
+	if err == nil && call.Routed != nil {
+		err = call.Routed()
+	}
 	if err == nil {
 		err = call.Honoured()
 	}

@@ -218,6 +218,40 @@ func TestAStrictCallIsRefusedWhatCannotBeHonoured(t *testing.T) {
 	}
 }
 
+// What can't be honoured depends on the model, so a strict call is judged by what
+// was written for the model that was chosen, and admitted only then.
+func TestAStrictCallIsJudgedWhenItIsRouted(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		before, then []string
+		steps        string
+	}{
+		{"fits the chosen model", []string{"seed: has no effect"}, nil, "admit route routed admitted generate message record end"},
+		{"fits only the strictest rules", nil, []string{"top_p: isn't taken"}, "admit route routed record"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rooms{}
+			g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
+			call := &gateway.Call{Request: &message.Request{}, Clock: latency.Start(), Strict: true, Warnings: test.before}
+			call.Routed = func() error {
+				if call.Model != "claude-x" {
+					t.Errorf("the model is %q when the call is routed", call.Model)
+				}
+				call.Warnings = test.then
+				return r.step("routed")
+			}
+			call.Admitted = func() error { return r.step("admitted") }
+			err := g.Serve(t.Context(), call, r)
+			if refused := err != nil; refused != (test.then != nil) {
+				t.Errorf("err = %v", err)
+			}
+			if got := strings.Join(r.steps, " "); got != test.steps {
+				t.Errorf("steps: %s\nwant:  %s", got, test.steps)
+			}
+		})
+	}
+}
+
 func TestAdmitted(t *testing.T) {
 	full := apierror.New(apierror.Overloaded, "full")
 	for _, test := range []struct {

@@ -104,13 +104,13 @@ func (h *Handler) translate(chat *chatRequest, call *gateway.Call, size int) (er
 	if model == "" || model == modelAuto {
 		again := *chat
 		again.warnings = slices.Clip(again.warnings)
-		call.Admitted = func() (err error) {
+		call.Routed = func() (err error) {
 			former := len(chat.warnings)
 			if call.Request, err = again.translate(h.rules(call.Model), size); err != nil {
 				return err
 			}
 			call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
-			return call.Honoured()
+			return nil
 		}
 	}
 	if call.Request, err = chat.translate(h.rules(model), size); err != nil {

@@ -79,13 +79,7 @@ func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gatew
 	admitted, kept := make(chan http.Header, 1), false
 	// The header is made there, because the call belongs to the goroutine that
 	// serves it.
-	prepare := call.Admitted
 	call.Admitted = func() error {
-		if prepare != nil {
-			if err := prepare(); err != nil {
-				return err
-			}
-		}
 		if err := h.keep(ctx, call.Caller, u); err != nil {
 			return err
 		}

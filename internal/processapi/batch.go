@@ -201,16 +201,14 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 				child.Requested, child.Defaults = batch.model, batch.defaults()
 				child.Warnings = slices.Concat(common, told) // a strict call minds them
 				if auto {
-					child.Admitted = func() error {
+					child.Routed = func() error {
 						head, again, err := batch.head(modelAuto, h.options.Rules(child.Model))
 						if err != nil {
 							return err
 						}
 						child.Warnings = slices.Concat(common, again, child.Warnings[len(common)+len(told):])
-						if child.Request, err = promptRequest(head, prompt); err != nil {
-							return err
-						}
-						return child.Honoured()
+						child.Request, err = promptRequest(head, prompt)
+						return err
 					}
 				}
 				outcomes[i] = h.runPrompt(ctx, child, head, prompt)

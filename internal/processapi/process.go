@@ -77,14 +77,14 @@ func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int)
 func (h *Handler) translateLater(call *gateway.Call, request *processRequest, size int) {
 	again := *request
 	again.warnings = slices.Clip(again.warnings)
-	call.Admitted = func() (err error) {
+	call.Routed = func() (err error) {
 		former := len(request.warnings)
 		rules := h.options.Rules(call.Model)
 		if call.Request, err = again.translate(modelAuto, &rules, size); err != nil {
 			return err
 		}
 		call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
-		return call.Honoured()
+		return nil
 	}
 }
 

@@ -179,13 +179,13 @@ func (h *Handler) translate(p *prepared, call *gateway.Call) error {
 	call.Warnings = warnings
 	if model == "" || model == modelAuto {
 		former := len(warnings)
-		call.Admitted = func() error {
+		call.Routed = func() error {
 			warnings, err := p.translate(h.rules(call.Model), call)
 			if err != nil {
 				return err
 			}
 			call.Warnings = append(warnings, call.Warnings[former:]...)
-			return call.Honoured()
+			return nil
 		}
 	}
 	return nil
