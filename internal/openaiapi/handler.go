@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
@@ -84,17 +83,7 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(*seconds*float64(time.Second)))
 		defer cancel()
 	}
-
-	out := h.encoder(w, call, chat)
-	if err = h.gateway.Serve(ctx, call, out); err == nil {
-		return nil
-	}
-	if out.started() {
-		protocol.Log(ctx, h.log, call.RequestID, err)
-		out.fail(apierror.From(err))
-		return nil
-	}
-	return err
+	return protocol.Serve(ctx, h.gateway, call, h.encoder(w, call, chat), h.log)
 }
 
 // translate writes the call's Messages request. Where the service chooses the
@@ -120,17 +109,8 @@ func (h *Handler) translate(chat *chatRequest, call *gateway.Call, size int) (er
 	return nil
 }
 
-// encoder is an EventWriter that knows what has left already.
-type encoder interface {
-	gateway.EventWriter
-	// started says that the header has left.
-	started() bool
-	// fail tells the caller of an error inside a started answer.
-	fail(e *apierror.Error)
-}
-
 // encoder makes the writer of an answer.
-func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatRequest) encoder {
+func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatRequest) protocol.Encoder {
 	unfence := chat.format.unfence(&chat.rules)
 	if !call.Request.Stream {
 		return &wholeWriter{call: call, scanners: &h.scanners, w: w, created: h.now().Unix(), unfence: unfence}

@@ -23,16 +23,11 @@ type streamWriter struct {
 	created      int64
 	includeUsage bool
 
-	scanner *protocol.Scanner
-	event   streamEvent
-	read    func(name []byte) error // s.event's reader, made once
-	inner   func(name []byte) error
-	frame   []byte // reused
-	before  []byte // a chunk up to its choices; nil before the first chunk
+	reader *protocol.EventReader
+	frame  []byte // reused
+	before []byte // a chunk up to its choices; nil before the first chunk
 
-	fence   *protocol.Fence // nil: the text passes as it is
-	details protocol.UsageDetails
-	refusal jsontext.Value
+	fence *protocol.Fence // nil: the text passes as it is
 
 	tools     int            // how many tools have been called
 	inTool    bool           // the open block is a tool's
@@ -40,76 +35,30 @@ type streamWriter struct {
 	hasDeltas bool           // some of the open tool's arguments have been sent
 }
 
-// streamEvent is what is read of one event. Its slices share memory with it.
-type streamEvent struct {
-	id, model, kind, text, thinking, partial, name, input jsontext.Value
-}
-
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, created int64, includeUsage bool) *streamWriter {
-	s := &streamWriter{
+	return &streamWriter{
 		call: call, w: w, stream: protocol.NewStream(w), created: created, includeUsage: includeUsage,
-		scanner: protocol.NewScanner(nil), frame: make([]byte, 0, 1_024),
+		reader: protocol.NewEventReader(), frame: make([]byte, 0, 1_024),
 	}
-	s.read, s.inner = s.readMember, s.readInner
-	return s
-}
-
-// readMember reads an event: what matters is in one object inside it.
-func (s *streamWriter) readMember(name []byte) error {
-	switch string(name) {
-	case "message", "content_block", "delta":
-		return s.scanner.Object(s.inner)
-	case "usage": // of a message_delta
-		return s.details.Read(s.scanner)
-	}
-	return s.scanner.Skip()
-}
-
-func (s *streamWriter) readInner(name []byte) error {
-	switch string(name) {
-	case "usage": // of a message_start
-		return s.details.Read(s.scanner)
-	case "stop_details":
-		reason, err := protocol.ReadRefusal(s.scanner)
-		s.refusal = append(s.refusal[:0], reason...)
-		return err
-	}
-	value, err := s.scanner.Value()
-	e := &s.event
-	switch string(name) {
-	case "type":
-		e.kind = value
-	case "text":
-		e.text = protocol.Quoted(value)
-	case "thinking":
-		e.thinking = protocol.Quoted(value)
-	case "partial_json":
-		e.partial = protocol.Quoted(value)
-	case "id":
-		e.id = protocol.Quoted(value)
-	case "model":
-		e.model = protocol.Quoted(value)
-	case "name":
-		e.name = protocol.Quoted(value)
-	case "input":
-		e.input = value
-	}
-	return err
 }
 
 // Event implements gateway.EventWriter.
 func (s *streamWriter) Event(e message.Event) error {
 	s.frame = s.frame[:0]
+	if err := s.reader.Read(e); err != nil {
+		return err
+	}
 	switch e.Type {
-	case message.EventMessageStart, message.EventContentBlockStart, message.EventContentBlockDelta, message.EventMessageDelta:
-		s.event = streamEvent{}
-		s.scanner.Reset(e.Data)
-		if err := s.scanner.Document(s.read); err != nil {
-			return apierror.Wrap(apierror.UpstreamError, "the upstream's stream couldn't be read", err)
-		}
-		s.translate(e.Type)
+	case message.EventMessageStart:
+		s.begin(protocol.Unquote(s.reader.MessageID), protocol.Unquote(s.reader.Model))
+	case message.EventContentBlockStart, message.EventContentBlockDelta:
+		s.appendBlock(&s.reader.Block)
 	case message.EventContentBlockStop:
 		s.endTool()
+	case message.EventMessageDelta:
+		if s.reader.Refusal != nil {
+			s.appendDelta(`"refusal":`, s.reader.Refusal)
+		}
 	case message.EventPing:
 		if s.before != nil {
 			s.frame = append(s.frame, ": ping\n\n"...) // keeps idle connections open
@@ -121,41 +70,28 @@ func (s *streamWriter) Event(e message.Event) error {
 	return s.stream.Write(s.frame)
 }
 
-// translate appends the chunk for the event that was read, if it makes one.
-func (s *streamWriter) translate(eventType string) {
-	e := &s.event
-	switch eventType {
-	case message.EventMessageStart:
-		s.begin(protocol.Unquote(e.id), protocol.Unquote(e.model))
-		return
-	case message.EventMessageDelta:
-		if len(s.refusal) > 0 {
-			s.appendDelta(`"refusal":`, s.refusal)
-		}
-		return
-	}
-	switch kind := string(protocol.Inner(e.kind)); kind {
+// appendBlock appends the chunk for a block that starts, or for a delta to it, if
+// it makes one.
+func (s *streamWriter) appendBlock(b *protocol.Block) {
+	switch string(b.Kind()) {
 	case "text", "text_delta":
-		s.appendText(e.text)
+		s.appendText(b.Text)
 	case "thinking", "thinking_delta":
-		s.appendDelta(`"reasoning_content":`, e.thinking)
+		s.appendDelta(`"reasoning_content":`, b.Thinking)
 	case "tool_use":
 		s.inTool, s.hasDeltas = true, false
-		s.input = append(s.input[:0], e.input...)
-		if len(s.input) == 0 {
-			s.input = append(s.input, "{}"...)
-		}
+		s.input = append(s.input[:0], b.Arguments()...)
 		s.open()
 		s.frame = strconv.AppendInt(append(s.frame, `"tool_calls":[{"index":`...), int64(s.tools), 10)
-		s.frame = append(append(s.frame, `,"id":`...), protocol.Quoted(e.id)...)
-		s.frame = append(append(s.frame, `,"type":"function","function":{"name":`...), protocol.Quoted(e.name)...)
+		s.frame = append(append(s.frame, `,"id":`...), protocol.Quoted(b.ID)...)
+		s.frame = append(append(s.frame, `,"type":"function","function":{"name":`...), protocol.Quoted(b.Name)...)
 		s.frame = append(s.frame, `,"arguments":""}}]`...)
 		s.close()
 		s.tools++
 	case "input_json_delta":
-		if s.inTool && len(protocol.Inner(e.partial)) > 0 {
+		if s.inTool && len(protocol.Inner(b.PartialJSON)) > 0 {
 			s.hasDeltas = true
-			s.appendArguments(e.partial)
+			s.appendArguments(b.PartialJSON)
 		}
 	}
 }
@@ -182,7 +118,7 @@ func (s *streamWriter) appendArguments(quoted jsontext.Value) {
 // held back as what may be a code fence.
 func (s *streamWriter) appendText(quoted jsontext.Value) {
 	if s.fence != nil {
-		quoted = protocol.AppendText(nil, string(s.fence.Write(nil, []byte(protocol.Unquote(quoted)))))
+		quoted = s.fence.WriteQuoted(quoted)
 	}
 	s.appendDelta(`"content":`, quoted)
 }
@@ -207,7 +143,7 @@ func (s *streamWriter) begin(id, model string) {
 	s.before = protocol.AppendText([]byte(`data: {"id":`), answerID(id))
 	s.before = strconv.AppendInt(append(s.before, `,"object":"chat.completion.chunk","created":`...), s.created, 10)
 	s.before = protocol.AppendText(append(s.before, `,"model":`...), model)
-	s.before = append(appendTier(s.before, s.details.ServiceTier), `,"system_fingerprint":null,"choices":[`...)
+	s.before = append(appendTier(s.before, s.reader.Details.ServiceTier), `,"system_fingerprint":null,"choices":[`...)
 	s.open()
 	s.frame = append(s.frame, `"role":"assistant","content":"","refusal":null`...)
 	s.close()
@@ -235,7 +171,7 @@ func (s *streamWriter) closeWith(finishReason string) {
 func (s *streamWriter) Flush() error { return s.stream.Flush() }
 
 // Message implements gateway.EventWriter.
-func (s *streamWriter) Message([]byte) error { return errKind }
+func (s *streamWriter) Message([]byte) error { return protocol.ErrForm }
 
 // End implements gateway.EventWriter: the chunk with the finish_reason, the one
 // with the usage where it was asked for, and the end mark.
@@ -243,13 +179,13 @@ func (s *streamWriter) End(result gateway.Result) error {
 	s.frame = s.frame[:0]
 	s.begin(result.ID, s.call.Model) // where not one event came
 	if s.fence != nil {
-		s.appendDelta(`"content":`, protocol.AppendText(nil, string(s.fence.Close(nil))))
+		s.appendDelta(`"content":`, s.fence.CloseQuoted())
 	}
 	s.open()
 	s.closeWith(`"` + protocol.FinishReason(result.StopReason) + `"`)
 	if s.includeUsage {
 		s.frame = append(append(s.frame, s.before...), `],"usage":`...)
-		s.frame = append(appendUsage(s.frame, result.Usage, s.details.ThinkingTokens), "}\n\n"...)
+		s.frame = append(appendUsage(s.frame, result.Usage, s.reader.Details.ThinkingTokens), "}\n\n"...)
 	}
 	s.frame = append(s.frame, "data: [DONE]\n\n"...)
 	if err := s.stream.Write(s.frame); err != nil {
@@ -258,11 +194,12 @@ func (s *streamWriter) End(result gateway.Result) error {
 	return s.stream.Close(s.call)
 }
 
-func (s *streamWriter) started() bool { return s.stream.Started() }
+// Started implements protocol.Encoder.
+func (s *streamWriter) Started() bool { return s.stream.Started() }
 
-// fail ends the stream with an error and without the end mark, so that no
-// client takes it for complete.
-func (s *streamWriter) fail(e *apierror.Error) {
+// Fail implements protocol.Encoder: it ends the stream with an error and without
+// the end mark, so that no client takes it for complete.
+func (s *streamWriter) Fail(e *apierror.Error) {
 	frame := append(protocol.AppendOpenAIError([]byte("data: "), e), "\n\n"...)
 	_ = s.stream.Write(frame) // a caller who left isn't told
 	_ = s.stream.Close(s.call)

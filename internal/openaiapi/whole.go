@@ -1,7 +1,6 @@
 package openaiapi
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,10 +10,6 @@ import (
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
-
-// errKind says that a backend answered a stream with a whole message, or the
-// other way round.
-var errKind = errors.New("the backend answered in the wrong form")
 
 // answerID makes the API's form of an answer's id.
 func answerID(id string) string { return "chatcmpl-" + strings.TrimPrefix(id, "msg_") }
@@ -33,7 +28,7 @@ type wholeWriter struct {
 }
 
 // Event implements gateway.EventWriter.
-func (p *wholeWriter) Event(message.Event) error { return errKind }
+func (p *wholeWriter) Event(message.Event) error { return protocol.ErrForm }
 
 // Flush implements gateway.EventWriter.
 func (p *wholeWriter) Flush() error { return nil }
@@ -41,12 +36,10 @@ func (p *wholeWriter) Flush() error { return nil }
 // Message implements gateway.EventWriter.
 func (p *wholeWriter) Message(body []byte) (err error) {
 	scanner := p.scanners.Get(body)
-	p.answer, err = protocol.ReadAnswer(scanner)
+	p.answer, err = protocol.ReadAnswer(scanner, nil)
 	p.scanners.Put(scanner)
 	if err == nil && p.unfence {
-		var f protocol.Fence
-		text := f.Write(nil, []byte(protocol.Unquote(appendInner(nil, p.answer.Text))))
-		p.answer.Text = protocol.Inner(protocol.AppendText(nil, string(f.Close(text))))
+		p.answer.Text = protocol.Unfence(p.answer.Text)
 	}
 	return err
 }
@@ -54,7 +47,7 @@ func (p *wholeWriter) Message(body []byte) (err error) {
 // End implements gateway.EventWriter.
 func (p *wholeWriter) End(result gateway.Result) error {
 	if p.answer == nil {
-		return errKind
+		return protocol.ErrForm
 	}
 	p.sent = true
 	body := p.append(make([]byte, 0, 2*len(p.answer.Text)+len(p.answer.Thinking)+1_024), result)
@@ -63,10 +56,12 @@ func (p *wholeWriter) End(result gateway.Result) error {
 	return protocol.WriteJSON(p.w, http.StatusOK, body)
 }
 
-func (p *wholeWriter) started() bool { return p.sent }
+// Started implements protocol.Encoder.
+func (p *wholeWriter) Started() bool { return p.sent }
 
-// fail does nothing: an answer of a stated length can't be taken back.
-func (p *wholeWriter) fail(*apierror.Error) {}
+// Fail implements protocol.Encoder. It does nothing: an answer of a stated length
+// can't be taken back.
+func (p *wholeWriter) Fail(*apierror.Error) {}
 
 func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 	a := p.answer

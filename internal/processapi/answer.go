@@ -1,7 +1,6 @@
 package processapi
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 
@@ -11,10 +10,6 @@ import (
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
-
-// errKind says that a backend answered a stream with a whole message, or the
-// other way round.
-var errKind = errors.New("the backend answered in the wrong form")
 
 // asked is what an answer repeats of its request.
 type asked struct {
@@ -34,7 +29,7 @@ type answer struct {
 func readAnswer(scanners *protocol.Scanners, body []byte) (answer, error) {
 	scanner := scanners.Get(body)
 	defer scanners.Put(scanner)
-	whole, err := protocol.ReadAnswer(scanner)
+	whole, err := protocol.ReadAnswer(scanner, nil)
 	if err != nil {
 		return answer{}, err
 	}
@@ -120,7 +115,7 @@ type whole struct {
 }
 
 // Event implements gateway.EventWriter.
-func (w *whole) Event(message.Event) error { return errKind }
+func (w *whole) Event(message.Event) error { return protocol.ErrForm }
 
 // Flush implements gateway.EventWriter.
 func (w *whole) Flush() error { return nil }
@@ -130,7 +125,7 @@ func (w *whole) Message(body []byte) (err error) {
 	w.answer, err = readAnswer(w.scanners, body)
 	w.answered = err == nil
 	if w.asked.json {
-		w.answer.text = unfence(w.answer.text)
+		w.answer.text = protocol.Unfence(w.answer.text)
 	}
 	return err
 }
@@ -138,7 +133,7 @@ func (w *whole) Message(body []byte) (err error) {
 // document gives the answer as this endpoint writes it.
 func (w *whole) document(result gateway.Result) ([]byte, error) {
 	if !w.answered {
-		return nil, errKind
+		return nil, protocol.ErrForm
 	}
 	w.call.Clock.Finish()
 	dst := append(make([]byte, 0, len(w.answer.text)+len(w.answer.blocks)+1_024), '{')
@@ -163,7 +158,9 @@ func (p *plainWriter) End(result gateway.Result) error {
 	return protocol.WriteJSON(p.w, http.StatusOK, body)
 }
 
-func (p *plainWriter) started() bool { return p.sent }
+// Started implements protocol.Encoder.
+func (p *plainWriter) Started() bool { return p.sent }
 
-// fail does nothing: an answer of a stated length can't be taken back.
-func (p *plainWriter) fail(*apierror.Error) {}
+// Fail implements protocol.Encoder. It does nothing: an answer of a stated length
+// can't be taken back.
+func (p *plainWriter) Fail(*apierror.Error) {}

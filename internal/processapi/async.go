@@ -48,7 +48,7 @@ func (u *run) fail(e *apierror.Error) error {
 		Detail string         `json:"detail"`
 		Error  jsontext.Value `json:"error"`
 	}
-	if err := json.Unmarshal(append(appendError([]byte{'{'}, e), '}'), &told); err != nil {
+	if err := json.Unmarshal(append(protocol.AppendFlatError([]byte{'{'}, e), '}'), &told); err != nil {
 		return err
 	}
 	u.Status, u.Detail, u.Error = statusFailed, told.Detail, told.Error
@@ -97,7 +97,7 @@ func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gatew
 		out := &asyncWriter{whole: whole{call: call, asked: asked, scanners: &h.scanners}}
 		err := h.serveApart(deadline, call, out)
 		if out.body == nil && err == nil {
-			err = errKind
+			err = protocol.ErrForm
 		}
 		refused <- err
 		if kept {

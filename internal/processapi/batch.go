@@ -265,7 +265,7 @@ type promptWriter struct {
 // End implements gateway.EventWriter.
 func (p *promptWriter) End(result gateway.Result) error {
 	if !p.answered {
-		return errKind
+		return protocol.ErrForm
 	}
 	p.result = result
 	return nil

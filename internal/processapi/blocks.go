@@ -23,42 +23,42 @@ type blocks struct {
 	citations []byte // the elements of an array
 }
 
-// start opens a block.
-func (b *blocks) start(e *streamEvent) {
+// start opens a block, which came as raw.
+func (b *blocks) start(from *protocol.Block, raw jsontext.Value) {
 	b.stop() // an upstream that left out the end
 	*b = blocks{
 		list: b.list, at: b.at, other: b.other, cut: b.cut, text: b.text[:0], citations: b.citations[:0],
-		open: true, kind: string(protocol.Inner(e.kind)), own: append(b.own[:0], e.own...),
-		id: append(b.id[:0], protocol.Quoted(e.id)...), name: append(b.name[:0], protocol.Quoted(e.name)...),
-		input: append(b.input[:0], e.input...), signature: append(b.signature[:0], e.signature...),
+		open: true, kind: string(from.Kind()), own: append(b.own[:0], raw...),
+		id: append(b.id[:0], protocol.Quoted(from.ID)...), name: append(b.name[:0], protocol.Quoted(from.Name)...),
+		input: append(b.input[:0], from.Input...), signature: append(b.signature[:0], from.Signature...),
 	}
 	switch b.kind {
 	case "text":
-		b.text = append(b.text, protocol.Inner(e.text)...)
+		b.text = append(b.text, protocol.Inner(from.Text)...)
 	case "thinking":
-		b.text = append(b.text, protocol.Inner(e.thinking)...)
+		b.text = append(b.text, protocol.Inner(from.Thinking)...)
 	}
 }
 
 // delta adds to the open block.
-func (b *blocks) delta(e *streamEvent) {
-	switch string(protocol.Inner(e.kind)) {
+func (b *blocks) delta(from *protocol.Block) {
+	switch string(from.Kind()) {
 	case "text_delta":
-		b.text = append(b.text, protocol.Inner(e.text)...)
+		b.text = append(b.text, protocol.Inner(from.Text)...)
 	case "thinking_delta":
-		b.text = append(b.text, protocol.Inner(e.thinking)...)
+		b.text = append(b.text, protocol.Inner(from.Thinking)...)
 	case "input_json_delta":
-		b.text = append(b.text, protocol.Inner(e.partial)...)
+		b.text = append(b.text, protocol.Inner(from.PartialJSON)...)
 	case "signature_delta":
-		b.signature = append(b.signature[:0], e.signature...)
+		b.signature = append(b.signature[:0], from.Signature...)
 	case "citations_delta":
-		if len(e.citing) == 0 {
+		if len(from.Citation) == 0 {
 			return
 		}
 		if len(b.citations) > 0 {
 			b.citations = append(b.citations, ',')
 		}
-		b.citations = append(b.citations, e.citing...)
+		b.citations = append(b.citations, from.Citation...)
 	}
 }
 

@@ -10,33 +10,10 @@ import (
 	"claude-code-api-service/internal/protocol"
 )
 
-// writeError writes an error in the family's envelope: detail for its former
-// clients, error beside it.
+// writeError writes an error in the family's envelope.
 func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, call *gateway.Call, err error) {
-	header := w.Header()
-	protocol.SetHeader(header, call)
-	protocol.Log(r.Context(), h.log, header.Get(protocol.HeaderRequestID), err)
-	e := apierror.From(err)
-	status := e.Status()
-	if protocol.BudgetSpent(e) {
-		status = http.StatusForbidden
-	}
-	protocol.SetErrorHeader(header, e)
-	_ = protocol.WriteJSON(w, status, append(appendError([]byte{'{'}, e), '}')) // a caller who left isn't told
-}
-
-// appendError appends the members that tell of an error, without braces.
-func appendError(dst []byte, e *apierror.Error) []byte {
-	code := string(e.Code)
-	if code == "" {
-		code = string(e.Category)
-	}
-	dst = protocol.AppendText(append(dst, `"detail":`...), e.Message)
-	dst = protocol.AppendText(append(dst, `,"error":{"message":`...), e.Message)
-	dst = protocol.AppendText(append(dst, `,"type":`...), string(e.Category))
-	dst = protocol.AppendTextOrNull(append(dst, `,"param":`...), e.Param)
-	dst = protocol.AppendText(append(dst, `,"code":`...), code)
-	return append(dst, '}')
+	protocol.SetHeader(w.Header(), call)
+	protocol.WriteFlatError(w, r, h.log, 0, err)
 }
 
 // gone says why the context of a request has ended: what its cause says, else

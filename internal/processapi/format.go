@@ -106,11 +106,3 @@ func (f *format) output(rules *message.Rules, words *protocol.Transcript, w *war
 	}
 	return append(append([]byte(`{"type":"json_schema","schema":`), schema...), '}'), nil
 }
-
-// unfence takes a code fence off around a text, the inside of a JSON string.
-func unfence(text []byte) []byte {
-	var fence protocol.Fence
-	quoted := append(append([]byte{'"'}, text...), '"')
-	whole := fence.Write(nil, []byte(protocol.Unquote(quoted)))
-	return protocol.Inner(protocol.AppendText(nil, string(fence.Close(whole))))
-}

@@ -6,19 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
 )
-
-// writer is an EventWriter that knows what has left already.
-type writer interface {
-	gateway.EventWriter
-	// started says that the header has left.
-	started() bool
-	// fail tells the caller of an error inside a started answer.
-	fail(e *apierror.Error)
-}
 
 func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	request, size, err := read(h, w, r, decode)
@@ -34,19 +24,11 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gat
 	}
 	ctx, cancel := withTimeout(r.Context(), request.timeout)
 	defer cancel()
-	var out writer = &plainWriter{whole: whole{call: call, asked: asked, scanners: &h.scanners}, w: w}
+	var out protocol.Encoder = &plainWriter{whole: whole{call: call, asked: asked, scanners: &h.scanners}, w: w}
 	if request.stream {
 		out = newStreamWriter(w, call, asked)
 	}
-	if err = h.gateway.Serve(ctx, call, out); err == nil {
-		return nil
-	}
-	if out.started() {
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
-		out.fail(apierror.From(err))
-		return nil
-	}
-	return err
+	return protocol.Serve(ctx, h.gateway, call, out, h.log)
 }
 
 // prepare fills in a call for a request, and gives what its answer repeats.

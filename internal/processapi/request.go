@@ -141,7 +141,7 @@ func (p *processRequest) words() *protocol.Transcript {
 		p.warn("content", "isn't used beside "+name)
 	}
 	if words != &p.messages {
-		words.PrependSystem(p.messages.System())
+		words.PrependSystemOf(&p.messages)
 	}
 	if p.system != nil {
 		words.PrependSystem(p.system)

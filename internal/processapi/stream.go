@@ -18,10 +18,7 @@ type streamWriter struct {
 	call     *gateway.Call
 	asked    asked
 	stream   *protocol.Stream
-	scanner  *protocol.Scanner
-	event    streamEvent
-	read     func(name []byte) error // reads into event, made once
-	inner    func(name []byte) error
+	reader   *protocol.EventReader
 	frame    []byte // reused
 	answer   answer
 	blocks   blocks
@@ -29,84 +26,36 @@ type streamWriter struct {
 	fence    protocol.Fence
 }
 
-// streamEvent is what is read of one event. Its slices share memory with it.
-type streamEvent struct {
-	own                         jsontext.Value // the content block as it starts
-	kind, text, thinking        jsontext.Value
-	partial, signature, citing  jsontext.Value
-	id, name, input, stopReason jsontext.Value
-	model                       jsontext.Value
-}
-
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, asked asked) *streamWriter {
-	s := &streamWriter{
+	return &streamWriter{
 		call: call, asked: asked, stream: protocol.NewStream(w),
-		scanner: protocol.NewScanner(nil), frame: make([]byte, 0, 512),
+		reader: protocol.NewEventReader(), frame: make([]byte, 0, 512),
 	}
-	s.read, s.inner = s.readMember, s.readInner
-	return s
-}
-
-// readMember reads an event: what matters is in one object inside it.
-func (s *streamWriter) readMember(name []byte) error {
-	switch string(name) {
-	case "message", "delta":
-		return s.scanner.Object(s.inner)
-	case "content_block":
-		start := s.scanner.Offset()
-		err := s.scanner.Object(s.inner)
-		s.event.own = s.scanner.Since(start)
-		return err
-	}
-	return s.scanner.Skip()
-}
-
-func (s *streamWriter) readInner(name []byte) error {
-	value, err := s.scanner.Value()
-	e := &s.event
-	switch string(name) {
-	case "type":
-		e.kind = value
-	case "text":
-		e.text = protocol.Quoted(value)
-	case "thinking":
-		e.thinking = protocol.Quoted(value)
-	case "signature":
-		e.signature = protocol.Quoted(value)
-	case "partial_json":
-		e.partial = protocol.Quoted(value)
-	case "citation":
-		e.citing = value
-	case "id":
-		e.id = protocol.Quoted(value)
-	case "name":
-		e.name = protocol.Quoted(value)
-	case "input":
-		e.input = value
-	case "model":
-		e.model = protocol.Quoted(value)
-	case "stop_reason":
-		e.stopReason = protocol.Quoted(value)
-	}
-	return err
 }
 
 // Event implements gateway.EventWriter.
 func (s *streamWriter) Event(e message.Event) error {
 	s.frame = s.frame[:0]
+	if err := s.reader.Read(e); err != nil {
+		return err
+	}
 	switch e.Type {
-	case message.EventMessageStart, message.EventContentBlockStart, message.EventContentBlockDelta, message.EventMessageDelta:
-		s.event = streamEvent{}
-		s.scanner.Reset(e.Data)
-		if err := s.scanner.Document(s.read); err != nil {
-			return apierror.Wrap(apierror.UpstreamError, "the upstream's stream couldn't be read", err)
-		}
-		s.translate(e.Type)
+	case message.EventMessageStart:
+		s.answer.model, s.answered = protocol.Unquote(s.reader.Model), true
+		s.stream.Start(s.call)
+	case message.EventContentBlockStart:
+		s.blocks.start(&s.reader.Block, s.reader.Raw)
+		s.appendBlock(&s.reader.Block)
+	case message.EventContentBlockDelta:
+		s.blocks.delta(&s.reader.Block)
+		s.appendBlock(&s.reader.Block)
 	case message.EventContentBlockStop:
 		if s.blocks.stop() {
 			s.frame = append(s.frame, "event: tool_use\ndata: "...)
 			s.frame = append(append(s.frame, s.blocks.last()...), "\n\n"...)
 		}
+	case message.EventMessageDelta:
+		s.answer.stopReason = protocol.Unquote(s.reader.StopReason)
 	case message.EventPing:
 		s.frame = append(s.frame, ": ping\n\n"...) // keeps idle connections open
 	}
@@ -117,28 +66,14 @@ func (s *streamWriter) Event(e message.Event) error {
 	return s.stream.Write(s.frame)
 }
 
-// translate takes the event that was read, and appends the frame for it if it
-// makes one.
-func (s *streamWriter) translate(eventType string) {
-	e := &s.event
-	switch eventType {
-	case message.EventMessageStart:
-		s.answer.model, s.answered = protocol.Unquote(e.model), true
-		s.stream.Start(s.call)
-		return
-	case message.EventMessageDelta:
-		s.answer.stopReason = protocol.Unquote(e.stopReason)
-		return
-	case message.EventContentBlockStart:
-		s.blocks.start(e)
-	default:
-		s.blocks.delta(e)
-	}
-	switch string(protocol.Inner(e.kind)) {
+// appendBlock appends the frame for a block that starts, or for a delta to it, if
+// it makes one.
+func (s *streamWriter) appendBlock(b *protocol.Block) {
+	switch string(b.Kind()) {
 	case "text", "text_delta":
-		s.appendToken(e.text)
+		s.appendToken(b.Text)
 	case "thinking", "thinking_delta":
-		s.appendPiece("thinking", e.thinking)
+		s.appendPiece("thinking", b.Thinking)
 	}
 }
 
@@ -146,7 +81,7 @@ func (s *streamWriter) translate(eventType string) {
 // isn't held back as what may be a code fence.
 func (s *streamWriter) appendToken(quoted jsontext.Value) {
 	if s.asked.json {
-		quoted = protocol.AppendText(nil, string(s.fence.Write(nil, []byte(protocol.Unquote(quoted)))))
+		quoted = s.fence.WriteQuoted(quoted)
 	}
 	s.answer.text = append(s.answer.text, protocol.Inner(quoted)...)
 	s.appendPiece("token", quoted)
@@ -166,7 +101,7 @@ func (s *streamWriter) appendPiece(kind string, quoted jsontext.Value) {
 func (s *streamWriter) Flush() error { return s.stream.Flush() }
 
 // Message implements gateway.EventWriter.
-func (s *streamWriter) Message([]byte) error { return errKind }
+func (s *streamWriter) Message([]byte) error { return protocol.ErrForm }
 
 // End implements gateway.EventWriter: the event done, which holds the whole
 // answer, so that a client may read only that.
@@ -185,7 +120,7 @@ func (s *streamWriter) End(result gateway.Result) error {
 	s.stream.Start(s.call) // where not one event came
 	s.frame = s.frame[:0]
 	if s.asked.json {
-		held := jsontext.Value(protocol.AppendText(nil, string(s.fence.Close(nil))))
+		held := s.fence.CloseQuoted()
 		s.answer.text = append(s.answer.text, protocol.Inner(held)...)
 		s.appendPiece("token", held)
 	}
@@ -197,14 +132,15 @@ func (s *streamWriter) End(result gateway.Result) error {
 	return s.stream.Close(s.call)
 }
 
-func (s *streamWriter) started() bool { return s.stream.Started() }
+// Started implements protocol.Encoder.
+func (s *streamWriter) Started() bool { return s.stream.Started() }
 
-// fail ends the stream with the event error and without done, so that no client
-// takes it for complete.
-func (s *streamWriter) fail(e *apierror.Error) {
+// Fail implements protocol.Encoder: it ends the stream with the event error and
+// without done, so that no client takes it for complete.
+func (s *streamWriter) Fail(e *apierror.Error) {
 	if e.Category != apierror.ClientClosed {
 		s.frame = append(s.frame[:0], "event: error\ndata: {\"type\":\"error\","...)
-		_ = s.stream.Write(append(appendError(s.frame, e), "}\n\n"...)) // a caller who left isn't told
+		_ = s.stream.Write(append(protocol.AppendFlatError(s.frame, e), "}\n\n"...)) // a caller who left isn't told
 	}
 	_ = s.stream.Close(s.call)
 }

@@ -24,6 +24,8 @@ type Answer struct {
 	// quoted; nil where it doesn't.
 	Refusal jsontext.Value
 	Details UsageDetails
+
+	block Block // that is being read
 }
 
 // UsageDetails is what an upstream may say beside the token counts.
@@ -47,23 +49,21 @@ func (d *UsageDetails) Read(s *Scanner) error {
 			d.ServiceTier = tier
 			return err
 		case string(name) == "output_tokens_details" && s.Kind() == '{':
-			return s.Object(d.readOutput(s))
+			return s.Object(func(name []byte) error { return d.readOutput(s, name) })
 		}
 		return s.Skip()
 	})
 }
 
-func (d *UsageDetails) readOutput(s *Scanner) func(name []byte) error {
-	return func(name []byte) error {
-		if string(name) != "thinking_tokens" {
-			return s.Skip()
-		}
-		value, err := s.Value()
-		if n, parseErr := strconv.ParseInt(string(value), 10, 64); parseErr == nil {
-			d.ThinkingTokens = &n
-		}
-		return err
+func (d *UsageDetails) readOutput(s *Scanner, name []byte) error {
+	if string(name) != "thinking_tokens" {
+		return s.Skip()
 	}
+	value, err := s.Value()
+	if n, parseErr := strconv.ParseInt(string(value), 10, 64); parseErr == nil {
+		d.ThinkingTokens = &n
+	}
+	return err
 }
 
 // ReadRefusal reads a stop_details object: the reason for a refusal as a quoted
@@ -91,10 +91,13 @@ type ToolCall struct {
 	Input    jsontext.Value // "{}" where the upstream left it out
 }
 
-// ReadAnswer reads an answer from a Scanner and cuts it into its parts. An error
-// is an apierror.Error of the upstream's.
-func ReadAnswer(s *Scanner) (*Answer, error) {
+// ReadAnswer reads an answer from a Scanner and cuts it into its parts. each is
+// called for each content block in turn; the Block lasts until it returns. It may
+// be nil. An error is an apierror.Error of the upstream's.
+func ReadAnswer(s *Scanner, each func(b *Block)) (*Answer, error) {
 	a := &Answer{TextOnly: true}
+	b := &a.block
+	member := func(name []byte) error { return b.member(s, name) }
 	err := s.Document(func(name []byte) (err error) {
 		switch string(name) {
 		case "id":
@@ -105,7 +108,17 @@ func ReadAnswer(s *Scanner) (*Answer, error) {
 			a.StopReason, err = s.unquoted()
 		case "content":
 			start := s.Offset()
-			err = s.Array(func(int) error { return a.readBlock(s) })
+			err = s.Array(func(int) error {
+				*b = Block{}
+				if err := s.Object(member); err != nil {
+					return err
+				}
+				a.add(b)
+				if each != nil {
+					each(b)
+				}
+				return nil
+			})
 			a.Blocks = s.Since(start)
 		case "usage":
 			err = a.Details.Read(s)
@@ -127,45 +140,17 @@ func (s *Scanner) unquoted() (string, error) {
 	return Unquote(value), err
 }
 
-func (a *Answer) readBlock(s *Scanner) error {
-	var kind, text, thinking, id, name, input jsontext.Value
-	// Blocks of other types may use the same names for values of other kinds, so
-	// none is refused here.
-	err := s.Object(func(member []byte) error {
-		value, err := s.Value()
-		switch string(member) {
-		case "type":
-			kind = value
-		case "text":
-			text = value
-		case "thinking":
-			thinking = value
-		case "id":
-			id = value
-		case "name":
-			name = value
-		case "input":
-			input = value
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	switch string(Inner(kind)) {
+func (a *Answer) add(b *Block) {
+	switch string(b.Kind()) {
 	case "text":
-		a.Text = join(a.Text, Quoted(text))
-		return nil
+		a.Text = join(a.Text, b.Text)
+		return
 	case "thinking":
-		a.Thinking = join(a.Thinking, Quoted(thinking))
+		a.Thinking = join(a.Thinking, b.Thinking)
 	case "tool_use":
-		if len(input) == 0 {
-			input = jsontext.Value("{}")
-		}
-		a.Tools = append(a.Tools, ToolCall{ID: Quoted(id), Name: Quoted(name), Input: input})
+		a.Tools = append(a.Tools, ToolCall{ID: Quoted(b.ID), Name: Quoted(b.Name), Input: b.Arguments()})
 	}
 	a.TextOnly = false
-	return nil
 }
 
 // join copies only where there is more than one text.

@@ -1,6 +1,10 @@
 package protocol
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // JSONInstruction is what the JSON mode of OpenAI's APIs adds to the system
 // prompt. The Messages API has no such mode, and newer models take no beginning
@@ -63,6 +67,22 @@ func (f *Fence) Close(dst []byte) []byte {
 	}
 	f.held = nil
 	return dst
+}
+
+// WriteQuoted gives what of a JSON string passes, as a JSON string.
+func (f *Fence) WriteQuoted(text jsontext.Value) jsontext.Value {
+	return AppendText(nil, string(f.Write(nil, []byte(Unquote(text)))))
+}
+
+// CloseQuoted gives what was held back and is no fence after all, as a JSON
+// string.
+func (f *Fence) CloseQuoted() jsontext.Value { return AppendText(nil, string(f.Close(nil))) }
+
+// Unfence takes a fence off around a whole text, the inside of a JSON string.
+func Unfence(inner []byte) []byte {
+	var f Fence
+	text := f.Write(nil, []byte(Unquote(append(append([]byte{'"'}, inner...), '"'))))
+	return Inner(AppendText(nil, string(f.Close(text))))
 }
 
 func (f *Fence) next(dst []byte, b byte) []byte {

@@ -38,6 +38,27 @@ func Handle(g *gateway.Gateway, endpoint string, fn HandlerFunc, writeError Erro
 	})
 }
 
+// Encoder is an EventWriter that knows what has left already.
+type Encoder interface {
+	gateway.EventWriter
+	// Started says that the header has left.
+	Started() bool
+	// Fail tells the caller of an error inside a started answer.
+	Fail(e *apierror.Error)
+}
+
+// Serve walks a call to its end. It returns an error for the family's
+// ErrorWriter; one of an answer that has started is logged and told there.
+func Serve(ctx context.Context, g *gateway.Gateway, call *gateway.Call, out Encoder, log *slog.Logger) error {
+	err := g.Serve(ctx, call, out)
+	if err == nil || !out.Started() {
+		return err
+	}
+	Log(ctx, log, call.RequestID, err)
+	out.Fail(apierror.From(err))
+	return nil
+}
+
 // Log writes a failure's cause to the log, the one place where it may be read:
 // our own faults as errors, those of what stands behind us as warnings, those of
 // the caller for debugging only. A nil logger is silent.

@@ -144,24 +144,29 @@ func (t *Transcript) mark(control jsontext.Value) {
 	}
 }
 
-// System gives the system prompt as a JSON string, nil when there is none.
-func (t *Transcript) System() jsontext.Value {
-	if len(t.system) == 0 {
-		return nil
-	}
-	return append(append([]byte{'"'}, t.system...), '"')
-}
-
 // PrependSystem puts a JSON string in front of the system prompt, nothing for
 // nil.
-func (t *Transcript) PrependSystem(text jsontext.Value) {
-	rest := t.System()
-	t.system = nil
-	t.AddSystem(text)
-	t.AddSystem(rest)
-	for i := range t.marks {
-		t.marks[i].end += len(t.system) - len(Inner(rest))
+func (t *Transcript) PrependSystem(text jsontext.Value) { t.prepend(Inner(text), nil) }
+
+// PrependSystemOf puts another Transcript's system prompt in front, with the
+// prefixes of it that are to be cached.
+func (t *Transcript) PrependSystemOf(other *Transcript) { t.prepend(other.system, other.marks) }
+
+// prepend changes nothing in place, because copies of t may share its memory: a
+// request is translated again for the model that was chosen.
+func (t *Transcript) prepend(first []byte, marks []mark) {
+	if len(first) == 0 {
+		return
 	}
+	system := slices.Clone(first)
+	if len(t.system) > 0 {
+		system = append(append(system, `\n\n`...), t.system...)
+	}
+	marks = slices.Clone(marks)
+	for _, m := range t.marks {
+		marks = append(marks, mark{m.end + len(system) - len(t.system), m.control})
+	}
+	t.system, t.marks = system, marks
 }
 
 // ReadUser reads the content of a user message that stands outside of an array

@@ -129,10 +129,23 @@ func TestPrependSystemKeepsMarks(t *testing.T) {
 	if err := s.Document(func([]byte) error { return transcript.Read(s) }); err != nil {
 		t.Fatal(err)
 	}
-	transcript.PrependSystem(jsontext.Value(`"A"`))
+	var alone protocol.Transcript
+	if err := alone.Read(protocol.NewScanner([]byte(`[{"role":"user","content":"ho"}]`))); err != nil {
+		t.Fatal(err)
+	}
 	want := `"system":[{"type":"text","text":"A\n\nB","cache_control":{"type":"ephemeral"}},{"type":"text","text":"C"}],"messages":[{"role":"user","content":"hi"}]`
-	if got := string(transcript.Append(nil)); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	// A request that is translated again starts from a copy that shares memory.
+	for _, name := range []string{"once", "again"} {
+		again := transcript
+		again.PrependSystem(jsontext.Value(`"A"`))
+		other := alone
+		other.PrependSystemOf(&again)
+		if got := string(again.Append(nil)); got != want {
+			t.Errorf("%s: got  %s\nwant %s", name, got, want)
+		}
+		if got := string(other.Append(nil)); got != strings.Replace(want, "hi", "ho", 1) {
+			t.Errorf("%s, put in front of another: %s", name, got)
+		}
 	}
 }
 
@@ -221,32 +234,6 @@ func TestScannersForgetTheirDocument(t *testing.T) {
 			t.Errorf("%s: last value %s, %v", doc, last, err)
 		}
 		scanners.Put(s)
-	}
-}
-
-func TestReadAnswer(t *testing.T) {
-	a, err := protocol.ReadAnswer(protocol.NewScanner([]byte(`{"id":"msg_1","model":"m","stop_reason":"tool_use","stop_details":{"type":"refusal","explanation":"no"},
-		"usage":{"service_tier":"standard","output_tokens":9,"output_tokens_details":{"thinking_tokens":5}},"content":[
-		{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"a\n"},{"type":"text","text":"b"},
-		{"type":"tool_use","id":"t1","name":"n","input":{"a":1}},{"type":"odd","text":{},"id":7}]}`)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.ID != "msg_1" || a.Model != "m" || a.StopReason != "tool_use" || string(a.Text) != `a\nb` || string(a.Thinking) != "hm" || a.TextOnly {
-		t.Errorf("%+v", a)
-	}
-	if len(a.Tools) != 1 || string(a.Tools[0].ID) != `"t1"` || string(a.Tools[0].Input) != `{"a":1}` {
-		t.Errorf("tools %s", a.Tools)
-	}
-	if a.Details.ServiceTier != "standard" || a.Details.ThinkingTokens == nil || *a.Details.ThinkingTokens != 5 || string(a.Refusal) != `"no"` {
-		t.Errorf("details %+v, refusal %s", a.Details, a.Refusal)
-	}
-	if !a.Blocks.IsValid() || a.Blocks.Kind() != '[' {
-		t.Errorf("blocks %s", a.Blocks)
-	}
-	_, err = protocol.ReadAnswer(protocol.NewScanner([]byte(`{"content":[`)))
-	if e := apierror.From(err); e == nil || e.Category != apierror.UpstreamError {
-		t.Errorf("a broken answer: %v", err)
 	}
 }
 

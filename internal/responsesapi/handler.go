@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
@@ -100,15 +99,6 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	}
 }
 
-// encoder is an EventWriter that knows what has left already.
-type encoder interface {
-	gateway.EventWriter
-	// started says that the header has left.
-	started() bool
-	// fail tells the caller of an error inside a started answer.
-	fail(e *apierror.Error)
-}
-
 func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	p, err := h.prepare(w, r, call)
 	if err != nil {
@@ -118,19 +108,11 @@ func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gate
 		request: p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own), unfence: p.unfence,
 	}
 	keep := h.keeper(r.Context(), call, p.former, p.own)
-	var out encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keep: keep, now: h.now}
+	var out protocol.Encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keep: keep, now: h.now}
 	if call.Request.Stream {
 		out = newStreamWriter(w, call, answer, keep, h.now)
 	}
-	if err = h.gateway.Serve(r.Context(), call, out); err == nil {
-		return nil
-	}
-	if out.started() {
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
-		out.fail(apierror.From(err))
-		return nil
-	}
-	return err
+	return protocol.Serve(r.Context(), h.gateway, call, out, h.log)
 }
 
 // prepared is a request with the items of its conversation.

@@ -134,63 +134,24 @@ func (it *outItem) block() []byte {
 	return append(append(dst, it.signature...), `"}`...)
 }
 
-// blockFields is what is read of a content block or of a delta to one. Its slices
-// share memory with the document.
-type blockFields struct {
-	kind, text, thinking, signature, data, partial, id, name, input jsontext.Value
-	model                                                           jsontext.Value // of message_start
-}
-
-// read reads one member. Blocks of other types may use the same names for values
-// of other kinds, so none is refused.
-func (b *blockFields) read(s *protocol.Scanner, name []byte) error {
-	value, err := s.Value()
-	switch string(name) {
-	case "type":
-		b.kind = value
-	case "text":
-		b.text = protocol.Quoted(value)
-	case "thinking":
-		b.thinking = protocol.Quoted(value)
-	case "signature":
-		b.signature = protocol.Quoted(value)
-	case "data":
-		b.data = protocol.Quoted(value)
-	case "partial_json":
-		b.partial = protocol.Quoted(value)
-	case "id":
-		b.id = protocol.Quoted(value)
-	case "name":
-		b.name = protocol.Quoted(value)
-	case "input":
-		b.input = value
-	case "model":
-		b.model = value
-	}
-	return err
-}
-
-// item makes an item of a block; not ok for one that has no place in an answer of
-// this API.
-func (b *blockFields) item() (it outItem, ok bool) {
-	switch string(protocol.Inner(b.kind)) {
+// newItem makes an item of a block; not ok for one that has no place in an answer
+// of this API.
+func newItem(b *protocol.Block) (it outItem, ok bool) {
+	switch string(b.Kind()) {
 	case "text":
 		it.kind = kindMessage
-		it.text = append(it.text, protocol.Inner(b.text)...)
+		it.text = append(it.text, protocol.Inner(b.Text)...)
 	case "thinking":
 		it.kind = kindReasoning
-		it.text = append(it.text, protocol.Inner(b.thinking)...)
-		it.signature = append(it.signature, protocol.Inner(b.signature)...)
+		it.text = append(it.text, protocol.Inner(b.Thinking)...)
+		it.signature = append(it.signature, protocol.Inner(b.Signature)...)
 	case "redacted_thinking":
 		it.kind, it.redacted = kindReasoning, true
-		it.signature = append(it.signature, protocol.Inner(b.data)...)
+		it.signature = append(it.signature, protocol.Inner(b.Data)...)
 	case "tool_use":
 		it.kind = kindCall
-		it.callID, it.name = protocol.Quoted(b.id).Clone(), protocol.Quoted(b.name).Clone()
-		it.input = append(it.input, b.input...)
-		if len(it.input) == 0 {
-			it.input = append(it.input, "{}"...)
-		}
+		it.callID, it.name = protocol.Quoted(b.ID).Clone(), protocol.Quoted(b.Name).Clone()
+		it.input = append(it.input, b.Arguments()...)
 	default:
 		return it, false
 	}

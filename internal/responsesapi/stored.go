@@ -143,7 +143,7 @@ type countWriter struct {
 }
 
 // Event implements gateway.EventWriter.
-func (c *countWriter) Event(message.Event) error { return errKind }
+func (c *countWriter) Event(message.Event) error { return protocol.ErrForm }
 
 // Flush implements gateway.EventWriter.
 func (c *countWriter) Flush() error { return nil }
@@ -169,7 +169,7 @@ func (c *countWriter) Message(body []byte) error {
 // End implements gateway.EventWriter.
 func (c *countWriter) End(gateway.Result) error {
 	if !c.read {
-		return errKind
+		return protocol.ErrForm
 	}
 	c.call.Clock.Finish()
 	protocol.SetOpenAIHeader(c.w.Header(), c.call)

@@ -24,11 +24,7 @@ type streamWriter struct {
 	keep     keepFunc
 	now      func() time.Time
 
-	scanner *protocol.Scanner
-	event   blockFields
-	read    func(name []byte) error // the event's reader, made once
-	inner   func(name []byte) error
-
+	reader   *protocol.EventReader
 	frame    []byte // reused
 	sequence int64
 	begun    bool // response.created has been written
@@ -40,45 +36,35 @@ type streamWriter struct {
 }
 
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, r *response, keep keepFunc, now func() time.Time) *streamWriter {
-	s := &streamWriter{
+	return &streamWriter{
 		call: call, w: w, stream: protocol.NewStream(w), response: r, keep: keep, now: now,
-		scanner: protocol.NewScanner(nil), frame: make([]byte, 0, 4_096),
+		reader: protocol.NewEventReader(), frame: make([]byte, 0, 4_096),
 	}
-	s.read, s.inner = s.readMember, func(name []byte) error { return s.event.read(s.scanner, name) }
-	return s
-}
-
-// readMember reads an event: what matters is in one object inside it.
-func (s *streamWriter) readMember(name []byte) error {
-	switch string(name) {
-	case "message", "content_block":
-		return s.scanner.Object(s.inner)
-	case "delta":
-		return s.scanner.Object(func(name []byte) (err error) {
-			if string(name) == "stop_details" {
-				s.response.refusal, err = protocol.ReadRefusal(s.scanner)
-				s.response.refusal = s.response.refusal.Clone() // the event's bytes don't last
-				return err
-			}
-			return s.inner(name)
-		})
-	case "usage":
-		return s.response.details.Read(s.scanner)
-	}
-	return s.scanner.Skip()
 }
 
 // Event implements gateway.EventWriter.
 func (s *streamWriter) Event(e message.Event) error {
 	s.frame = s.frame[:0]
+	if err := s.reader.Read(e); err != nil {
+		return err
+	}
 	switch e.Type {
-	case message.EventMessageStart, message.EventContentBlockStart, message.EventContentBlockDelta, message.EventMessageDelta:
-		s.event = blockFields{}
-		s.scanner.Reset(e.Data)
-		if err := s.scanner.Document(s.read); err != nil {
-			return apierror.Wrap(apierror.UpstreamError, "the upstream's stream couldn't be read", err)
+	case message.EventMessageStart:
+		s.begin(protocol.Unquote(s.reader.Model))
+	case message.EventContentBlockStart:
+		s.begin("") // where an upstream left out message_start
+		s.end()
+		if it, ok := newItem(&s.reader.Block); ok {
+			s.start(it)
 		}
-		s.translate(e.Type)
+	case message.EventContentBlockDelta:
+		if s.open != nil {
+			s.addDelta(&s.reader.Block)
+		}
+	case message.EventMessageDelta:
+		if s.reader.Refusal != nil {
+			s.response.refusal = s.reader.Refusal.Clone() // the event's bytes don't last
+		}
 	case message.EventPing:
 		if s.begun {
 			s.frame = append(s.frame, ": ping\n\n"...) // keeps idle connections open
@@ -90,33 +76,18 @@ func (s *streamWriter) Event(e message.Event) error {
 	return s.stream.Write(s.frame)
 }
 
-// translate appends the events for the one that was read.
-func (s *streamWriter) translate(eventType string) {
-	e := &s.event
-	switch eventType {
-	case message.EventMessageStart:
-		s.begin(protocol.Unquote(e.model))
-	case message.EventContentBlockStart:
-		s.begin("") // where an upstream left out message_start
-		s.end()
-		if it, ok := e.item(); ok {
-			s.start(it)
-		}
-	case message.EventContentBlockDelta:
-		if s.open == nil {
-			return
-		}
-		switch string(protocol.Inner(e.kind)) {
-		case "text_delta":
-			s.add(kindMessage, e.text)
-		case "thinking_delta":
-			s.add(kindReasoning, e.thinking)
-		case "input_json_delta":
-			s.add(kindCall, e.partial)
-		case "signature_delta":
-			if s.open.kind == kindReasoning {
-				s.open.signature = append(s.open.signature, protocol.Inner(e.signature)...)
-			}
+// addDelta adds a delta to the open item.
+func (s *streamWriter) addDelta(b *protocol.Block) {
+	switch string(b.Kind()) {
+	case "text_delta":
+		s.add(kindMessage, b.Text)
+	case "thinking_delta":
+		s.add(kindReasoning, b.Thinking)
+	case "input_json_delta":
+		s.add(kindCall, b.PartialJSON)
+	case "signature_delta":
+		if s.open.kind == kindReasoning {
+			s.open.signature = append(s.open.signature, protocol.Inner(b.Signature)...)
 		}
 	}
 }
@@ -227,7 +198,7 @@ func (s *streamWriter) add(kind string, quoted jsontext.Value) {
 		return
 	}
 	if s.fence != nil {
-		quoted = protocol.AppendText(nil, string(s.fence.Write(nil, []byte(protocol.Unquote(quoted)))))
+		quoted = s.fence.WriteQuoted(quoted)
 	}
 	if len(protocol.Inner(quoted)) == 0 {
 		return
@@ -252,7 +223,7 @@ func (s *streamWriter) end() {
 	}
 	if fence := s.fence; fence != nil {
 		s.fence = nil
-		s.add(kindMessage, protocol.AppendText(nil, string(fence.Close(nil))))
+		s.add(kindMessage, fence.CloseQuoted())
 	}
 	if it := s.open; it.kind == kindCall && len(it.text) == 0 {
 		s.add(kindCall, protocol.AppendText(nil, string(it.input)))
@@ -298,7 +269,7 @@ func (s *streamWriter) endPart() {
 func (s *streamWriter) Flush() error { return s.stream.Flush() }
 
 // Message implements gateway.EventWriter.
-func (s *streamWriter) Message([]byte) error { return errKind }
+func (s *streamWriter) Message([]byte) error { return protocol.ErrForm }
 
 // End implements gateway.EventWriter: the end of the last item and of the
 // response, which is kept before.
@@ -319,6 +290,7 @@ func (s *streamWriter) End(result gateway.Result) error {
 		s.open.status = status
 		s.end()
 	}
+	s.response.details = s.reader.Details
 	s.response.finish(status)
 	state := state{status: status, reason: reason, usage: &result.Usage, now: s.now().Unix()}
 	start := len(s.frame)
@@ -338,11 +310,12 @@ func (s *streamWriter) End(result gateway.Result) error {
 	return s.stream.Close(s.call)
 }
 
-func (s *streamWriter) started() bool { return s.stream.Started() }
+// Started implements protocol.Encoder.
+func (s *streamWriter) Started() bool { return s.stream.Started() }
 
-// fail ends the stream with an error and a failed response, so that no client
-// takes it for complete.
-func (s *streamWriter) fail(e *apierror.Error) {
+// Fail implements protocol.Encoder: it ends the stream with an error and a failed
+// response, so that no client takes it for complete.
+func (s *streamWriter) Fail(e *apierror.Error) {
 	if e.Category != apierror.ClientClosed {
 		s.frame = s.frame[:0]
 		_, code := protocol.OpenAIErrorNames(e)

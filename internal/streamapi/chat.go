@@ -2,7 +2,6 @@ package streamapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -14,9 +13,6 @@ import (
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
-
-// errKind says that a backend answered in one piece.
-var errKind = errors.New("the backend answered in the wrong form")
 
 // chat is one chat on a connection. Its goroutine serves it; it may be ended
 // from any.
@@ -110,45 +106,15 @@ type encoder struct {
 	chat            *chat
 	token, thinking []byte // messages up to their content
 	buffer          []byte // reused
-
-	scanner     *protocol.Scanner
-	read, inner func(name []byte) error // made once
-	event       streamEvent
+	reader          *protocol.EventReader
 }
 
-// streamEvent is what is read of one event. Its slices share memory with it.
-type streamEvent struct{ kind, text, thinking jsontext.Value }
-
 func newEncoder(c *chat) *encoder {
-	e := &encoder{
-		chat: c, scanner: protocol.NewScanner(nil), buffer: make([]byte, 0, 512),
+	return &encoder{
+		chat: c, reader: protocol.NewEventReader(), buffer: make([]byte, 0, 512),
 		token:    append(appendType(nil, "token", c.id), `,"content":`...),
 		thinking: append(appendType(nil, "thinking", c.id), `,"content":`...),
 	}
-	e.read, e.inner = e.readMember, e.readInner
-	return e
-}
-
-// readMember reads an event: what matters is in one object inside it.
-func (e *encoder) readMember(name []byte) error {
-	switch string(name) {
-	case "content_block", "delta":
-		return e.scanner.Object(e.inner)
-	}
-	return e.scanner.Skip()
-}
-
-func (e *encoder) readInner(name []byte) error {
-	value, err := e.scanner.Value()
-	switch string(name) {
-	case "type":
-		e.event.kind = value
-	case "text":
-		e.event.text = protocol.Quoted(value)
-	case "thinking":
-		e.event.thinking = protocol.Quoted(value)
-	}
-	return err
 }
 
 // Event implements gateway.EventWriter.
@@ -160,16 +126,14 @@ func (e *encoder) Event(event message.Event) error {
 	if event.Type != message.EventContentBlockDelta && event.Type != message.EventContentBlockStart {
 		return nil
 	}
-	e.event = streamEvent{}
-	e.scanner.Reset(event.Data)
-	if err := e.scanner.Document(e.read); err != nil {
-		return apierror.Wrap(apierror.UpstreamError, "the upstream's stream couldn't be read", err)
+	if err := e.reader.Read(event); err != nil {
+		return err
 	}
-	switch string(protocol.Inner(e.event.kind)) {
+	switch string(e.reader.Kind()) {
 	case "text", "text_delta":
-		return e.send(e.token, e.event.text)
+		return e.send(e.token, e.reader.Text)
 	case "thinking", "thinking_delta":
-		return e.send(e.thinking, e.event.thinking)
+		return e.send(e.thinking, e.reader.Thinking)
 	}
 	return nil
 }
@@ -187,7 +151,7 @@ func (e *encoder) send(before []byte, text jsontext.Value) error {
 func (e *encoder) Flush() error { return nil }
 
 // Message implements gateway.EventWriter.
-func (e *encoder) Message([]byte) error { return errKind }
+func (e *encoder) Message([]byte) error { return protocol.ErrForm }
 
 // End implements gateway.EventWriter: the message done.
 func (e *encoder) End(result gateway.Result) error {

@@ -2,7 +2,6 @@ package streamapi
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"net"
 	"net/http"
@@ -27,7 +26,7 @@ const (
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	c, err := h.open(w, r)
 	if err != nil {
-		h.writeError(w, r, err)
+		protocol.WriteFlatError(w, r, h.log, 0, err)
 		return
 	}
 	u := &upgrader{ResponseWriter: w}
@@ -91,9 +90,7 @@ func (h *Handler) refuseUpgrade(w http.ResponseWriter, r *http.Request, status i
 	case status >= http.StatusInternalServerError:
 		e.Category, e.Message = apierror.Internal, "internal error"
 	}
-	protocol.Log(r.Context(), h.log, w.Header().Get(protocol.HeaderRequestID), e)
-	protocol.SetErrorHeader(w.Header(), e)
-	_ = protocol.WriteJSON(w, cmp.Or(status, e.Status()), appendEnvelope(nil, e)) // a caller who left isn't told
+	protocol.WriteFlatError(w, r, h.log, status, e)
 }
 
 // upgrader keeps the connection, whose deadlines the library doesn't set, and
