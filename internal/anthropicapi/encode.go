@@ -2,7 +2,6 @@ package anthropicapi
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,10 +14,6 @@ import (
 	"claude-code-api-service/internal/protocol"
 	"claude-code-api-service/internal/sse"
 )
-
-// errKind says that a backend answered a stream with a whole message, or the
-// other way round.
-var errKind = errors.New("the backend answered in the wrong form")
 
 // stopFrame ends a stream whose backend gave no message_stop of its own.
 var stopFrame = sse.Append(nil, message.EventMessageStop, []byte(`{"type":"message_stop"}`))
@@ -78,7 +73,7 @@ func (s *streamWriter) start() {
 func (s *streamWriter) Flush() error { return s.stream.Flush() }
 
 // Message implements gateway.EventWriter.
-func (s *streamWriter) Message([]byte) error { return errKind }
+func (s *streamWriter) Message([]byte) error { return protocol.ErrForm }
 
 // End implements gateway.EventWriter.
 func (s *streamWriter) End(gateway.Result) error {
@@ -92,11 +87,12 @@ func (s *streamWriter) End(gateway.Result) error {
 	return s.stream.Close(s.call)
 }
 
-func (s *streamWriter) started() bool { return s.stream.Started() }
+// Started implements protocol.Encoder.
+func (s *streamWriter) Started() bool { return s.stream.Started() }
 
-// fail ends the stream with an error event. That the caller may be gone by then
-// changes nothing.
-func (s *streamWriter) fail(e *apierror.Error) {
+// Fail implements protocol.Encoder: it ends the stream with an error event. That
+// the caller may be gone by then changes nothing.
+func (s *streamWriter) Fail(e *apierror.Error) {
 	if e.Category != apierror.ClientClosed && !s.failed {
 		body := appendError(nil, e, s.call.RequestID)
 		if up := e.Upstream; up != nil && !up.OurCredential && len(up.Body) > 0 {
@@ -120,7 +116,7 @@ type wholeWriter struct {
 }
 
 // Event implements gateway.EventWriter.
-func (p *wholeWriter) Event(message.Event) error { return errKind }
+func (p *wholeWriter) Event(message.Event) error { return protocol.ErrForm }
 
 // Flush implements gateway.EventWriter.
 func (p *wholeWriter) Flush() error { return nil }
@@ -134,7 +130,7 @@ func (p *wholeWriter) Message(body []byte) error {
 // End implements gateway.EventWriter.
 func (p *wholeWriter) End(gateway.Result) error {
 	if p.body == nil {
-		return errKind
+		return protocol.ErrForm
 	}
 	p.sent = true
 	p.call.Clock.Finish()
@@ -142,7 +138,9 @@ func (p *wholeWriter) End(gateway.Result) error {
 	return protocol.WriteJSON(p.w, http.StatusOK, p.body)
 }
 
-func (p *wholeWriter) started() bool { return p.sent }
+// Started implements protocol.Encoder.
+func (p *wholeWriter) Started() bool { return p.sent }
 
-// fail does nothing: an answer of a stated length can't be taken back.
-func (p *wholeWriter) fail(*apierror.Error) {}
+// Fail implements protocol.Encoder. It does nothing: an answer of a stated length
+// can't be taken back.
+func (p *wholeWriter) Fail(*apierror.Error) {}

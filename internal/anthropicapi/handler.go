@@ -72,9 +72,9 @@ func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request, call *ga
 	}
 	if call.Request.Stream {
 		out := &streamWriter{h: h, call: call, w: w, stream: protocol.NewStream(w)}
-		return h.serve(r, call, out)
+		return protocol.Serve(r.Context(), h.gateway, call, out, h.log)
 	}
-	return h.serve(r, call, &wholeWriter{h: h, call: call, w: w})
+	return protocol.Serve(r.Context(), h.gateway, call, &wholeWriter{h: h, call: call, w: w}, h.log)
 }
 
 // serveCount answers how many input tokens a request has. It takes what
@@ -84,7 +84,7 @@ func (h *Handler) serveCount(w http.ResponseWriter, r *http.Request, call *gatew
 		return err
 	}
 	call.CountOnly = true
-	return h.serve(r, call, &wholeWriter{h: h, call: call, w: w})
+	return protocol.Serve(r.Context(), h.gateway, call, &wholeWriter{h: h, call: call, w: w}, h.log)
 }
 
 // decode fills the call with what the caller asks.
@@ -99,28 +99,6 @@ func (h *Handler) decode(w http.ResponseWriter, r *http.Request, call *gateway.C
 	call.Forward, call.Query = forward(r.Header), r.URL.RawQuery
 	protocol.PreferBackend(call, call.Request.UseCLI)
 	return nil
-}
-
-// encoder is an EventWriter that knows what has left already.
-type encoder interface {
-	gateway.EventWriter
-	// started says that the header has left.
-	started() bool
-	// fail tells the caller of an error inside a started answer.
-	fail(e *apierror.Error)
-}
-
-func (h *Handler) serve(r *http.Request, call *gateway.Call, out encoder) error {
-	err := h.gateway.Serve(r.Context(), call, out)
-	if err == nil {
-		return nil
-	}
-	if out.started() {
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
-		out.fail(apierror.From(err))
-		return nil
-	}
-	return err
 }
 
 // forward picks what the direct backend sends on: whatever names the API or
