@@ -189,13 +189,11 @@ func (t *turn) park(ctx context.Context) error {
 			return err
 		case l.Type == lineStreamEvent && l.EventType == message.EventMessageStart:
 			t.goesOn = true
-			t.interrupt(ctx)
 			return nil
 		}
 	}
 	if t.invented {
 		t.goesOn = true
-		t.interrupt(ctx)
 		return nil
 	}
 	for _, use := range t.uses {

@@ -1,6 +1,7 @@
 package claudecli_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -138,5 +139,34 @@ func TestCheckTools(t *testing.T) {
 		if c.param == "" && err != nil || c.param != "" && (err == nil || apierror.From(err).Param != c.param) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestACallerWhoLeavesAtTheEnd leaves when the answer is whole and the CLI would
+// go on by itself: the answer, its cost and the process are there all the same.
+func TestACallerWhoLeavesAtTheEnd(t *testing.T) {
+	for name, prompt := range map[string]string{
+		"after max_tokens": `"[[max]]"`, "after a call that nobody is to run": `"[[tool=Read]][[stop=end_turn]]"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := ready(t, startFake(t, func(o *claudecli.Options) { o.Features = withTools }))
+			if err := p.Bind(t.Context(), withClock); err != nil {
+				t.Fatal(err)
+			}
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			answer, err := p.Turn(ctx, jsontext.Value(prompt), claudecli.Handler{Event: func(e message.Event) error {
+				if e.Type == message.EventMessageStop {
+					leave()
+				}
+				return nil
+			}})
+			if err != nil || answer.CostMicroUSD == nil || answer.Settled {
+				t.Errorf("answer = %+v, %v", answer, err)
+			}
+			if err := p.Empty(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

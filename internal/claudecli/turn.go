@@ -29,6 +29,10 @@ type Answer struct {
 	// has ended, also if the answer's stop_reason is tool_use: then the results are
 	// for a replay.
 	Calls []string
+	// Settled says that the turn ended by itself with this answer: what the process
+	// holds is the conversation with the answer, and nothing of the CLI's own. It
+	// isn't so where the CLI was stopped, or reports an error all the same.
+	Settled bool
 	// Content holds the whole content blocks.
 	Content []jsontext.Value
 }
@@ -52,6 +56,7 @@ type turn struct {
 	begun   bool // the first event came
 	ended   bool // the message's last event came
 	cutOff  bool // the upstream failed in the middle of the message
+	added   bool // the CLI put a message of its own behind the answer
 	uses    []toolUse
 	// invented says that a tool was called that isn't the client's.
 	invented bool
@@ -72,7 +77,7 @@ func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handl
 	}
 	p.turns++
 	p.before, p.resumed = p.spent, false
-	p.announced = nil
+	p.announced, p.results = nil, nil
 	t := &turn{Process: p, handler: handler}
 	return t.run(ctx, func() error {
 		defer t.guard(ctx, t.options.IdleTimeout)()
@@ -83,7 +88,9 @@ func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handl
 // run sends what the CLI waits for and reads an answer.
 func (t *turn) run(ctx context.Context, send func() error) (Answer, error) {
 	err := t.exchange(ctx, send)
-	if err != nil && t.begun && t.running && t.broken == nil {
+	// Of an answer that is whole only the numbers are missing then: a caller who
+	// leaves meanwhile is no reason to lose them, and the process.
+	if (t.goesOn || err != nil && t.begun) && t.running && t.broken == nil {
 		t.interrupt(context.WithoutCancel(ctx))
 	}
 	if spent := t.spent.add(t.before, -1); spent != (totals{}) {
@@ -116,8 +123,6 @@ func (t *turn) exchange(ctx context.Context, send func() error) error {
 				return err
 			}
 			if t.goesOn {
-				// The answer is whole; only its numbers are missing.
-				t.interrupt(ctx)
 				return nil
 			}
 			if t.ended && len(t.uses) > 0 {
@@ -136,6 +141,7 @@ func (t *turn) exchange(ctx context.Context, send func() error) error {
 			if err != nil {
 				return err
 			}
+			t.answer.Settled = t.ended && !t.added && !r.IsError
 			return t.check(r)
 		}
 	}
@@ -154,7 +160,6 @@ func (t *turn) called(ctx context.Context) error {
 		return t.park(ctx)
 	}
 	t.goesOn = true
-	t.interrupt(ctx)
 	return nil
 }
 
@@ -265,6 +270,7 @@ func (t *turn) event(l *line) error {
 // assistant takes a whole content block.
 func (t *turn) assistant(l *line) error {
 	if t.ended {
+		t.added = true
 		return nil
 	}
 	var m struct {

@@ -6,6 +6,7 @@ package fakeclaude
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -35,7 +36,8 @@ const (
 //
 // Prompts carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
 // [[noanswer]], [[late-error]] (after a whole answer), [[max]] (goes on after max_tokens), [[delay=DURATION]],
-// [[tool=NAME]] (calls the offered tool, and says in its next answer what came back).
+// [[tool=NAME]] (calls the offered tool, and says in its next answer what came back), [[stop=REASON]] (why the
+// message that calls it ends).
 func Env(script ...string) []string {
 	return []string{runVariable + "=1", scriptVariable + "=" + strings.Join(script, " ")}
 }
@@ -297,7 +299,7 @@ func (f *fake) turn(i *input, text string) {
 	}
 	if name := directive(text, "tool"); name != "" {
 		f.turns++
-		f.callTool(i.UUID, name)
+		f.callTool(i.UUID, name, cmp.Or(directive(text, "stop"), "tool_use"))
 		return
 	}
 	f.turns++

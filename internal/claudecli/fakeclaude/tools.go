@@ -16,7 +16,7 @@ type call struct {
 }
 
 // callTool answers with a call of a tool and asks for its result.
-func (f *fake) callTool(prompt, name string) {
+func (f *fake) callTool(prompt, name, stop string) {
 	id := fmt.Sprintf("msg_%d_%d", os.Getpid(), f.turns)
 	use := fmt.Sprintf(`{"type":"tool_use","id":"toolu_%d_%d","name":%s,"input":{}}`, os.Getpid(), f.turns, quoted("mcp__c__"+name))
 	event := func(body string) {
@@ -26,7 +26,7 @@ func (f *fake) callTool(prompt, name string) {
 	event(`{"type":"content_block_start","index":0,"content_block":` + use + `}`)
 	f.put(`{"type":"assistant","session_id":%s,"message":{"id":%s,"type":"message","role":"assistant","content":[%s]}}`, quoted(f.session), quoted(id), use)
 	event(`{"type":"content_block_stop","index":0}`)
-	event(`{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":5}}`)
+	event(fmt.Sprintf(`{"type":"message_delta","delta":{"stop_reason":%s,"stop_sequence":null},"usage":{"output_tokens":5}}`, quoted(stop)))
 	event(`{"type":"message_stop"}`)
 	f.context = append(f.context, "")
 	f.call = &call{prompt: prompt}
