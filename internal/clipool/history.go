@@ -23,10 +23,12 @@ type digest [sha256.Size]byte
 // thinking, which clients don't all send back.
 type history struct{ hash hash.Hash }
 
-// newHistory begins the history of one key's conversation.
-func newHistory(key, system string, tools []message.Tool) *history {
+// newHistory begins the history of one key's conversation. The model is part of it:
+// the thinking of another one, which a worker holds, says nothing to it.
+func newHistory(key, model, system string, tools []message.Tool) *history {
 	h := &history{sha256.New()}
 	h.write('k', []byte(key))
+	h.write('m', []byte(model))
 	h.write('s', []byte(system))
 	for _, tool := range tools {
 		h.write('n', []byte(tool.Name))

@@ -17,7 +17,7 @@ func turns(pairs ...string) []message.Turn {
 }
 
 func digestOf(key, system string, tools []message.Tool, list []message.Turn) digest {
-	h := newHistory(key, system, tools)
+	h := newHistory(key, "m", system, tools)
 	for _, turn := range list {
 		h.add(turn)
 	}
@@ -74,7 +74,7 @@ func TestHistoriesThatDiffer(t *testing.T) {
 }
 
 func TestAnAnswerIsTheTurnThatComesBack(t *testing.T) {
-	h := newHistory("k", "", nil)
+	h := newHistory("k", "m", "", nil)
 	h.add(message.Turn{Role: "user", Content: jsontext.Value(`"q"`)})
 	h.addAnswer([]jsontext.Value{jsontext.Value(`{"type":"thinking","thinking":"t"}`), jsontext.Value(`{"type":"text","text":"a"}`)})
 	if h.sum() != digestOf("k", "", nil, turns("user", `"q"`, "assistant", `"a"`)) {

@@ -10,8 +10,7 @@ import (
 // the caller's next request sends only what is new.
 type kept struct {
 	key string
-	// before is the digest of what the worker holds: with the answer, or, where
-	// tool calls are open, without it.
+	// before is the digest of what the worker holds, the answer included.
 	before digest
 	// calls are the ids of the open tool calls: the worker is parked in the middle
 	// of a turn. nil: the turn is over.
@@ -29,7 +28,8 @@ func (k *kept) parked() bool { return k != nil && k.calls != nil }
 const maxKeptTurns = 100
 
 // claim gives the worker that holds the request's conversation, nil when none
-// does. What the request was kept for is over then, whatever becomes of it.
+// does. One that waits for results which come with another conversation waits in
+// vain: it is emptied.
 func (p *Pool) claim(w *work) (*worker, *kept) {
 	if len(w.Turns) < 2 {
 		return nil, nil // it continues nothing
@@ -38,13 +38,17 @@ func (p *Pool) claim(w *work) (*worker, *kept) {
 	defer p.mu.Unlock()
 	for i := len(p.kept) - 1; i >= 0; i-- {
 		worker := p.kept[i]
-		k := worker.kept
-		if !w.continues(k) || worker.exited() {
-			continue
+		switch k := worker.kept; {
+		case worker.exited():
+		case w.continues(k):
+			p.unkeep(i)
+			p.publish()
+			return worker, k
+		case w.overtakes(k):
+			p.reclaim(i)
+			p.arrange()
+			p.publish()
 		}
-		p.unkeep(i)
-		p.publish()
-		return worker, k
 	}
 	return nil, nil
 }
@@ -147,13 +151,11 @@ func (p *Pool) expire(grown map[*worker]bool) {
 // keepable says what of a request's conversation its worker may keep, nil for
 // nothing.
 func (p *Pool) keepable(w *work, worker *worker, answer answered) *kept {
-	if len(answer.Calls) > 0 {
-		return &kept{key: w.key, before: w.history.sum(), calls: answer.Calls, spent: answer.spent}
-	}
 	rests := answer.StopReason == message.StopEndTurn || answer.StopReason == message.StopStopSequence
-	if !rests || p.options.HoldFor < 0 || !p.reusable() || len(w.Turns) > maxKeptTurns || p.worn(worker) {
+	holds := rests && answer.Settled && p.options.HoldFor > 0 && p.reusable() && len(w.Turns) <= maxKeptTurns && !p.worn(worker)
+	if len(answer.Calls) == 0 && !holds {
 		return nil
 	}
 	w.history.addAnswer(answer.Content)
-	return &kept{key: w.key, before: w.history.sum()}
+	return &kept{key: w.key, before: w.history.sum(), calls: answer.Calls, spent: answer.spent}
 }

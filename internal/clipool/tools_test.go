@@ -2,6 +2,7 @@ package clipool_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ type toolChat struct {
 	project string
 	key     string
 	tools   string
+	model   string // "" for the usual one
 	stream  bool
 	turns   []message.Turn
 	costs   int64 // of all answers, in millionths of a US dollar
@@ -42,7 +44,7 @@ func (c *toolChat) send(t *testing.T, content string) (answer message.Message) {
 		t.Fatal(err)
 	}
 	call := newCall(t, c.project, string(body))
-	call.Caller.KeyID = c.key
+	call.Caller.KeyID, call.Model = c.key, cmp.Or(c.model, call.Model)
 	out := &assembler{}
 	result, err := c.p.Generate(t.Context(), call, out)
 	if err != nil {

@@ -20,14 +20,15 @@ type work struct {
 	key      string
 	settings claudecli.Settings
 	// results are the last turn's, where it is nothing but results of tools.
-	results []claudecli.ToolResult
+	// answered are the ids of the calls whose results are in it at all.
+	results  []claudecli.ToolResult
+	answered []string
 	// probed says that the request was held against what the installed CLI can do.
 	probed bool
 	// history is that of all turns. before is its digest without the last one: what
-	// a worker holds that can go on with the conversation. parked is the same
-	// without the last two: what a worker holds that waits for results.
-	history        *history
-	before, parked digest
+	// a worker holds that can go on with the conversation.
+	history *history
+	before  digest
 }
 
 // prepare reads a request and refuses one that can't be served, before a worker
@@ -121,31 +122,33 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 			Tools: c.Tools, ToolChoice: c.ToolChoice, Effort: c.Effort, Format: c.Format,
 		},
 	}
-	w.history = newHistory(w.key, c.System, c.Tools)
+	w.history = newHistory(w.key, call.Model, c.System, c.Tools)
 	last := len(c.Turns) - 1
-	for i, turn := range c.Turns {
-		switch i {
-		case last - 1:
-			w.parked = w.history.sum()
-		case last:
-			w.before = w.history.sum()
-		}
+	for _, turn := range c.Turns[:last] {
 		w.history.add(turn)
 	}
+	w.before = w.history.sum()
+	w.history.add(c.Turns[last])
 	w.results = resultsOf(c.Turns[last])
+	_, w.answered, _ = pairsOf(c.Turns[last]) // checkPairs has read it
 	return w
 }
 
 // continues says that a worker which holds k can go on with the request.
 func (w *work) continues(k *kept) bool {
-	if k.key != w.key {
+	if k.key != w.key || k.before != w.before {
 		return false
 	}
-	if !k.parked() {
-		return k.before == w.before
-	}
-	return k.before == w.parked && len(w.results) == len(k.calls) &&
+	return !k.parked() || len(w.results) == len(k.calls) &&
 		!slices.ContainsFunc(w.results, func(r claudecli.ToolResult) bool { return !slices.Contains(k.calls, r.ID) })
+}
+
+// overtakes says that the request brings results for which a worker waits, and
+// that the worker can't go on with it: the history, or what came with the results,
+// is another.
+func (w *work) overtakes(k *kept) bool {
+	return k.parked() && k.key == w.key && !w.continues(k) &&
+		slices.ContainsFunc(w.answered, func(id string) bool { return slices.Contains(k.calls, id) })
 }
 
 // resultsOf gives the results of a turn that is nothing but results, else nil.
