@@ -61,26 +61,26 @@ func ParseRequest(body []byte) (*Request, error) {
 	first := true
 	afterUseCLI := false
 	for dec.PeekKind() != '}' {
-		tok, err := dec.ReadToken()
+		quoted, err := dec.ReadValue()
 		if err != nil {
 			return nil, InvalidJSON(err)
 		}
-		name := tok.String()
+		at := int(dec.InputOffset())
+		name := memberName(body[at-len(quoted) : at])
 		value, err := dec.ReadValue()
 		if err != nil {
 			return nil, InvalidJSON(err)
 		}
 		end := int(dec.InputOffset())
-		at := span{end - len(value), end}
 		if afterUseCLI {
 			// use_cli was the first member: the comma behind it goes with it.
 			r.useCLI.end = previousComma(body, r.useCLI.end) + 1
 			afterUseCLI = false
 		}
-		if err := r.take(name, value, at); err != nil {
+		if err := r.take(name, value, span{end - len(value), end}); err != nil {
 			return nil, err
 		}
-		if name == "use_cli" {
+		if string(name) == "use_cli" {
 			r.useCLI = span{previous, end}
 			afterUseCLI = first
 		}
@@ -124,12 +124,22 @@ func previousComma(body []byte, end int) int {
 	return end + bytes.IndexByte(body[end:], ',')
 }
 
-func (r *Request) take(name string, value jsontext.Value, at span) error {
+// memberName gives a member's name of a string that was read as valid. It copies
+// only what is escaped.
+func memberName(quoted []byte) []byte {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
+	}
+	name, _ := jsontext.AppendUnquote(nil, quoted)
+	return name
+}
+
+func (r *Request) take(name []byte, value jsontext.Value, at span) error {
 	kind := value.Kind()
-	switch name {
+	switch string(name) {
 	case "model":
 		if kind != '"' {
-			return apierror.Invalid(name, "model: must be a string")
+			return apierror.Invalid("model", "model: must be a string")
 		}
 		model, err := jsontext.AppendUnquote(nil, value)
 		if err != nil {
@@ -142,12 +152,12 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 			r.Stream = kind == 't'
 		case 'n':
 		default:
-			return apierror.Invalid(name, "stream: must be a boolean")
+			return apierror.Invalid("stream", "stream: must be a boolean")
 		}
 	case "max_tokens":
 		n, err := strconv.ParseInt(string(value), 10, 64)
 		if err != nil || n < 1 {
-			return apierror.Invalid(name, "max_tokens: must be a whole number of at least 1")
+			return apierror.Invalid("max_tokens", "max_tokens: must be a whole number of at least 1")
 		}
 		r.MaxTokens = n
 	case "use_cli":
@@ -157,11 +167,11 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 			r.UseCLI = &use
 		case 'n':
 		default:
-			return apierror.Invalid(name, "use_cli: must be a boolean")
+			return apierror.Invalid("use_cli", "use_cli: must be a boolean")
 		}
 	case "messages":
 		if kind != '[' {
-			return apierror.Invalid(name, "messages: must be an array")
+			return apierror.Invalid("messages", "messages: must be an array")
 		}
 		r.messages = at
 	case "system":
@@ -177,7 +187,7 @@ func (r *Request) take(name string, value jsontext.Value, at span) error {
 		r.outputConfig = at
 	default:
 		if kind != 'n' {
-			r.others = append(r.others, name)
+			r.others = append(r.others, string(name))
 		}
 	}
 	return nil

@@ -82,11 +82,15 @@ func Log(ctx context.Context, log *slog.Logger, requestID string, err error) {
 		slog.String("category", string(e.Category)), slog.Int("status", e.Status()), slog.Any("error", err))
 }
 
+// contentJSON is a header's value. It is never changed: who sets another one
+// replaces it.
+var contentJSON = []string{"application/json"}
+
 // WriteJSON sends a complete JSON body in one write. An error says that the
 // caller left.
 func WriteJSON(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
-	h["Content-Type"] = []string{"application/json"}
+	h["Content-Type"] = contentJSON
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	_, err := w.Write(body)

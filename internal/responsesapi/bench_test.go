@@ -23,6 +23,9 @@ func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(int)             {}
 func (d *discard) Flush()                      {}
 
+// SetReadDeadline is what the server's own writers have.
+func (d *discard) SetReadDeadline(time.Time) error { return nil }
+
 // forgetful is an archive that keeps nothing, so that no disk is measured.
 type forgetful struct{}
 
@@ -40,13 +43,24 @@ type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
 
-// A plain request and its answer, from the mux to the last byte written and the
-// document made, with a conversation of 4 KB.
+// A plain request and its answer, from the mux to the last byte written, with a
+// conversation of 4 KB or 128 KB. One that is kept is made a document of.
 func BenchmarkWhole(b *testing.B) {
+	turn := `{"role":"user","content":"` + strings.Repeat("some words ", 60) + `"},{"role":"assistant","content":"` + strings.Repeat("more words ", 60) + `"},`
+	for name, input := range map[string]string{
+		"plain": `"store":false,"input":[` + strings.Repeat(turn, 3),
+		"kept":  `"input":[` + strings.Repeat(turn, 3),
+		"128KB": `"store":false,"input":[` + strings.Repeat(turn, 94),
+	} {
+		b.Run(name, func(b *testing.B) {
+			benchmarkWhole(b, `{"model":"haiku","temperature":0.5,"instructions":"be brief",`+input+`{"role":"user","content":"hi"}]}`)
+		})
+	}
+}
+
+func benchmarkWhole(b *testing.B, body string) {
 	rooms := &benchRooms{Rooms: &protocoltest.Rooms{}, run: func(_ *gateway.Call, out gateway.EventWriter) error { return out.Message([]byte(whole)) }}
 	h := protocoltest.Handler(responsesapi.New(responsesapi.Options{Gateway: rooms.gateway(), Archive: forgetful{}}).Register)
-	turn := `{"role":"user","content":"` + strings.Repeat("some words ", 60) + `"},{"role":"assistant","content":"` + strings.Repeat("more words ", 60) + `"},`
-	body := `{"model":"haiku","temperature":0.5,"instructions":"be brief","input":[` + turn + turn + turn + `{"role":"user","content":"hi"}]}`
 	r := httptest.NewRequest(http.MethodPost, "/v1/responses", nil)
 	r.Header.Set("X-Api-Key", protocoltest.Key)
 	r.ContentLength = int64(len(body))

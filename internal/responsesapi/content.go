@@ -95,34 +95,42 @@ func (r *itemReader) readParts(s *protocol.Scanner, into *parts) error {
 		return s.Skip()
 	case '[':
 		into.there = true
-		return s.Array(func(int) error { return r.readPart(s, into) })
+		start := len(r.arena)
+		err := s.Array(func(int) error { return r.readPart(s, into, start) })
+		into.blocks = r.since(start)
+		return err
 	}
 	value, err := s.Text()
 	if err != nil {
 		return s.Invalid("", "must be a string or an array of content parts")
 	}
 	into.there = true
-	into.addText(value)
+	start := len(r.arena)
+	r.addText(into, value, start)
+	into.blocks = r.since(start)
 	return nil
 }
 
-// addText adds a text, none for an empty one, which the Messages API refuses.
-func (p *parts) addText(value jsontext.Value) {
+// addText adds a text to the blocks that begin at start, none for an empty one,
+// which the Messages API refuses.
+func (r *itemReader) addText(into *parts, value jsontext.Value, start int) {
 	if len(protocol.Inner(value)) == 0 {
 		return
 	}
-	p.texts = append(p.texts, value)
-	p.comma()
-	p.blocks = append(append(append(p.blocks, `{"type":"text","text":`...), value...), '}')
+	into.texts = append(into.texts, value)
+	r.comma(start)
+	r.arena = appendText(r.arena, value)
 }
 
-func (p *parts) comma() {
-	if len(p.blocks) > 0 {
-		p.blocks = append(p.blocks, ',')
+// comma separates a block from those before it, which begin at start.
+func (r *itemReader) comma(start int) {
+	if len(r.arena) > start {
+		r.arena = append(r.arena, ',')
 	}
 }
 
-func (r *itemReader) readPart(s *protocol.Scanner, into *parts) error {
+// readPart reads a part and adds it to the blocks that begin at start.
+func (r *itemReader) readPart(s *protocol.Scanner, into *parts, start int) error {
 	p := &r.part
 	*p = partFields{reader: r}
 	if err := partObject.Read(s, p); err != nil {
@@ -133,16 +141,20 @@ func (r *itemReader) readPart(s *protocol.Scanner, into *parts) error {
 		if p.text == nil {
 			return s.Invalid("text", "field required")
 		}
-		into.addText(p.text)
+		r.addText(into, p.text, start)
 	case "refusal":
-		into.addText(p.refusal)
+		r.addText(into, p.refusal, start)
 	case "reasoning_text":
 		// Of a reasoning item, whose encrypted_content is what counts.
 		r.drop("input.content.reasoning_text")
 	case "input_image":
-		return p.image(s, into)
+		into.textOnly = false
+		r.comma(start)
+		return p.image(s)
 	case "input_file":
-		return p.file(s, into)
+		into.textOnly = false
+		r.comma(start)
+		return p.file(s)
 	default:
 		return s.Invalid("type", "content of this type isn't supported; input_text, input_image, input_file, output_text and refusal are")
 	}
@@ -151,35 +163,31 @@ func (r *itemReader) readPart(s *protocol.Scanner, into *parts) error {
 
 const noFiles = "uploaded files aren't known here; send the file itself"
 
-func (p *partFields) image(s *protocol.Scanner, into *parts) (err error) {
+func (p *partFields) image(s *protocol.Scanner) (err error) {
 	switch {
 	case p.fileID != nil:
 		return s.Invalid("file_id", noFiles)
 	case p.imageURL == nil:
 		return s.Invalid("image_url", "field required")
 	}
-	into.textOnly = false
-	into.comma()
 	var problem string
-	if into.blocks, problem = protocol.AppendImage(into.blocks, p.imageURL, nil); problem != "" {
+	if p.reader.arena, problem = protocol.AppendImage(p.reader.arena, p.imageURL, nil); problem != "" {
 		err = s.Invalid("image_url", problem)
 	}
 	return err
 }
 
-func (p *partFields) file(s *protocol.Scanner, into *parts) (err error) {
-	into.textOnly = false
-	into.comma()
+func (p *partFields) file(s *protocol.Scanner) (err error) {
 	var problem string
 	field := "file_data"
 	switch {
 	case p.fileID != nil:
 		return s.Invalid("file_id", noFiles)
 	case p.fileData != nil:
-		into.blocks, problem = protocol.AppendPDF(into.blocks, p.fileData, p.filename, nil)
+		p.reader.arena, problem = protocol.AppendPDF(p.reader.arena, p.fileData, p.filename, nil)
 	case p.fileURL != nil:
 		field = "file_url"
-		into.blocks, problem = protocol.AppendPDFURL(into.blocks, p.fileURL, p.filename, nil)
+		p.reader.arena, problem = protocol.AppendPDFURL(p.reader.arena, p.fileURL, p.filename, nil)
 	default:
 		problem = "field required"
 	}

@@ -2,6 +2,7 @@ package responsesapi
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http/httptest"
@@ -50,7 +51,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		turns, system := string(talk.turns), len(talk.system)
-		r, _, err := c.translate(talk, &message.Rules{})
+		r, _, err := c.translate(&talk, &message.Rules{})
 		if err != nil {
 			if apierror.From(err).Category != apierror.BadRequest {
 				t.Fatal(err)
@@ -64,7 +65,7 @@ func FuzzDecode(f *testing.F) {
 		answer := &response{request: c, id: newID(), inputs: len(own)}
 		answer.add(outItem{kind: kindMessage, text: []byte("x")})
 		answer.finish(statusCompleted)
-		object := answer.append(nil, state{status: statusCompleted, usage: &message.Usage{}})
+		object := answer.append(nil, state{status: statusCompleted})
 		if bytes.ContainsAny(object, "\n\r") || !jsontext.Value(object).IsValid() {
 			t.Fatalf("the response is %s", object)
 		}
@@ -97,13 +98,8 @@ func FuzzStream(f *testing.F) {
 		w := httptest.NewRecorder()
 		call := &gateway.Call{Clock: latency.Start(), Caller: &gateway.Caller{}}
 		answer := &response{request: &request{encrypted: true}, id: newID()}
-		keep := func(_ *response, object []byte) error {
-			if !jsontext.Value(object).IsValid() {
-				t.Errorf("to be kept: %s", object)
-			}
-			return nil
-		}
-		s := newStreamWriter(w, call, answer, keep, time.Now)
+		keeper := keeper{handler: &Handler{archive: checked{t: t}}, ctx: t.Context(), call: call}
+		s := newStreamWriter(w, call, answer, keeper, time.Now)
 		for _, e := range []message.Event{
 			{Type: message.EventMessageStart, Data: start}, {Type: message.EventPing},
 			{Type: message.EventContentBlockStart, Data: block}, {Type: message.EventContentBlockDelta, Data: delta},
@@ -141,6 +137,19 @@ func FuzzStream(f *testing.F) {
 			t.Fatalf("the stream ends with %s", last)
 		}
 	})
+}
+
+// checked is an archive that only looks at what it is to keep.
+type checked struct {
+	Archive
+	t *testing.T
+}
+
+func (c checked) Put(_ context.Context, _, _, _ string, _ time.Duration, body []byte) error {
+	if _, err := readKept(body); err != nil || !jsontext.Value(body).IsValid() {
+		c.t.Errorf("to be kept: %s: %v", body, err)
+	}
+	return nil
 }
 
 func result(stopReason string) gateway.Result {

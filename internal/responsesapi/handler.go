@@ -104,13 +104,14 @@ func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gate
 	if err != nil {
 		return err
 	}
-	answer := &response{
+	answer := &p.answer
+	*answer = response{
 		request: p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own), unfence: p.unfence,
 	}
-	keep := h.keeper(r.Context(), call, p.former, p.own)
-	var out protocol.Encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keep: keep, now: h.now}
+	keeper := keeper{h, r.Context(), call, p.former, p.own}
+	var out protocol.Encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keeper: keeper, now: h.now}
 	if call.Request.Stream {
-		out = newStreamWriter(w, call, answer, keep, h.now)
+		out = newStreamWriter(w, call, answer, keeper, h.now)
 	}
 	return protocol.Serve(r.Context(), h.gateway, call, out, h.log)
 }
@@ -121,6 +122,7 @@ type prepared struct {
 	former, own []item
 	// unfence says that a code fence around the answer's text is to be taken off.
 	unfence bool
+	answer  response
 }
 
 // prepare reads a request and fills the call with what it asks.
@@ -182,7 +184,7 @@ func (p *prepared) translate(rules message.Rules, call *gateway.Call) (warnings 
 	if err != nil {
 		return nil, err
 	}
-	if call.Request, call.Defaults, err = c.translate(talk, &rules); err != nil {
+	if call.Request, call.Defaults, err = c.translate(&talk, &rules); err != nil {
 		return nil, err
 	}
 	p.unfence = c.format.unfence(&rules)

@@ -42,7 +42,7 @@ type itemReader struct {
 	// from, a call whose arguments were cut off, is in no turn then.
 	kept bool
 
-	arena []byte // of the items' blocks
+	arena []byte // of what is read of contents, and of the items' blocks
 	now   itemFields
 	part  partFields
 }
@@ -59,13 +59,13 @@ type itemFields struct {
 // parts are the content of a message or of a function's result.
 type parts struct {
 	there    bool
-	blocks   []byte
+	blocks   []byte // of the Messages API, with commas between them; in the arena
 	texts    []jsontext.Value
 	textOnly bool
 }
 
-// reset makes parts ready to be read into, keeping their buffers.
-func (p *parts) reset() parts { return parts{textOnly: true, blocks: p.blocks[:0], texts: p.texts[:0]} }
+// reset makes parts ready to be read into, keeping their buffer.
+func (p *parts) reset() parts { return parts{textOnly: true, texts: p.texts[:0]} }
 
 const maxDropped = 8
 
@@ -94,15 +94,17 @@ func (r *itemReader) readText(s *protocol.Scanner) error {
 	if strings.TrimSpace(protocol.Unquote(text)) == "" {
 		return s.Invalid("", "must not be blank")
 	}
-	start := len(r.arena)
-	r.appendText(text)
-	r.items = append(r.items, item{role: message.RoleUser, said: message.RoleUser, content: text, blocks: r.arena[start:]})
+	r.arena = appendText(r.arena, text)
+	r.items = append(r.items, item{role: message.RoleUser, said: message.RoleUser, content: text, blocks: r.arena})
 	return nil
 }
 
-func (r *itemReader) appendText(text jsontext.Value) {
-	r.arena = append(append(append(r.arena, `{"type":"text","text":`...), text...), '}')
+func appendText(dst []byte, text jsontext.Value) []byte {
+	return append(append(append(dst, `{"type":"text","text":`...), text...), '}')
 }
+
+// since gives what was added to the arena from there on.
+func (r *itemReader) since(start int) []byte { return r.arena[start:len(r.arena):len(r.arena)] }
 
 // read reads one item.
 func (r *itemReader) read(s *protocol.Scanner) error {
@@ -113,19 +115,17 @@ func (r *itemReader) read(s *protocol.Scanner) error {
 		return err
 	}
 	it := item{raw: s.Since(start), id: protocol.Unquote(f.id)}
-	begin := len(r.arena)
 	if err := f.translate(s, &it); err != nil {
 		if !r.kept {
 			return err
 		}
-		it.role, r.arena = "", r.arena[:begin]
+		it.role, it.blocks = "", nil
 	}
-	it.blocks = r.arena[begin:len(r.arena):len(r.arena)]
 	r.items = append(r.items, it)
 	return nil
 }
 
-// translate fills in what the item is, and appends its blocks to the arena.
+// translate fills in what the item is, with its blocks.
 func (f *itemFields) translate(s *protocol.Scanner, it *item) error {
 	switch kind := string(protocol.Inner(f.kind)); kind {
 	case "message":
@@ -149,8 +149,7 @@ func (f *itemFields) translate(s *protocol.Scanner, it *item) error {
 			f.reader.drop("input.reasoning")
 			return nil
 		}
-		it.thinks = true
-		f.reader.arena = append(f.reader.arena, block...)
+		it.thinks, it.blocks = true, block
 		return nil
 	default:
 		return s.Invalid("type", "items of the type "+kind+" aren't supported")
@@ -166,38 +165,39 @@ func (f *itemFields) refer(s *protocol.Scanner, it *item) error {
 }
 
 func (f *itemFields) message(s *protocol.Scanner, it *item) error {
-	r := f.reader
 	it.content = f.content
-	it.said = string(protocol.Inner(f.role))
 	if !f.parts.there {
 		return s.Invalid("content", "field required")
 	}
-	switch it.said {
+	switch role := protocol.Inner(f.role); string(role) {
 	case message.RoleUser:
-		it.role = message.RoleUser
+		it.said, it.role = message.RoleUser, message.RoleUser
 	case message.RoleAssistant:
-		it.role = message.RoleAssistant
+		it.said, it.role = message.RoleAssistant, message.RoleAssistant
 		if !f.parts.textOnly {
 			return s.Invalid("content", "only text is supported for the role assistant")
 		}
 	case "system", "developer":
+		it.said, it.role = string(role), roleSystem
 		if !f.parts.textOnly {
 			return s.Invalid("content", "only text is supported for the role "+it.said)
 		}
-		it.role = roleSystem
+		r := f.reader
+		start := len(r.arena)
 		for i, text := range f.parts.texts {
 			if i > 0 {
 				r.arena = append(r.arena, `\n\n`...)
 			}
 			r.arena = append(r.arena, protocol.Inner(text)...)
 		}
+		it.blocks = r.since(start)
 		return nil
 	case "":
 		return s.Invalid("role", "field required")
 	default:
 		return s.Invalid("role", "must be user, assistant, system or developer")
 	}
-	r.arena = append(r.arena, f.parts.blocks...)
+	it.blocks = f.parts.blocks
 	return nil
 }
 
@@ -217,9 +217,11 @@ func (f *itemFields) call(s *protocol.Scanner, it *item) error {
 	}
 	it.role, it.calls = message.RoleAssistant, true
 	r := f.reader
+	start := len(r.arena)
 	r.arena = append(append(r.arena, `{"type":"tool_use","id":`...), f.callID...)
 	r.arena = append(append(r.arena, `,"name":`...), f.name...)
 	r.arena = append(append(append(r.arena, `,"input":`...), input...), '}')
+	it.blocks = r.since(start)
 	return nil
 }
 
@@ -232,11 +234,13 @@ func (f *itemFields) result(s *protocol.Scanner, it *item) error {
 	}
 	it.role, it.result = message.RoleUser, true
 	r := f.reader
+	start := len(r.arena)
 	r.arena = append(append(r.arena, `{"type":"tool_result","tool_use_id":`...), f.callID...)
 	if len(f.output.blocks) > 0 {
 		r.arena = append(append(append(r.arena, `,"content":[`...), f.output.blocks...), ']')
 	}
 	r.arena = append(r.arena, '}')
+	it.blocks = r.since(start)
 	return nil
 }
 
@@ -291,10 +295,11 @@ func (c *conversation) addSystem(inner []byte) {
 	if len(inner) == 0 {
 		return
 	}
-	if len(c.system) > 0 {
-		c.system = append(c.system, `\n\n`...)
+	if len(c.system) == 0 {
+		c.system = inner[:len(inner):len(inner)] // copied when more follows
+		return
 	}
-	c.system = append(c.system, inner...)
+	c.system = append(append(c.system, `\n\n`...), inner...)
 }
 
 // close ends the open turn. One of nothing but thinking, an answer that was cut

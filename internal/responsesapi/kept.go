@@ -167,27 +167,37 @@ func find(items []item, id string) *item {
 	return nil
 }
 
-// keeper gives the function that keeps a response of this conversation; one that
-// does nothing where the caller doesn't want it kept.
-func (h *Handler) keeper(ctx context.Context, call *gateway.Call, former, own []item) keepFunc {
-	return func(r *response, object []byte) error {
-		if !r.request.stored() {
-			return nil
-		}
-		size := 2*len(object) + 1_024
-		for _, items := range [...][]item{former, own} {
-			for i := range items {
-				size += len(items[i].raw) + len(items[i].content) + 128
-			}
-		}
-		body := appendKept(make([]byte, 0, size), r, object, former, own)
-		ctx, cancel := keeping(ctx)
-		defer cancel()
-		if err := h.archive.Put(ctx, kind, call.Caller.KeyID, responsePrefix+r.id, h.ttl, body); err != nil {
-			return apierror.Wrap(apierror.Internal, "the response couldn't be kept (store: false asks for one that isn't)", err)
-		}
+// keepTimeout bounds the keeping of a response whose caller waits for its end.
+const keepTimeout = 10 * time.Second
+
+// keeper keeps the response of one request's conversation.
+type keeper struct {
+	handler     *Handler
+	ctx         context.Context
+	call        *gateway.Call
+	former, own []item
+}
+
+// keep keeps a response that has come to its end, given as the JSON that the
+// caller gets, also where the caller has left. It returns when it is kept. A
+// response that isn't to be kept is passed over.
+func (k *keeper) keep(r *response, object []byte) error {
+	if !r.request.stored() {
 		return nil
 	}
+	size := 2*len(object) + 1_024
+	for _, items := range [...][]item{k.former, k.own} {
+		for i := range items {
+			size += max(len(items[i].raw), len(items[i].content)) + 192
+		}
+	}
+	body := appendKept(make([]byte, 0, size), r, object, k.former, k.own)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), keepTimeout)
+	defer cancel()
+	if err := k.handler.archive.Put(ctx, kind, k.call.Caller.KeyID, responsePrefix+r.id, k.handler.ttl, body); err != nil {
+		return apierror.Wrap(apierror.Internal, "the response couldn't be kept (store: false asks for one that isn't)", err)
+	}
+	return nil
 }
 
 // appendKept appends the document of a response.
@@ -195,22 +205,20 @@ func appendKept(dst []byte, r *response, object []byte, former, own []item) []by
 	dst = append(append(dst, `{"response":`...), object...)
 	dst = append(dst, `,"items":[`...)
 	for i := range former {
-		dst = appendKeptItem(dst, &former[i], former[i].id, i > 0)
+		dst = appendKeptItem(dst, &former[i], nil, i > 0)
 	}
+	var id [64]byte
 	for i := range own {
-		id := own[i].id
-		if id == "" {
-			id = itemID(own[i].kind(), r.id, i)
-		}
-		dst = appendKeptItem(dst, &own[i], id, len(former)+i > 0)
+		dst = appendKeptItem(dst, &own[i], appendItemID(id[:0], own[i].kind(), r.id, i), len(former)+i > 0)
 	}
 	dst = append(dst, `],"output":[`...)
 	return append(r.appendOutput(dst, true), "]}"...)
 }
 
 // appendKeptItem appends an item as GET …/input_items gives it: with an id, and a
-// message with its type and with its content as parts.
-func appendKeptItem(dst []byte, it *item, id string, comma bool) []byte {
+// message with its type and with its content as parts. id is the one of an item
+// that came without.
+func appendKeptItem(dst []byte, it *item, id []byte, comma bool) []byte {
 	if comma {
 		dst = append(dst, ',')
 	}
@@ -218,7 +226,7 @@ func appendKeptItem(dst []byte, it *item, id string, comma bool) []byte {
 		if it.id != "" {
 			return append(dst, it.raw...)
 		}
-		dst = protocol.AppendText(append(dst, `{"id":`...), id)
+		dst = append(append(append(dst, `{"id":"`...), id...), '"')
 		s := protocol.NewScanner(it.raw)
 		_ = s.Document(func(name []byte) error { // it has been read before
 			value, err := s.Value()
@@ -230,7 +238,11 @@ func appendKeptItem(dst []byte, it *item, id string, comma bool) []byte {
 		})
 		return append(dst, '}')
 	}
-	dst = protocol.AppendText(append(dst, `{"id":`...), id)
+	if it.id != "" {
+		dst = protocol.AppendText(append(dst, `{"id":`...), it.id)
+	} else {
+		dst = append(append(append(dst, `{"id":"`...), id...), '"')
+	}
 	dst = append(append(append(dst, `,"type":"message","status":"completed","role":"`...), it.said...), `","content":`...)
 	if it.content.Kind() != '"' {
 		return append(append(dst, it.content...), '}')

@@ -52,15 +52,19 @@ func itemPrefix(kind string) string {
 	return "msg_"
 }
 
-// itemID makes the id of the n-th item of a response. It names the response, so
-// that a reference finds it without an index.
+// itemID makes the id of the n-th item of a response.
 func itemID(kind, response string, n int) string {
-	id := append(make([]byte, 0, 64), itemPrefix(kind)...)
-	id = append(id, response...)
+	return string(appendItemID(make([]byte, 0, 64), kind, response, n))
+}
+
+// appendItemID appends the id of the n-th item of a response. It names the
+// response, so that a reference finds it without an index.
+func appendItemID(dst []byte, kind, response string, n int) []byte {
+	dst = append(append(dst, itemPrefix(kind)...), response...)
 	for shift := 12; shift >= 0; shift -= 4 {
-		id = append(id, "0123456789abcdef"[n>>shift&15])
+		dst = append(dst, "0123456789abcdef"[n>>shift&15])
 	}
-	return string(id)
+	return dst
 }
 
 // responseOf gives the response that an item's id names, "" for an id that isn't

@@ -128,6 +128,9 @@ func decode(s *protocol.Scanner) (*request, error) {
 	return c, nil
 }
 
+// firstItems is how many items an input has room for before it grows.
+const firstItems = 8
+
 func (c *request) readInput(s *protocol.Scanner) error {
 	r := &c.input
 	switch s.Kind() {
@@ -138,9 +141,12 @@ func (c *request) readInput(s *protocol.Scanner) error {
 		return r.readText(s)
 	}
 	c.hasInput = true
-	r.arena = make([]byte, 0, s.Len()+s.Len()/4)
+	r.arena, r.items = make([]byte, 0, s.Len()+s.Len()/4), make([]item, 0, firstItems)
 	return s.Array(func(int) error { return r.read(s) })
 }
+
+// fillable are the members that have a default. It is never changed.
+var fillable = [...]string{"max_tokens"}
 
 // translate writes the Messages request of a conversation for a model with these
 // rules. filled names the members that the caller didn't give. An error is an
@@ -154,7 +160,7 @@ func (c *request) translate(talk *conversation, rules *message.Rules) (r *messag
 	think := c.think(talk, rules, choice)
 	maxTokens := c.maxTokens
 	if maxTokens == 0 {
-		filled = append(filled, "max_tokens")
+		filled = fillable[:]
 		maxTokens = defaultMaxTokens + think.Room
 		if most := int64(rules.MaxOutputTokens); most > 0 {
 			maxTokens = min(maxTokens, most)
@@ -224,10 +230,10 @@ func (c *request) appendUser(dst []byte) []byte {
 }
 
 // join makes the conversation of earlier items and the request's own.
-func (c *request) join(former []item, own []item) (*conversation, error) {
-	talk := &conversation{}
+func (c *request) join(former []item, own []item) (talk conversation, err error) {
 	if len(former) == 0 {
-		talk.turns = make([]byte, 0, len(c.input.arena)+128)
+		const turn = len(`,{"role":"assistant","content":[]}`)
+		talk.turns = make([]byte, 0, len(c.input.arena)+turn*len(own))
 	}
 	talk.addSystem(protocol.Inner(c.instructions))
 	for _, items := range [...][]item{former, own} {
@@ -236,7 +242,7 @@ func (c *request) join(former []item, own []item) (*conversation, error) {
 		}
 	}
 	if len(talk.turns) == 0 || talk.begin == 0 && !talk.spoke {
-		return nil, apierror.Invalid("input", "input: at least one item that isn't the system's is required")
+		return talk, apierror.Invalid("input", "input: at least one item that isn't the system's is required")
 	}
 	return talk, nil
 }

@@ -19,7 +19,7 @@ func translated(body string, rules message.Rules) (*request, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	r, _, err := c.translate(talk, &rules)
+	r, _, err := c.translate(&talk, &rules)
 	if err != nil {
 		return nil, "", err
 	}

@@ -22,7 +22,9 @@ const (
 func newID() string {
 	var random [idLength / 2]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(random[:])
+	var id [idLength]byte
+	hex.Encode(id[:], random[:])
+	return string(id[:])
 }
 
 // response is one answer on its way to the caller and into the archive.
@@ -87,7 +89,7 @@ type state struct {
 	status string
 	reason string          // of incomplete_details
 	failed *apierror.Error // of error
-	usage  *message.Usage
+	usage  message.Usage   // where it has ended
 	// now is the second in which it was completed.
 	now int64
 }
@@ -131,8 +133,8 @@ func (r *response) append(dst []byte, s state) []byte {
 	dst = append(dst, ']')
 	dst = r.appendEcho(dst)
 	dst = append(dst, `,"usage":`...)
-	if s.usage != nil {
-		dst = r.appendUsage(dst, *s.usage)
+	if s.status == statusCompleted || s.status == statusIncomplete {
+		dst = r.appendUsage(dst, s.usage)
 	} else {
 		dst = append(dst, "null"...)
 	}
@@ -250,11 +252,11 @@ func errorCode(e *apierror.Error) string {
 }
 
 // ended makes the state of an answer that came whole.
-func (r *response) ended(result gateway.Result, now int64) state {
+func (r *response) ended(result *gateway.Result, now int64) state {
 	if it, ok := r.refused(result.StopReason); ok {
 		r.add(it)
 	}
 	status, reason := statusOf(result.StopReason)
 	r.finish(status)
-	return state{status: status, reason: reason, usage: &result.Usage, now: now}
+	return state{status: status, reason: reason, usage: result.Usage, now: now}
 }

@@ -21,7 +21,7 @@ type streamWriter struct {
 	w        http.ResponseWriter
 	stream   *protocol.Stream
 	response *response
-	keep     keepFunc
+	keeper   keeper
 	now      func() time.Time
 
 	reader   *protocol.EventReader
@@ -35,9 +35,9 @@ type streamWriter struct {
 	fence *protocol.Fence // takes a code fence off the open item's text; nil: it passes as it is
 }
 
-func newStreamWriter(w http.ResponseWriter, call *gateway.Call, r *response, keep keepFunc, now func() time.Time) *streamWriter {
+func newStreamWriter(w http.ResponseWriter, call *gateway.Call, r *response, keeper keeper, now func() time.Time) *streamWriter {
 	return &streamWriter{
-		call: call, w: w, stream: protocol.NewStream(w), response: r, keep: keep, now: now,
+		call: call, w: w, stream: protocol.NewStream(w), response: r, keeper: keeper, now: now,
 		reader: protocol.NewEventReader(), frame: make([]byte, 0, 4_096),
 	}
 }
@@ -292,13 +292,13 @@ func (s *streamWriter) End(result gateway.Result) error {
 	}
 	s.response.details = s.reader.Details
 	s.response.finish(status)
-	state := state{status: status, reason: reason, usage: &result.Usage, now: s.now().Unix()}
+	state := state{status: status, reason: reason, usage: result.Usage, now: s.now().Unix()}
 	start := len(s.frame)
 	s.head("response." + status)
 	s.frame = append(s.frame, `,"response":`...)
 	at := len(s.frame)
 	s.frame = s.response.append(s.frame, state)
-	if err := s.keep(s.response, s.frame[at:]); err != nil {
+	if err := s.keeper.keep(s.response, s.frame[at:]); err != nil {
 		// What ends the last item may leave; what ends the response may not.
 		_ = s.stream.Write(s.frame[:start])
 		return err

@@ -1,7 +1,6 @@
 package responsesapi
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -11,17 +10,13 @@ import (
 	"claude-code-api-service/internal/protocol"
 )
 
-// keepFunc keeps a response that has come to its end, given as the JSON that the
-// caller gets. It returns when it is kept.
-type keepFunc func(r *response, object []byte) error
-
 // wholeWriter translates a whole answer.
 type wholeWriter struct {
 	call     *gateway.Call
 	w        http.ResponseWriter
 	scanners *protocol.Scanners
 	response *response
-	keep     keepFunc
+	keeper   keeper
 	now      func() time.Time
 	read     bool
 	sent     bool
@@ -61,9 +56,9 @@ func (p *wholeWriter) End(result gateway.Result) error {
 	if !p.read {
 		return protocol.ErrForm
 	}
-	state := p.response.ended(result, p.now().Unix())
+	state := p.response.ended(&result, p.now().Unix())
 	body := p.response.append(make([]byte, 0, 4_096), state)
-	if err := p.keep(p.response, body); err != nil {
+	if err := p.keeper.keep(p.response, body); err != nil {
 		return err
 	}
 	p.sent = true
@@ -78,12 +73,3 @@ func (p *wholeWriter) Started() bool { return p.sent }
 // Fail implements protocol.Encoder. It does nothing: an answer of a stated length
 // can't be taken back.
 func (p *wholeWriter) Fail(*apierror.Error) {}
-
-// keepTimeout bounds the keeping of a response whose caller waits for its end.
-const keepTimeout = 10 * time.Second
-
-// keeping gives the context for keeping a response: what was generated is kept
-// though the caller has left.
-func keeping(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
-}
