@@ -39,7 +39,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	src := http.MaxBytesReader(w, &patientReader{body: r.Body, control: http.NewResponseController(w)}, limit)
+	src := http.MaxBytesReader(w, &patientReader{body: r.Body, control: *http.NewResponseController(w)}, limit)
 	if r.ContentLength >= 0 {
 		body := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(src, body); err != nil {
@@ -71,7 +71,7 @@ const readPause = 60 * time.Second
 // patientReader reads a body as long as it goes on arriving.
 type patientReader struct {
 	body    io.ReadCloser
-	control *http.ResponseController
+	control http.ResponseController
 }
 
 func (p *patientReader) Read(b []byte) (int, error) {

@@ -117,7 +117,11 @@ func (r *itemReader) addText(into *parts, value jsontext.Value, start int) {
 	if len(protocol.Inner(value)) == 0 {
 		return
 	}
-	into.texts = append(into.texts, value)
+	if into.text == nil {
+		into.text = value
+	} else {
+		into.more = append(into.more, value)
+	}
 	r.comma(start)
 	r.arena = appendText(r.arena, value)
 }

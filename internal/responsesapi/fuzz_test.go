@@ -33,7 +33,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, err := decode(protocol.NewScanner(body))
+		c := &request{}
+		err := c.decode(protocol.NewScanner(body))
 		if err != nil {
 			if apierror.From(err).Category != apierror.BadRequest {
 				t.Fatal(err)

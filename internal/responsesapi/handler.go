@@ -106,7 +106,7 @@ func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gate
 	}
 	answer := &p.answer
 	*answer = response{
-		request: p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own), unfence: p.unfence,
+		request: &p.request, id: newID(), created: h.now().Unix(), inputs: len(p.own), unfence: p.unfence,
 	}
 	keeper := keeper{h, r.Context(), call, p.former, p.own}
 	var out protocol.Encoder = &wholeWriter{call: call, w: w, scanners: &h.scanners, response: answer, keeper: keeper, now: h.now}
@@ -118,7 +118,7 @@ func (h *Handler) serveCreate(w http.ResponseWriter, r *http.Request, call *gate
 
 // prepared is a request with the items of its conversation.
 type prepared struct {
-	request     *request
+	request     request
 	former, own []item
 	// unfence says that a code fence around the answer's text is to be taken off.
 	unfence bool
@@ -132,11 +132,11 @@ func (h *Handler) prepare(w http.ResponseWriter, r *http.Request, call *gateway.
 		return nil, err
 	}
 	p := &prepared{}
-	if p.request, err = h.decode(body); err != nil {
+	if err = h.decode(body, &p.request); err != nil {
 		return nil, err
 	}
 	p.request.counting = call.CountOnly
-	if p.former, err = h.former(r.Context(), call, p.request); err != nil {
+	if p.former, err = h.former(r.Context(), call, &p.request); err != nil {
 		return nil, err
 	}
 	if p.own, err = h.resolve(r.Context(), call, p.former, p.request.input.items); err != nil {
@@ -178,7 +178,7 @@ func (h *Handler) translate(p *prepared, call *gateway.Call) error {
 // translate writes the Messages request for a model with these rules and gives
 // what couldn't be honoured. It may be called again.
 func (p *prepared) translate(rules message.Rules, call *gateway.Call) (warnings []string, err error) {
-	c := *p.request
+	c := p.request
 	c.warnings, c.tools = slices.Clone(c.warnings), slices.Clone(c.tools)
 	talk, err := c.join(p.former, p.own)
 	if err != nil {
@@ -191,8 +191,8 @@ func (p *prepared) translate(rules message.Rules, call *gateway.Call) (warnings 
 	return slices.Clip(c.warnings), nil
 }
 
-func (h *Handler) decode(body []byte) (*request, error) {
+func (h *Handler) decode(body []byte, into *request) error {
 	scanner := h.scanners.Get(body)
 	defer h.scanners.Put(scanner)
-	return decode(scanner)
+	return into.decode(scanner)
 }

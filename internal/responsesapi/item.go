@@ -59,13 +59,14 @@ type itemFields struct {
 // parts are the content of a message or of a function's result.
 type parts struct {
 	there    bool
-	blocks   []byte // of the Messages API, with commas between them; in the arena
-	texts    []jsontext.Value
+	blocks   []byte         // of the Messages API, with commas between them; in the arena
+	text     jsontext.Value // the first one
+	more     []jsontext.Value
 	textOnly bool
 }
 
 // reset makes parts ready to be read into, keeping their buffer.
-func (p *parts) reset() parts { return parts{textOnly: true, texts: p.texts[:0]} }
+func (p *parts) reset() parts { return parts{textOnly: true, more: p.more[:0]} }
 
 const maxDropped = 8
 
@@ -184,11 +185,9 @@ func (f *itemFields) message(s *protocol.Scanner, it *item) error {
 		}
 		r := f.reader
 		start := len(r.arena)
-		for i, text := range f.parts.texts {
-			if i > 0 {
-				r.arena = append(r.arena, `\n\n`...)
-			}
-			r.arena = append(r.arena, protocol.Inner(text)...)
+		r.arena = append(r.arena, protocol.Inner(f.parts.text)...)
+		for _, text := range f.parts.more {
+			r.arena = append(append(r.arena, `\n\n`...), protocol.Inner(text)...)
 		}
 		it.blocks = r.since(start)
 		return nil

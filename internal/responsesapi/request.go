@@ -108,10 +108,9 @@ func summaries() []string { return []string{"auto", "concise", "detailed"} }
 // decode reads a request. What would change the answer's shape is refused; what
 // the Messages API has no place for is named in the warnings. An error is an
 // apierror.Error.
-func decode(s *protocol.Scanner) (*request, error) {
-	c := &request{}
+func (c *request) decode(s *protocol.Scanner) error {
 	if err := requestObject.Document(s, c); err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range c.input.dropped {
 		text := "has no effect here"
@@ -121,11 +120,9 @@ func decode(s *protocol.Scanner) (*request, error) {
 		c.warn(name, text)
 	}
 	if c.choice.mode == "allowed_tools" {
-		if err := c.allow(); err != nil {
-			return nil, err
-		}
+		return c.allow()
 	}
-	return c, nil
+	return nil
 }
 
 // firstItems is how many items an input has room for before it grows.

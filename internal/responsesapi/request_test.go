@@ -11,8 +11,8 @@ import (
 
 // translated decodes a body and gives its Messages request.
 func translated(body string, rules message.Rules) (*request, string, error) {
-	c, err := decode(protocol.NewScanner([]byte(body)))
-	if err != nil {
+	c := &request{}
+	if err := c.decode(protocol.NewScanner([]byte(body))); err != nil {
 		return nil, "", err
 	}
 	talk, err := c.join(nil, c.input.items)

@@ -69,12 +69,15 @@ func (r *Rooms) Entries() []gateway.Entry {
 	return r.entries
 }
 
+// caller is who the Key belongs to. It is never changed.
+var caller = &gateway.Caller{KeyID: "k1", ProjectID: ProjectID}
+
 // Authenticate implements gateway.Authenticator.
 func (r *Rooms) Authenticate(_ context.Context, key string) (*gateway.Caller, error) {
 	if key != Key {
 		return nil, &apierror.Error{Category: apierror.AuthError, Code: apierror.CodeInvalidKey, Message: "invalid API key"}
 	}
-	return &gateway.Caller{KeyID: "k1", ProjectID: ProjectID}, nil
+	return caller, nil
 }
 
 // Admit implements gateway.Admitter.
