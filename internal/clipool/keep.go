@@ -63,6 +63,11 @@ func (p *Pool) unkeep(i int) *worker {
 
 // keep lets a worker hold its conversation for a while.
 func (p *Pool) keep(w *worker, k *kept) {
+	if w.exited() {
+		p.discard(w) // watch has looked for it already
+		p.arrange()
+		return
+	}
 	k.since = time.Now()
 	w.kept = k
 	p.kept = append(p.kept, w)
@@ -96,39 +101,46 @@ func (p *Pool) reclaim(i int) {
 	p.empty(w)
 }
 
-// reclaimFor makes room for requests that wait, at the cost of conversations
-// that are kept, the oldest first: those of the same class are emptied, others
-// are replaced.
+// reclaimFor makes room for requests that wait, at the cost of conversations that
+// are kept, the oldest first. Those of the same class are emptied: that takes less
+// time than a start. Others are replaced, where nothing else will be free soon.
 func (p *Pool) reclaimFor() {
-	for len(p.kept) > 0 && len(p.waiting) > p.starting+p.emptying {
-		i := p.oldestFor(func(class string) bool {
-			for _, waiter := range p.waiting {
-				if waiter.class == class {
-					return true
-				}
-			}
-			return false
-		})
-		switch {
-		case i >= 0:
+	if len(p.waiting) == 0 {
+		return
+	}
+	for i := 0; i < len(p.kept); {
+		if p.reusable() && p.wanted(p.kept[i].class) {
 			p.reclaim(i)
-			p.startMore()
-		case len(p.idle) == 0 && p.starting < p.options.Starting && !p.troubled():
-			p.discard(p.unkeep(0))
-			p.startMore()
-		default:
-			return
+		} else {
+			i++
 		}
+	}
+	for len(p.kept) > 0 && len(p.idle) == 0 && p.hurried() {
+		p.discard(p.unkeep(0))
+		p.startMore()
 	}
 }
 
-func (p *Pool) oldestFor(fits func(class string) bool) int {
-	for i, w := range p.kept {
-		if fits(w.class) {
-			return i
+// wanted says that more requests of the class wait than workers of it will be
+// free in a moment.
+func (p *Pool) wanted(class string) bool {
+	n := -p.emptying[class]
+	for _, waiter := range p.waiting {
+		if waiter.class == class {
+			n++
 		}
 	}
-	return -1
+	return n > 0
+}
+
+// hurried says that more requests wait than workers will be free soon, and that
+// another one could be started if there were room.
+func (p *Pool) hurried() bool {
+	soon := p.starting
+	for _, n := range p.emptying {
+		soon += n
+	}
+	return len(p.waiting) > soon && p.starting < p.options.Starting && len(p.alive)+p.starting >= p.options.Workers && !p.troubled()
 }
 
 // expire ends what has been kept for too long, and workers that have grown.

@@ -3,6 +3,7 @@ package clipool_test
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -219,5 +220,53 @@ func killPID(t *testing.T, at string) {
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A request whose class a held worker serves doesn't wait for one that starts.
+func TestAHeldWorkerServesSoonerThanOneThatStarts(t *testing.T) {
+	const start = 2 * time.Second
+	p := newPool(t, func(o *clipool.Options) { o.Workers, o.Starting = 2, 2 }, "sleep="+start.String())
+	waitFor(t, p, idle(2))
+	c, other := &chat{p: p, key: "a"}, &chat{p: p, key: "b"}
+	idleAt := other.at(t, "hello")
+	held := c.at(t, "hello") // one of two may hold: the other is emptied
+	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 && s.Held == 1 })
+	killPID(t, idleAt)
+	waitFor(t, p, func(s clipool.Status) bool { return s.Starting == 1 })
+	begun := time.Now()
+	if got := mustAsk(t, p, "p", "be brief", "who is there?"); "pid="+got != held {
+		t.Errorf("served by %s after %v, not by %s", got, time.Since(begun), held)
+	}
+}
+
+// A worker that dies when its answer is whole isn't kept.
+func TestAWorkerThatDiesBehindItsAnswerIsReplaced(t *testing.T) {
+	root := t.TempDir()
+	p := newPool(t, func(o *clipool.Options) { o.Workers, o.InspectEvery, o.Process.Root = 1, time.Hour, root })
+	waitFor(t, p, idle(1))
+	out := &collector{}
+	out.onEvent = func() error {
+		at := pidOf.FindString(out.text.String())
+		if !strings.Contains(out.text.String(), "message_stop") {
+			return nil
+		}
+		killPID(t, at)
+		for range 2_000 { // until it is reaped
+			if left, err := os.ReadDir(root); err != nil || len(left) == 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(10 * time.Millisecond) // and the pool has looked for it
+		return nil
+	}
+	call := newCall(t, "p", `{"model":"haiku","max_tokens":100,"stream":true,"messages":[{"role":"user","content":"hello"}]}`)
+	if _, err := p.Generate(t.Context(), call, out); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, p, func(s clipool.Status) bool { return s.Held == 0 && s.Idle == 1 })
+	if wrong := p.Account(); wrong != "" {
+		t.Error(wrong)
 	}
 }

@@ -175,7 +175,7 @@ type Pool struct {
 	// alive are the workers that are ready: idle, with a request, or being emptied.
 	alive    map[*worker]bool
 	starting int
-	emptying int            // workers that will be free in a moment
+	emptying map[string]int // workers that will be free in a moment, by class
 	owners   map[string]int // live workers by class
 	// failure is why the last start failed, until one succeeds.
 	failure  error
@@ -192,7 +192,7 @@ type Pool struct {
 // New makes a pool that has no workers yet: requests queue until Start or Fail.
 func New(options Options) *Pool {
 	options.setDefaults()
-	p := &Pool{options: options, alive: map[*worker]bool{}, owners: map[string]int{}}
+	p := &Pool{options: options, alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.status.reason.Store(&notStarted)
 	return p
@@ -352,7 +352,7 @@ func (p *Pool) reusable() bool {
 
 // empty has a worker emptied in the background.
 func (p *Pool) empty(w *worker) {
-	p.emptying++
+	p.emptying[w.class]++
 	p.tasks.Go(func() { p.recycle(w) })
 }
 
@@ -363,7 +363,9 @@ func (p *Pool) recycle(w *worker) {
 	grown := err == nil && w.process.ResidentBytes() > p.options.MaxResidentBytes
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.emptying--
+	if p.emptying[w.class]--; p.emptying[w.class] == 0 {
+		delete(p.emptying, w.class)
+	}
 	w.grown = grown
 	switch {
 	case err != nil:

@@ -70,6 +70,12 @@ func (c *toolChat) calls(t *testing.T, prompt string) (ids []string) {
 	if answer.StopReason != message.StopToolUse {
 		t.Fatalf("stop_reason is %q: %s", answer.StopReason, answer.Content)
 	}
+	return idsOf(t, answer)
+}
+
+// idsOf gives the ids of the calls in an answer.
+func idsOf(t *testing.T, answer message.Message) (ids []string) {
+	t.Helper()
 	for _, raw := range answer.Content {
 		var b struct {
 			Type, ID, Name string

@@ -34,7 +34,7 @@ const (
 //	ask            sends a control request of its own in each turn
 //	callstwice     asks for the result of a tool's call a second time, under another id
 //
-// Prompts carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
+// Prompts and results of tools carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
 // [[noanswer]], [[late-error]] (after a whole answer), [[max]] (goes on after max_tokens), [[delay=DURATION]],
 // [[tool=NAME]] (calls the offered tool, and says in its next answer what came back), [[stop=REASON]] (why the
 // message that calls it ends).

@@ -49,8 +49,8 @@ func (f *fake) askForResult(name string) {
 	}
 }
 
-// answered takes the result of a call and, when none is open, ends the turn with
-// what came back.
+// answered takes the result of a call and, when none is open, goes on as with a
+// prompt that says what came back, its directives too.
 func (f *fake) answered(i *input) {
 	if f.call == nil || !slices.Contains(f.call.open, i.Response.RequestID) {
 		return
@@ -65,7 +65,5 @@ func (f *fake) answered(i *input) {
 	}
 	prompt, all := f.call.prompt, strings.Join(f.call.said, " ")
 	f.call = nil
-	f.turns++
-	f.message(fmt.Sprintf("%s servers=%d extra=%s", all, len(f.servers), f.env["CLAUDE_CODE_EXTRA_BODY"]), "end_turn", false)
-	f.result(prompt, false, 2, "")
+	f.turn(&input{UUID: prompt}, fmt.Sprintf("%s servers=%d extra=%s", all, len(f.servers), f.env["CLAUDE_CODE_EXTRA_BODY"]))
 }
