@@ -106,7 +106,7 @@ func rooms() map[string]room {
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {
-			tests: true, may: with(walk, "protocol", "sse"), outside: []string{jsonLibrary},
+			tests: true, may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary, "github.com/getkin/kin-openapi/openapi3"},
 		},
 	}
 }

@@ -26,7 +26,7 @@ type toolChoice struct {
 
 var (
 	choiceFunctionObject = protocol.NewObject(openapi.Schema{}, nil,
-		protocol.Field[jsontext.Value]{Name: "name", Required: true, Schema: text(""), Read: protocol.ReadText(func(name *jsontext.Value) *jsontext.Value { return name })})
+		protocol.Field[jsontext.Value]{Name: "name", Required: true, Schema: openapi.Text(""), Read: protocol.ReadText(func(name *jsontext.Value) *jsontext.Value { return name })})
 
 	allowedToolObject = protocol.NewObject(openapi.Schema{}, nil,
 		protocol.Field[jsontext.Value]{Name: "type", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{modeFunction}}, Read: func(_ *jsontext.Value, s *protocol.Scanner) error {

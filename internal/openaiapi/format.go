@@ -30,13 +30,13 @@ var jsonSchemaObject = protocol.NewObject(openapi.Schema{Name: "ChatJSONSchema"}
 	func(f *responseFormat, s *protocol.Scanner, name string) error {
 		return readUnknown(f.request, s, "response_format.json_schema."+name)
 	},
-	protocol.Field[responseFormat]{Name: "name", Required: true, Schema: text("Names the format for the caller; the model doesn't see it."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.name })},
-	protocol.Field[responseFormat]{Name: "description", Schema: text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.description })},
+	protocol.Field[responseFormat]{Name: "name", Required: true, Schema: openapi.Text("Names the format for the caller; the model doesn't see it."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.name })},
+	protocol.Field[responseFormat]{Name: "description", Schema: openapi.Text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.description })},
 	protocol.Field[responseFormat]{Name: "schema", Schema: &openapi.Schema{Type: openapi.Object, Description: "Objects are closed (`additionalProperties: false`), and keywords that can't be enforced move into descriptions, with a warning."}, Read: func(f *responseFormat, s *protocol.Scanner) (err error) {
 		f.schema, err = readObject(s)
 		return err
 	}},
-	protocol.Field[responseFormat]{Name: "strict", Schema: flag("The answer is held to the schema either way."), Read: func(_ *responseFormat, s *protocol.Scanner) error {
+	protocol.Field[responseFormat]{Name: "strict", Schema: openapi.Flag("The answer is held to the schema either way."), Read: func(_ *responseFormat, s *protocol.Scanner) error {
 		_, err := s.Bool()
 		return err
 	}},

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/go-json-experiment/json"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/openaiapi"
@@ -16,32 +15,8 @@ import (
 
 func operation(t *testing.T) *openapi3.Operation {
 	t.Helper()
-	body, err := openapi.Write(openapi.Info{Title: "x", Version: "1"}, openaiapi.New(openaiapi.Options{}).Operations())
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(body)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	if err := doc.Validate(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	for name := range doc.Components.Schemas {
-		if !strings.HasPrefix(name, "Chat") {
-			t.Errorf("the component %s doesn't begin with Chat", name)
-		}
-	}
+	doc := protocoltest.Document(t, openaiapi.New(openaiapi.Options{}).Operations(), "Chat")
 	return doc.Paths.Value("/v1/chat/completions").Post
-}
-
-func check(t *testing.T, schema *openapi3.SchemaRef, body string) error {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal([]byte(body), &value); err != nil {
-		t.Fatalf("%s: %v", body, err)
-	}
-	return schema.Value.VisitJSON(value)
 }
 
 // Requests that the handler takes, and that the document must allow.
@@ -66,7 +41,7 @@ func TestDocumentAllowsWhatIsTaken(t *testing.T) {
 	schema := operation(t).RequestBody.Value.Content.Get(openapi.JSON).Schema
 	for name, body := range requests {
 		t.Run(name, func(t *testing.T) {
-			if err := check(t, schema, body); err != nil {
+			if err := protocoltest.Fits(t, schema, body); err != nil {
 				t.Errorf("the document refuses it: %v", err)
 			}
 			rooms := &protocoltest.Rooms{Message: []byte(whole)}
@@ -91,7 +66,7 @@ func TestDocumentRefusesWhatIsRefused(t *testing.T) {
 		"timeout":         `{"timeout":"1s","messages":[{"role":"user","content":"hi"}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if check(t, schema, body) == nil {
+			if protocoltest.Fits(t, schema, body) == nil {
 				t.Error("the document allows it")
 			}
 			answer := protocoltest.Post(t, serve(t, &protocoltest.Rooms{Message: []byte(whole)}), body)
@@ -108,7 +83,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 		`"content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"w","input":{}}]}`}
 	for _, answer := range answers {
 		got := protocoltest.Post(t, serve(t, &protocoltest.Rooms{Message: []byte(answer)}), plain)
-		if err := check(t, responses.Status(200).Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
+		if err := protocoltest.Fits(t, responses.Status(200).Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
 			t.Errorf("%v\n%s", err, got.Body)
 		}
 	}
@@ -122,7 +97,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 				continue
 			}
 			chunks++
-			if err := check(t, responses.Status(200).Value.Content.Get(openapi.EventStream).Schema, data); err != nil {
+			if err := protocoltest.Fits(t, responses.Status(200).Value.Content.Get(openapi.EventStream).Schema, data); err != nil {
 				t.Errorf("%s: %v\n%s", name, err, data)
 			}
 		}
@@ -136,7 +111,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 		if response == nil {
 			t.Fatalf("the status %d isn't documented", got.Status)
 		}
-		if err := check(t, response.Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
+		if err := protocoltest.Fits(t, response.Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
 			t.Errorf("%v\n%s", err, got.Body)
 		}
 	}

@@ -47,7 +47,7 @@ func otherFields() []protocol.Field[chatRequest] {
 		ignored("prompt_cache_options", noEffect, object),
 		ignored("service_tier", noEffect, &openapi.Schema{Type: openapi.String}, "auto", "default"),
 		ignored("verbosity", noEffect, &openapi.Schema{Type: openapi.String}, "medium"),
-		ignored("allowed_tools", notYet, &openapi.Schema{Type: openapi.Array, Items: text("")}),
+		ignored("allowed_tools", notYet, &openapi.Schema{Type: openapi.Array, Items: openapi.Text("")}),
 		ignored("working_directory", notYet, &openapi.Schema{Type: openapi.String}),
 	}
 }

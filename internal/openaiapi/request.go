@@ -58,14 +58,14 @@ func requestFields() []protocol.Field[chatRequest] {
 			c.transcript.Grow(s.Len())
 			return c.transcript.Read(s)
 		}},
-		{Name: "model", Schema: text("`haiku`, `sonnet`, `opus`, `auto`, a full id that begins with claude, or a name that the operator configured. Absent: `auto`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.model })},
+		{Name: "model", Schema: openapi.Text("`haiku`, `sonnet`, `opus`, `auto`, a full id that begins with claude, or a name that the operator configured. Absent: `auto`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.model })},
 		{Name: "max_completion_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Description: "The most that the answer may have, thinking included."}, Read: protocol.ReadCount(1, func(c *chatRequest) *int64 { return &c.maxCompletion })},
 		{Name: "max_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens, Deprecated: true, Description: "The most that the answer may have beside thinking. `max_completion_tokens` wins."}, Read: protocol.ReadCount(1, func(c *chatRequest) *int64 { return &c.maxTokens })},
 		{Name: "temperature", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: 1, Description: "Above 1 it is 1. Left out, with a warning, where the model doesn't take it."}, Read: protocol.ReadNumber(0, maxTemperature, func(c *chatRequest) **float64 { return &c.temperature })},
 		{Name: "top_p", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: 1, Default: 1, Description: "Left out, with a warning, beside a temperature and where the model doesn't take it."}, Read: protocol.ReadNumber(0, 1, func(c *chatRequest) **float64 { return &c.topP })},
 		{Name: "top_k", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: -1, Description: "The Messages API's own. Up to 0: none."}, Read: protocol.ReadCount(-1, func(c *chatRequest) *int64 { return &c.topK })},
-		{Name: "stop", Schema: &openapi.Schema{AnyOf: []*openapi.Schema{text(""), {Type: openapi.Array, Items: text(""), MaxItems: maxStops}}}, Read: (*chatRequest).readStop},
-		{Name: "stream", Schema: flag("Answers with server-sent events."), Read: protocol.ReadFlag(func(c *chatRequest) *bool { return &c.stream })},
+		{Name: "stop", Schema: &openapi.Schema{AnyOf: []*openapi.Schema{openapi.Text(""), {Type: openapi.Array, Items: openapi.Text(""), MaxItems: maxStops}}}, Read: (*chatRequest).readStop},
+		{Name: "stream", Schema: openapi.Flag("Answers with server-sent events."), Read: protocol.ReadFlag(func(c *chatRequest) *bool { return &c.stream })},
 		{Name: "stream_options", Schema: streamOptionsObject.Schema(), Read: func(c *chatRequest, s *protocol.Scanner) error {
 			if s.Kind() == 'n' {
 				return s.Skip()
@@ -74,7 +74,7 @@ func requestFields() []protocol.Field[chatRequest] {
 		}},
 		{Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: toolObject.Schema()}, Read: (*chatRequest).readTools},
 		{Name: "tool_choice", Schema: choiceSchema(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.choice.read(s) }},
-		{Name: "parallel_tool_calls", Schema: flag("False: at most one call in an answer."), Read: func(c *chatRequest, s *protocol.Scanner) error {
+		{Name: "parallel_tool_calls", Schema: openapi.Flag("False: at most one call in an answer."), Read: func(c *chatRequest, s *protocol.Scanner) error {
 			parallel, err := s.Bool()
 			c.serial = parallel != nil && !*parallel
 			return err
@@ -82,11 +82,11 @@ func requestFields() []protocol.Field[chatRequest] {
 		{Name: "response_format", Schema: formatObject.Schema(), Read: (*chatRequest).readFormat},
 		{Name: "reasoning_effort", Schema: &openapi.Schema{Type: openapi.String, Enum: protocol.Efforts(), Description: "Asks for thinking, which comes as `reasoning_content`."}, Read: (*chatRequest).readEffort},
 		{Name: "thinking", Schema: thinkingObject.Schema(), Read: (*chatRequest).readThinking},
-		{Name: "user", Schema: text("Sent on as `metadata.user_id`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.user })},
-		{Name: "safety_identifier", Schema: text("Sent on as `metadata.user_id`; wins over `user`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.safetyID })},
+		{Name: "user", Schema: openapi.Text("Sent on as `metadata.user_id`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.user })},
+		{Name: "safety_identifier", Schema: openapi.Text("Sent on as `metadata.user_id`; wins over `user`."), Read: protocol.ReadText(func(c *chatRequest) *jsontext.Value { return &c.safetyID })},
 		{Name: "timeout", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: int(maxTimeout.Seconds()), Description: "This service's own: how many seconds the request may take; then it ends with 504. 0: no limit."}, Read: protocol.ReadNumber(0, maxTimeout.Seconds(), func(c *chatRequest) **float64 { return &c.timeout })},
-		{Name: "use_cli", Schema: flag("This service's own: true for the CLI, false for the direct path. The header `X-Claude-Backend` wins."), Read: protocol.ReadBool(func(c *chatRequest) **bool { return &c.useCLI })},
-		{Name: "project_id", Schema: text("This service's own, for callers of its predecessor: the key's project is billed whatever it says."), Read: protocol.ReadString(func(c *chatRequest) *string { return &c.projectID })},
+		{Name: "use_cli", Schema: openapi.Flag("This service's own: true for the CLI, false for the direct path. The header `X-Claude-Backend` wins."), Read: protocol.ReadBool(func(c *chatRequest) **bool { return &c.useCLI })},
+		{Name: "project_id", Schema: openapi.Text("This service's own, for callers of its predecessor: the key's project is billed whatever it says."), Read: protocol.ReadString(func(c *chatRequest) *string { return &c.projectID })},
 	}
 	return append(fields, otherFields()...)
 }
@@ -114,8 +114,8 @@ var streamOptionsObject = protocol.NewObject(openapi.Schema{Name: "ChatStreamOpt
 	func(c *chatRequest, s *protocol.Scanner, name string) error {
 		return readUnknown(c, s, "stream_options."+name)
 	},
-	protocol.Field[chatRequest]{Name: "include_usage", Schema: flag("A last chunk tells the usage."), Read: protocol.ReadFlag(func(c *chatRequest) *bool { return &c.includeUsage })},
-	protocol.Field[chatRequest]{Name: "include_obfuscation", Schema: flag("Accepted; chunks aren't padded."), Read: func(_ *chatRequest, s *protocol.Scanner) error {
+	protocol.Field[chatRequest]{Name: "include_usage", Schema: openapi.Flag("A last chunk tells the usage."), Read: protocol.ReadFlag(func(c *chatRequest) *bool { return &c.includeUsage })},
+	protocol.Field[chatRequest]{Name: "include_obfuscation", Schema: openapi.Flag("Accepted; chunks aren't padded."), Read: func(_ *chatRequest, s *protocol.Scanner) error {
 		_, err := s.Bool()
 		return err
 	}},
@@ -148,12 +148,4 @@ func (c *chatRequest) readOneStop(s *protocol.Scanner) error {
 
 func (c *chatRequest) warn(field, text string) {
 	c.warnings = append(c.warnings, field+": "+text)
-}
-
-func text(description string) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.String, Description: description}
-}
-
-func flag(description string) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.Boolean, Description: description}
 }

@@ -27,13 +27,13 @@ var functionObject = protocol.NewObject(openapi.Schema{},
 	func(t *tool, s *protocol.Scanner, name string) error {
 		return readUnknown(t.request, s, "tools.function."+name)
 	},
-	protocol.Field[tool]{Name: "name", Required: true, Schema: text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.name })},
-	protocol.Field[tool]{Name: "description", Schema: text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.description })},
+	protocol.Field[tool]{Name: "name", Required: true, Schema: openapi.Text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.name })},
+	protocol.Field[tool]{Name: "description", Schema: openapi.Text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.description })},
 	protocol.Field[tool]{Name: "parameters", Schema: &openapi.Schema{Type: openapi.Object, Description: "A JSON schema of an object. Absent: no parameters."}, Read: func(t *tool, s *protocol.Scanner) (err error) {
 		t.parameters, err = readObject(s)
 		return err
 	}},
-	protocol.Field[tool]{Name: "strict", Schema: flag("Holds the arguments to the schema. What can't be enforced moves into descriptions, with a warning."), Read: func(t *tool, s *protocol.Scanner) error {
+	protocol.Field[tool]{Name: "strict", Schema: openapi.Flag("Holds the arguments to the schema. What can't be enforced moves into descriptions, with a warning."), Read: func(t *tool, s *protocol.Scanner) error {
 		strict, err := s.Bool()
 		if t.strict = strict != nil && *strict; t.strict {
 			t.field = strings.TrimSuffix(s.Field(""), "strict") + "parameters"

@@ -53,13 +53,13 @@ var (
 		},
 		protocol.Field[batchRequest]{Name: "prompts", Required: true, Schema: &openapi.Schema{
 			Type: openapi.Array, Description: "Answered in parallel, each as a request of its own. The service bounds their number: 1,000 by default.",
-			Items: &openapi.Schema{AnyOf: []*openapi.Schema{text(""), promptObject.Schema()}},
+			Items: &openapi.Schema{AnyOf: []*openapi.Schema{openapi.Text(""), promptObject.Schema()}},
 		}, Read: (*batchRequest).readPrompts},
-		protocol.Field[batchRequest]{Name: "model", Schema: nullable(text("As model_name of /v1/process; absent: auto.")), Read: protocol.ReadString(func(b *batchRequest) *string { return &b.model })},
-		protocol.Field[batchRequest]{Name: "system", Schema: nullable(text("The system prompt of every prompt.")), Read: protocol.ReadText(func(b *batchRequest) *jsontext.Value { return &b.system })},
-		protocol.Field[batchRequest]{Name: "max_tokens", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(b *batchRequest) *int64 { return &b.maxTokens })},
-		protocol.Field[batchRequest]{Name: "temperature", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature}), Read: protocol.ReadNumber(0, maxTemperature, func(b *batchRequest) **float64 { return &b.temperature })},
-		protocol.Field[batchRequest]{Name: "timeout", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTimeout, Default: defaultBatchTimeout, Description: "Seconds for the whole batch; what isn't done by then fails."}), Read: protocol.ReadNumber(0, maxTimeout, func(b *batchRequest) **float64 { return &b.timeout })},
+		protocol.Field[batchRequest]{Name: "model", Schema: openapi.Nullable(openapi.Text("As model_name of /v1/process; absent: auto.")), Read: protocol.ReadString(func(b *batchRequest) *string { return &b.model })},
+		protocol.Field[batchRequest]{Name: "system", Schema: openapi.Nullable(openapi.Text("The system prompt of every prompt.")), Read: protocol.ReadText(func(b *batchRequest) *jsontext.Value { return &b.system })},
+		protocol.Field[batchRequest]{Name: "max_tokens", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(b *batchRequest) *int64 { return &b.maxTokens })},
+		protocol.Field[batchRequest]{Name: "temperature", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature}), Read: protocol.ReadNumber(0, maxTemperature, func(b *batchRequest) **float64 { return &b.temperature })},
+		protocol.Field[batchRequest]{Name: "timeout", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTimeout, Default: defaultBatchTimeout, Description: "Seconds for the whole batch; what isn't done by then fails."}), Read: protocol.ReadNumber(0, maxTimeout, func(b *batchRequest) **float64 { return &b.timeout })},
 		protocol.Field[batchRequest]{Name: "use_cli", Schema: useCLISchema(), Read: protocol.ReadBool(func(b *batchRequest) **bool { return &b.useCLI })},
 		protocol.Field[batchRequest]{Name: "project_id", Schema: projectSchema(), Read: protocol.ReadString(func(b *batchRequest) *string { return &b.projectID })},
 	)
@@ -73,8 +73,8 @@ var (
 			}
 			return err
 		},
-		protocol.Field[batchRequest]{Name: "prompt", Required: true, Schema: text(""), Read: protocol.ReadText(func(b *batchRequest) *jsontext.Value { return &b.read.text })},
-		protocol.Field[batchRequest]{Name: "id", Schema: &openapi.Schema{Description: "Given back with the result; absent: the place in the batch, from 0.", AnyOf: []*openapi.Schema{text(""), integer(""), {Type: openapi.Null}}}, Read: readID},
+		protocol.Field[batchRequest]{Name: "prompt", Required: true, Schema: openapi.Text(""), Read: protocol.ReadText(func(b *batchRequest) *jsontext.Value { return &b.read.text })},
+		protocol.Field[batchRequest]{Name: "id", Schema: &openapi.Schema{Description: "Given back with the result; absent: the place in the batch, from 0.", AnyOf: []*openapi.Schema{openapi.Text(""), openapi.Int(""), {Type: openapi.Null}}}, Read: readID},
 	)
 )
 

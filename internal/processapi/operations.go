@@ -6,6 +6,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/openapi"
+	"claude-code-api-service/internal/protocol"
 	"claude-code-api-service/internal/usage"
 )
 
@@ -34,7 +35,7 @@ func (h *Handler) Operations() []openapi.Operation {
 		{
 			Method: http.MethodGet, Path: pathRun, ID: "getProcess", Tag: tag, Summary: "The outcome of an asynchronous request.",
 			Description: "It is kept for a day by default, for the key that made the request.",
-			Parameters:  []openapi.Parameter{{Name: "id", In: "path", Description: "As the 202 named it.", Schema: text("")}},
+			Parameters:  []openapi.Parameter{{Name: "id", In: "path", Description: "As the 202 named it.", Schema: openapi.Text("")}},
 			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "What is known of it.", Schema: runSchema(answer)}},
 				failures(http.StatusUnauthorized, http.StatusNotFound)...),
 		},
@@ -63,57 +64,40 @@ func (h *Handler) Operations() []openapi.Operation {
 			},
 			Responses: append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The report.", Schema: usageSchema()},
-				{Status: http.StatusOK, Description: "The report.", ContentType: "text/csv", Schema: text("One line for each group.")},
+				{Status: http.StatusOK, Description: "The report.", ContentType: "text/csv", Schema: openapi.Text("One line for each group.")},
 			}, failures(http.StatusBadRequest, http.StatusUnauthorized)...),
 		},
 		{
 			Method: http.MethodGet, Path: pathProvider, ID: "providers", Tag: tag, Summary: "The providers: claudecode (the CLI) and anthropic (the Messages API).",
-			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "All of them.", Schema: object("ProvidersResponse", "",
-				always("providers", list(object("Provider", "",
-					always("name", text("As in the path.")),
-					always("display_name", text("For people.")),
-					always("backend", text("Its name in X-Claude-Backend.")),
-					always("available", flag("It can serve now.")),
-					always("models", list(text("An alias or a full id."))),
+			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "All of them.", Schema: openapi.Members("ProvidersResponse", "",
+				openapi.Always("providers", openapi.List(openapi.Members("Provider", "",
+					openapi.Always("name", openapi.Text("As in the path.")),
+					openapi.Always("display_name", openapi.Text("For people.")),
+					openapi.Always("backend", openapi.Text("Its name in X-Claude-Backend.")),
+					openapi.Always("available", openapi.Flag("It can serve now.")),
+					openapi.Always("models", openapi.List(openapi.Text("An alias or a full id."))),
 				))),
 			)}}, failures(http.StatusUnauthorized)...),
 		},
 		{
 			Method: http.MethodGet, Path: pathModels, ID: "providerModels", Tag: tag, Summary: "The models of a provider.",
 			Parameters: []openapi.Parameter{{Name: "provider", In: "path", Schema: &openapi.Schema{Type: openapi.String}}},
-			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "Its models.", Schema: object("ProviderModelsResponse", "",
-				always("provider", text("")),
-				always("available", flag("It can serve now.")),
-				always("models", list(object("ProviderModel", "",
-					always("id", text("An alias or a full id.")),
-					always("name", text("For people.")),
-					always("context_window", nullable(integer("Tokens; null when not known."))),
-					always("max_tokens", nullable(integer("The most that an answer may have; null when not known."))),
+			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "Its models.", Schema: openapi.Members("ProviderModelsResponse", "",
+				openapi.Always("provider", openapi.Text("")),
+				openapi.Always("available", openapi.Flag("It can serve now.")),
+				openapi.Always("models", openapi.List(openapi.Members("ProviderModel", "",
+					openapi.Always("id", openapi.Text("An alias or a full id.")),
+					openapi.Always("name", openapi.Text("For people.")),
+					openapi.Always("context_window", openapi.Nullable(openapi.Int("Tokens; null when not known."))),
+					openapi.Always("max_tokens", openapi.Nullable(openapi.Int("The most that an answer may have; null when not known."))),
 				))),
 			)}}, failures(http.StatusUnauthorized, http.StatusNotFound)...),
 		},
 	}
 }
 
-func list(items *openapi.Schema) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.Array, Items: items}
-}
-
-// errorMembers are what tells of an error.
-func errorMembers(property func(string, *openapi.Schema) openapi.Property) []openapi.Property {
-	return []openapi.Property{
-		property("detail", text("What went wrong.")),
-		property("error", object("ProcessErrorDetail", "",
-			always("message", text("The same as detail.")),
-			always("type", text("The category.")),
-			always("param", nullable(text("The field at fault."))),
-			always("code", text("The exact reason where there is one, else the category.")),
-		)),
-	}
-}
-
 func failures(statuses ...int) []openapi.Response {
-	schema := object("ProcessError", "", errorMembers(always)...)
+	schema := openapi.Members("ProcessError", "", protocol.FlatError(openapi.Always)...)
 	var responses []openapi.Response
 	for _, status := range statuses {
 		responses = append(responses, openapi.Response{Status: status, Schema: schema})
@@ -122,31 +106,33 @@ func failures(statuses ...int) []openapi.Response {
 }
 
 func tokenCounts() *openapi.Schema {
-	return object("ProcessUsage", "",
-		always("input_tokens", integer("Without what was read from or written to the cache.")),
-		always("output_tokens", integer("")),
-		always("total_tokens", integer("Input and output: what budgets count.")),
-		always("cache_read_input_tokens", integer("")),
-		always("cache_creation_input_tokens", integer("")),
+	return openapi.Members("ProcessUsage", "",
+		openapi.Always("input_tokens", openapi.Int("Without what was read from or written to the cache.")),
+		openapi.Always("output_tokens", openapi.Int("")),
+		openapi.Always("total_tokens", openapi.Int("Input and output: what budgets count.")),
+		openapi.Always("cache_read_input_tokens", openapi.Int("")),
+		openapi.Always("cache_creation_input_tokens", openapi.Int("")),
 	)
 }
 
-func processResponse() *openapi.Schema { return object("ProcessResponse", "", answerMembers()...) }
+func processResponse() *openapi.Schema {
+	return openapi.Members("ProcessResponse", "", answerMembers()...)
+}
 
 func answerMembers() []openapi.Property {
 	return []openapi.Property{
-		always("content", text("All text of the answer.")),
-		may("content_blocks", &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "The content blocks of the Messages API, where there are others than text: tool_use, thinking."}),
-		always("model", text("As asked.")),
-		always("provider", text("As asked.")),
-		always("metadata", object("ProcessMetadata", "",
-			always("actual_model", text("The model that answered.")),
-			always("usage", tokenCounts()),
-			always("cost_usd", nullable(number("null when it isn't known."))),
-			always("processing_time", number("Seconds, measured.")),
-			always("finish_reason", &openapi.Schema{Type: openapi.String, Enum: []string{"stop", "length", "tool_calls", "content_filter"}}),
-			may("mapped_from", text("Which model stood in for another vendor's: `openai:gpt-4 → claudecode:sonnet`.")),
-			may("warnings", list(text("What of the request couldn't be honoured."))),
+		openapi.Always("content", openapi.Text("All text of the answer.")),
+		openapi.Maybe("content_blocks", &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "The content blocks of the Messages API, where there are others than text: tool_use, thinking."}),
+		openapi.Always("model", openapi.Text("As asked.")),
+		openapi.Always("provider", openapi.Text("As asked.")),
+		openapi.Always("metadata", openapi.Members("ProcessMetadata", "",
+			openapi.Always("actual_model", openapi.Text("The model that answered.")),
+			openapi.Always("usage", tokenCounts()),
+			openapi.Always("cost_usd", openapi.Nullable(openapi.Float("null when it isn't known."))),
+			openapi.Always("processing_time", openapi.Float("Seconds, measured.")),
+			openapi.Always("finish_reason", &openapi.Schema{Type: openapi.String, Enum: []string{"stop", "length", "tool_calls", "content_filter"}}),
+			openapi.Maybe("mapped_from", openapi.Text("Which model stood in for another vendor's: `openai:gpt-4 → claudecode:sonnet`.")),
+			openapi.Maybe("warnings", openapi.List(openapi.Text("What of the request couldn't be honoured."))),
 		)),
 	}
 }
@@ -154,22 +140,22 @@ func answerMembers() []openapi.Property {
 // eventSchema documents the data of the stream's events.
 func eventSchema() *openapi.Schema {
 	event := func(kind string, members ...openapi.Property) *openapi.Schema {
-		name := always("type", &openapi.Schema{Type: openapi.String, Enum: []string{kind}})
+		name := openapi.Always("type", &openapi.Schema{Type: openapi.String, Enum: []string{kind}})
 		return &openapi.Schema{Type: openapi.Object, Properties: append([]openapi.Property{name}, members...)}
 	}
-	content := always("content", text("A piece of the text."))
+	content := openapi.Always("content", openapi.Text("A piece of the text."))
 	return &openapi.Schema{Name: "ProcessEvent", Description: "The data of an event, whose name is its type.", AnyOf: []*openapi.Schema{
 		event("token", content),
 		event("thinking", content),
-		event("tool_use", always("id", text("")), always("name", text("")), always("input", &openapi.Schema{Type: openapi.Object})),
+		event("tool_use", openapi.Always("id", openapi.Text("")), openapi.Always("name", openapi.Text("")), openapi.Always("input", &openapi.Schema{Type: openapi.Object})),
 		event("done", answerMembers()...),
-		event("error", errorMembers(always)...),
+		event("error", protocol.FlatError(openapi.Always)...),
 	}}
 }
 
 func acceptedSchema() *openapi.Schema {
-	return object("ProcessAccepted", "",
-		always("id", text("")), always("status", statusSchema()), always("status_url", text("Relative to the service's own.")),
+	return openapi.Members("ProcessAccepted", "",
+		openapi.Always("id", openapi.Text("")), openapi.Always("status", statusSchema()), openapi.Always("status_url", openapi.Text("Relative to the service's own.")),
 	)
 }
 
@@ -179,63 +165,63 @@ func statusSchema() *openapi.Schema {
 
 func runSchema(answer *openapi.Schema) *openapi.Schema {
 	at := func() *openapi.Schema { return &openapi.Schema{Type: openapi.String, Format: "date-time"} }
-	return object("ProcessRun", "", append([]openapi.Property{
-		always("id", text("")),
-		always("status", statusSchema()),
-		always("created_at", at()),
-		may("completed_at", at()),
-		may("response", answer),
-	}, errorMembers(may)...)...)
+	return openapi.Members("ProcessRun", "", append([]openapi.Property{
+		openapi.Always("id", openapi.Text("")),
+		openapi.Always("status", statusSchema()),
+		openapi.Always("created_at", at()),
+		openapi.Maybe("completed_at", at()),
+		openapi.Maybe("response", answer),
+	}, protocol.FlatError(openapi.Maybe)...)...)
 }
 
 func batchSchema() *openapi.Schema {
-	return object("BatchResponse", "",
-		always("total", integer("")), always("completed", integer("")), always("failed", integer("")),
-		always("results", list(object("BatchResult", "",
-			always("id", &openapi.Schema{Description: "As asked; else the place in the batch, from 0.", AnyOf: []*openapi.Schema{text(""), number("")}}),
-			always("prompt", text("")),
-			always("status", &openapi.Schema{Type: openapi.String, Enum: []string{statusCompleted, statusFailed}}),
-			always("content", nullable(text("All text of the answer; null where it failed."))),
-			always("usage", nullable(tokenCounts())),
-			always("cost", nullable(number("US dollars; null when it isn't known."))),
-			always("error", nullable(text("What went wrong; null where it succeeded."))),
+	return openapi.Members("BatchResponse", "",
+		openapi.Always("total", openapi.Int("")), openapi.Always("completed", openapi.Int("")), openapi.Always("failed", openapi.Int("")),
+		openapi.Always("results", openapi.List(openapi.Members("BatchResult", "",
+			openapi.Always("id", &openapi.Schema{Description: "As asked; else the place in the batch, from 0.", AnyOf: []*openapi.Schema{openapi.Text(""), openapi.Float("")}}),
+			openapi.Always("prompt", openapi.Text("")),
+			openapi.Always("status", &openapi.Schema{Type: openapi.String, Enum: []string{statusCompleted, statusFailed}}),
+			openapi.Always("content", openapi.Nullable(openapi.Text("All text of the answer; null where it failed."))),
+			openapi.Always("usage", openapi.Nullable(tokenCounts())),
+			openapi.Always("cost", openapi.Nullable(openapi.Float("US dollars; null when it isn't known."))),
+			openapi.Always("error", openapi.Nullable(openapi.Text("What went wrong; null where it succeeded."))),
 		))),
-		always("total_cost", number("US dollars: the known ones added up.")), always("total_tokens", integer("Input and output.")),
+		openapi.Always("total_cost", openapi.Float("US dollars: the known ones added up.")), openapi.Always("total_tokens", openapi.Int("Input and output.")),
 	)
 }
 
 func routeSchema() *openapi.Schema {
-	return object("RouteResponse", "",
-		always("recommended_model", &openapi.Schema{Type: openapi.String, Enum: []string{"haiku", "sonnet", "opus"}}),
-		always("reasoning", text("Which rule spoke.")),
-		always("budget_status", object("RouteBudget", "",
-			always("limit", nullable(integer("Tokens; null without a limit."))),
-			always("remaining", nullable(integer(""))),
-			always("status", &openapi.Schema{Type: openapi.String, Enum: []string{budgetUnlimited, budgetOK, budgetLow, budgetSpent}}),
+	return openapi.Members("RouteResponse", "",
+		openapi.Always("recommended_model", &openapi.Schema{Type: openapi.String, Enum: []string{"haiku", "sonnet", "opus"}}),
+		openapi.Always("reasoning", openapi.Text("Which rule spoke.")),
+		openapi.Always("budget_status", openapi.Members("RouteBudget", "",
+			openapi.Always("limit", openapi.Nullable(openapi.Int("Tokens; null without a limit."))),
+			openapi.Always("remaining", openapi.Nullable(openapi.Int(""))),
+			openapi.Always("status", &openapi.Schema{Type: openapi.String, Enum: []string{budgetUnlimited, budgetOK, budgetLow, budgetSpent}}),
 		)),
 	)
 }
 
 func usageSchema() *openapi.Schema {
 	counts := []openapi.Property{
-		always("input_tokens", integer("")), always("output_tokens", integer("")), always("cache_read_input_tokens", integer("")),
-		always("cache_creation_input_tokens", integer("")), always("requests", integer("")),
-		always("unpriced_requests", integer("Those whose price isn't known; the cost leaves them out.")),
+		openapi.Always("input_tokens", openapi.Int("")), openapi.Always("output_tokens", openapi.Int("")), openapi.Always("cache_read_input_tokens", openapi.Int("")),
+		openapi.Always("cache_creation_input_tokens", openapi.Int("")), openapi.Always("requests", openapi.Int("")),
+		openapi.Always("unpriced_requests", openapi.Int("Those whose price isn't known; the cost leaves them out.")),
 	}
 	groups := func(what string) *openapi.Schema {
 		return &openapi.Schema{Type: openapi.Object, Description: what + ": `{tokens, cost}` and the counts that stand at the top too."}
 	}
-	return object("UsageResponse", "", append(append([]openapi.Property{
-		always("project_id", text("The key's.")),
-		always("period", &openapi.Schema{Type: openapi.String, Enum: usage.Periods()}),
-		always("since", &openapi.Schema{Type: openapi.String, Format: "date-time", Description: "The period's first moment."}),
-		always("total_tokens", integer("Input and output: what budgets count.")),
-		always("total_cost", number("US dollars.")),
+	return openapi.Members("UsageResponse", "", append(append([]openapi.Property{
+		openapi.Always("project_id", openapi.Text("The key's.")),
+		openapi.Always("period", &openapi.Schema{Type: openapi.String, Enum: usage.Periods()}),
+		openapi.Always("since", &openapi.Schema{Type: openapi.String, Format: "date-time", Description: "The period's first moment."}),
+		openapi.Always("total_tokens", openapi.Int("Input and output: what budgets count.")),
+		openapi.Always("total_cost", openapi.Float("US dollars.")),
 	}, counts...),
-		always("by_model", groups("By model")),
-		may("by_key", groups("By the key's id")),
-		may("by_day", groups("By date of UTC")),
-		always("limit", nullable(integer("The budget in tokens; null without one."))),
-		always("remaining", nullable(integer("What is left of it."))),
+		openapi.Always("by_model", groups("By model")),
+		openapi.Maybe("by_key", groups("By the key's id")),
+		openapi.Maybe("by_day", groups("By date of UTC")),
+		openapi.Always("limit", openapi.Nullable(openapi.Int("The budget in tokens; null without one."))),
+		openapi.Always("remaining", openapi.Nullable(openapi.Int("What is left of it."))),
 	)...)
 }

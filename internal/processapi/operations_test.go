@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/go-json-experiment/json"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -18,27 +17,7 @@ import (
 // document is the package's part of the OpenAPI document.
 func document(t *testing.T) *openapi3.T {
 	t.Helper()
-	body, err := openapi.Write(openapi.Info{Title: "x", Version: "1"}, processapi.New(processapi.Options{}).Operations())
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(body)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	if err := doc.Validate(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	return doc
-}
-
-func check(t *testing.T, schema *openapi3.SchemaRef, body string) error {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal([]byte(body), &value); err != nil {
-		t.Fatalf("%s: %v", body, err)
-	}
-	return schema.Value.VisitJSON(value)
+	return protocoltest.Document(t, processapi.New(processapi.Options{}).Operations(), "Process", "Batch", "Route", "Usage", "Provider", "Chat")
 }
 
 // checkAnswer checks an answer against what the document says of its status.
@@ -70,7 +49,7 @@ func checkAnswer(t *testing.T, operation *openapi3.Operation, answer protocoltes
 		return
 	}
 	for _, body := range bodies {
-		if err := check(t, content.Schema, body); err != nil {
+		if err := protocoltest.Fits(t, content.Schema, body); err != nil {
 			t.Errorf("%v\n%s", err, body)
 		}
 	}
@@ -118,7 +97,7 @@ func TestDocument(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			operation := doc.Paths.Value(tt.path).GetOperation(tt.method)
 			if tt.body != "" {
-				if err := check(t, operation.RequestBody.Value.Content.Get(openapi.JSON).Schema, tt.body); err != nil {
+				if err := protocoltest.Fits(t, operation.RequestBody.Value.Content.Get(openapi.JSON).Schema, tt.body); err != nil {
 					t.Errorf("the document refuses the request: %v", err)
 				}
 			}
@@ -160,7 +139,7 @@ func TestDocumentRefusesWhatIsRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			operation := doc.Paths.Value(tt.path).Post
-			if check(t, operation.RequestBody.Value.Content.Get(openapi.JSON).Schema, tt.body) == nil {
+			if protocoltest.Fits(t, operation.RequestBody.Value.Content.Get(openapi.JSON).Schema, tt.body) == nil {
 				t.Error("the document allows it")
 			}
 			answer := protocoltest.Post(t, url+tt.path, tt.body)

@@ -46,34 +46,34 @@ type processRequest struct {
 var processObject = protocol.NewObject(
 	openapi.Schema{Name: "ProcessRequest", Description: "The words come as `messages`, or as `user_message` with `system_message`, or as `content`."},
 	func(p *processRequest, s *protocol.Scanner, name string) error { return p.unknown(s, name) },
-	protocol.Field[processRequest]{Name: "provider", Required: true, Schema: text("Any name; it is given back. It doesn't choose the backend: see use_cli."), Read: protocol.ReadString(func(p *processRequest) *string { return &p.provider })},
-	protocol.Field[processRequest]{Name: "model_name", Required: true, Schema: text("haiku, sonnet, opus, auto, a full id that begins with claude, or another vendor's name, for which a model of ours stands in."), Read: protocol.ReadString(func(p *processRequest) *string { return &p.model })},
-	protocol.Field[processRequest]{Name: "messages", Schema: nullable(&openapi.Schema{Type: openapi.Array, Items: protocol.MessageSchema()}), Read: func(p *processRequest, s *protocol.Scanner) error {
+	protocol.Field[processRequest]{Name: "provider", Required: true, Schema: openapi.Text("Any name; it is given back. It doesn't choose the backend: see use_cli."), Read: protocol.ReadString(func(p *processRequest) *string { return &p.provider })},
+	protocol.Field[processRequest]{Name: "model_name", Required: true, Schema: openapi.Text("haiku, sonnet, opus, auto, a full id that begins with claude, or another vendor's name, for which a model of ours stands in."), Read: protocol.ReadString(func(p *processRequest) *string { return &p.model })},
+	protocol.Field[processRequest]{Name: "messages", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Array, Items: protocol.MessageSchema()}), Read: func(p *processRequest, s *protocol.Scanner) error {
 		if s.Kind() == 'n' {
 			return s.Skip()
 		}
 		p.messages.Grow(s.Len())
 		return p.messages.Read(s)
 	}},
-	protocol.Field[processRequest]{Name: "system_message", Schema: nullable(text("Stands in front of the system messages.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.system })},
+	protocol.Field[processRequest]{Name: "system_message", Schema: openapi.Nullable(openapi.Text("Stands in front of the system messages.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.system })},
 	protocol.Field[processRequest]{Name: "user_message", Schema: wordsSchema("Used where there are no messages but the system's."), Read: func(p *processRequest, s *protocol.Scanner) error { return p.simple.ReadUser(s) }},
 	protocol.Field[processRequest]{Name: "content", Schema: wordsSchema("Used where there is neither a message nor a user_message."), Read: func(p *processRequest, s *protocol.Scanner) error { return p.loose.ReadUser(s) }},
 	protocol.Field[processRequest]{Name: "media_content", Schema: mediaSchema(), Read: (*processRequest).readMedia},
-	protocol.Field[processRequest]{Name: "max_tokens", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.maxTokens })},
-	protocol.Field[processRequest]{Name: "temperature", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature, Description: "More than 1 counts as 1. Left out for models that take none, with a warning where it was given."}), Read: protocol.ReadNumber(0, maxTemperature, func(p *processRequest) **float64 { return &p.temperature })},
-	protocol.Field[processRequest]{Name: "tools", Schema: nullable(&openapi.Schema{Type: openapi.Array, Items: toolSchema()}), Read: (*processRequest).readTools},
+	protocol.Field[processRequest]{Name: "max_tokens", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.maxTokens })},
+	protocol.Field[processRequest]{Name: "temperature", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature, Description: "More than 1 counts as 1. Left out for models that take none, with a warning where it was given."}), Read: protocol.ReadNumber(0, maxTemperature, func(p *processRequest) **float64 { return &p.temperature })},
+	protocol.Field[processRequest]{Name: "tools", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Array, Items: toolSchema()}), Read: (*processRequest).readTools},
 	protocol.Field[processRequest]{Name: "tool_choice", Schema: toolChoiceSchema(), Read: (*processRequest).readToolChoice},
-	protocol.Field[processRequest]{Name: "parallel_tool_calls", Schema: nullable(flag("false lets the model call one tool at a time.")), Read: func(p *processRequest, s *protocol.Scanner) error {
+	protocol.Field[processRequest]{Name: "parallel_tool_calls", Schema: openapi.Nullable(openapi.Flag("false lets the model call one tool at a time.")), Read: func(p *processRequest, s *protocol.Scanner) error {
 		parallel, err := s.Bool()
 		p.tools.serial = parallel != nil && !*parallel
 		return err
 	}},
-	protocol.Field[processRequest]{Name: "output_schema", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema; `content` is then a JSON text that fits it."}), Read: (*processRequest).readSchema},
-	protocol.Field[processRequest]{Name: "response_format", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "As in the Chat Completions API: of the type `text`, `json_object` or `json_schema`. A Markdown code fence around the JSON is taken off."}), Read: (*processRequest).readFormat},
-	protocol.Field[processRequest]{Name: "async_processing", Schema: nullable(flag("Answers 202 with an id at once; GET /v1/process/{id} gives the answer.")), Read: protocol.ReadFlag(func(p *processRequest) *bool { return &p.async })},
-	protocol.Field[processRequest]{Name: "stream", Schema: nullable(flag("The same as in additional_params.")), Read: (*processRequest).readStream},
+	protocol.Field[processRequest]{Name: "output_schema", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema; `content` is then a JSON text that fits it."}), Read: (*processRequest).readSchema},
+	protocol.Field[processRequest]{Name: "response_format", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Object, Description: "As in the Chat Completions API: of the type `text`, `json_object` or `json_schema`. A Markdown code fence around the JSON is taken off."}), Read: (*processRequest).readFormat},
+	protocol.Field[processRequest]{Name: "async_processing", Schema: openapi.Nullable(openapi.Flag("Answers 202 with an id at once; GET /v1/process/{id} gives the answer.")), Read: protocol.ReadFlag(func(p *processRequest) *bool { return &p.async })},
+	protocol.Field[processRequest]{Name: "stream", Schema: openapi.Nullable(openapi.Flag("The same as in additional_params.")), Read: (*processRequest).readStream},
 	protocol.Field[processRequest]{Name: "timeout", Schema: timeoutSchema(), Read: protocol.ReadNumber(0, maxTimeout, func(p *processRequest) **float64 { return &p.timeout })},
-	protocol.Field[processRequest]{Name: "additional_params", Schema: nullable(paramsObject.Schema()), Read: func(p *processRequest, s *protocol.Scanner) error {
+	protocol.Field[processRequest]{Name: "additional_params", Schema: openapi.Nullable(paramsObject.Schema()), Read: func(p *processRequest, s *protocol.Scanner) error {
 		if s.Kind() == 'n' {
 			return s.Skip()
 		}
@@ -92,15 +92,15 @@ var paramsObject = protocol.NewObject(
 	func(p *processRequest, s *protocol.Scanner, name string) error {
 		return p.unknown(s, "additional_params."+name)
 	},
-	protocol.Field[processRequest]{Name: "stream", Schema: nullable(flag("Answers with server-sent events: token, thinking, tool_use, and at last done or error.")), Read: (*processRequest).readStream},
+	protocol.Field[processRequest]{Name: "stream", Schema: openapi.Nullable(openapi.Flag("Answers with server-sent events: token, thinking, tool_use, and at last done or error.")), Read: (*processRequest).readStream},
 	protocol.Field[processRequest]{Name: "timeout", Schema: timeoutSchema(), Read: protocol.ReadNumber(0, maxTimeout, func(p *processRequest) **float64 { return &p.timeout })},
-	protocol.Field[processRequest]{Name: "top_p", Schema: nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: 1}), Read: protocol.ReadNumber(0, 1, func(p *processRequest) **float64 { return &p.topP })},
-	protocol.Field[processRequest]{Name: "top_k", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.topK })},
+	protocol.Field[processRequest]{Name: "top_p", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: 1}), Read: protocol.ReadNumber(0, 1, func(p *processRequest) **float64 { return &p.topP })},
+	protocol.Field[processRequest]{Name: "top_k", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1}), Read: protocol.ReadCount(1, func(p *processRequest) *int64 { return &p.topK })},
 	protocol.Field[processRequest]{Name: "stop", Schema: stopSchema(), Read: (*processRequest).readStops},
 	protocol.Field[processRequest]{Name: "stop_sequences", Schema: stopSchema(), Read: (*processRequest).readStops},
-	protocol.Field[processRequest]{Name: "thinking", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "The Messages API's own, as far as the model takes it."}), Read: (*processRequest).readThinking},
-	protocol.Field[processRequest]{Name: "reasoning_effort", Schema: nullable(&openapi.Schema{Type: openapi.String, Enum: protocol.Efforts()}), Read: (*processRequest).readEffort},
-	protocol.Field[processRequest]{Name: "user", Schema: nullable(text("Sent on as metadata.user_id.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.user })},
+	protocol.Field[processRequest]{Name: "thinking", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Object, Description: "The Messages API's own, as far as the model takes it."}), Read: (*processRequest).readThinking},
+	protocol.Field[processRequest]{Name: "reasoning_effort", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.String, Enum: protocol.Efforts()}), Read: (*processRequest).readEffort},
+	protocol.Field[processRequest]{Name: "user", Schema: openapi.Nullable(openapi.Text("Sent on as metadata.user_id.")), Read: protocol.ReadText(func(p *processRequest) *jsontext.Value { return &p.user })},
 )
 
 // decode reads a request. An error is an apierror.Error.

@@ -28,8 +28,8 @@ var routeObject = protocol.NewObject(
 		}
 		return err
 	},
-	protocol.Field[routeRequest]{Name: "prompt", Required: true, Schema: text(""), Read: protocol.ReadText(func(q *routeRequest) *jsontext.Value { return &q.prompt })},
-	protocol.Field[routeRequest]{Name: "context_size", Schema: nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 0, Default: 0, Description: "The size of the whole context in tokens."}), Read: protocol.ReadCount(0, func(q *routeRequest) *int64 { return &q.contextSize })},
+	protocol.Field[routeRequest]{Name: "prompt", Required: true, Schema: openapi.Text(""), Read: protocol.ReadText(func(q *routeRequest) *jsontext.Value { return &q.prompt })},
+	protocol.Field[routeRequest]{Name: "context_size", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 0, Default: 0, Description: "The size of the whole context in tokens."}), Read: protocol.ReadCount(0, func(q *routeRequest) *int64 { return &q.contextSize })},
 )
 
 func decodeRoute(s *protocol.Scanner) (*routeRequest, error) {

@@ -21,21 +21,21 @@ var (
 		func(p *partFields, s *protocol.Scanner, name string) error {
 			return p.reader.skip(s, "input.content."+name)
 		},
-		protocol.Field[partFields]{Name: "type", Required: true, Schema: text("`input_text`, `input_image`, `input_file`; in a message of the assistant's `output_text` and `refusal`."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.kind })},
-		protocol.Field[partFields]{Name: "text", Schema: text(""), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.text })},
-		protocol.Field[partFields]{Name: "refusal", Schema: text("The text of a part of the type `refusal`."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.refusal })},
-		protocol.Field[partFields]{Name: "image_url", Schema: nullable(text("A `data:` URL in base64 (jpeg, png, gif, webp), or an `https:` URL, which the upstream fetches.")), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.imageURL })},
-		protocol.Field[partFields]{Name: "detail", Schema: text("Has no effect other than a warning."), Read: func(p *partFields, s *protocol.Scanner) error {
+		protocol.Field[partFields]{Name: "type", Required: true, Schema: openapi.Text("`input_text`, `input_image`, `input_file`; in a message of the assistant's `output_text` and `refusal`."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.kind })},
+		protocol.Field[partFields]{Name: "text", Schema: openapi.Text(""), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.text })},
+		protocol.Field[partFields]{Name: "refusal", Schema: openapi.Text("The text of a part of the type `refusal`."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.refusal })},
+		protocol.Field[partFields]{Name: "image_url", Schema: openapi.Nullable(openapi.Text("A `data:` URL in base64 (jpeg, png, gif, webp), or an `https:` URL, which the upstream fetches.")), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.imageURL })},
+		protocol.Field[partFields]{Name: "detail", Schema: openapi.Text("Has no effect other than a warning."), Read: func(p *partFields, s *protocol.Scanner) error {
 			detail, err := s.Text()
 			if err == nil && detail != nil && string(detail) != `"auto"` {
 				p.reader.drop("input.content.detail")
 			}
 			return err
 		}},
-		protocol.Field[partFields]{Name: "file_data", Schema: text("A PDF in base64, as a `data:` URL or plain."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileData })},
-		protocol.Field[partFields]{Name: "file_url", Schema: text("The `https:` URL of a PDF, which the upstream fetches."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileURL })},
-		protocol.Field[partFields]{Name: "filename", Schema: text("The document's title."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.filename })},
-		protocol.Field[partFields]{Name: "file_id", Schema: nullable(text("Refused: there are no uploaded files.")), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileID })},
+		protocol.Field[partFields]{Name: "file_data", Schema: openapi.Text("A PDF in base64, as a `data:` URL or plain."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileData })},
+		protocol.Field[partFields]{Name: "file_url", Schema: openapi.Text("The `https:` URL of a PDF, which the upstream fetches."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileURL })},
+		protocol.Field[partFields]{Name: "filename", Schema: openapi.Text("The document's title."), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.filename })},
+		protocol.Field[partFields]{Name: "file_id", Schema: openapi.Nullable(openapi.Text("Refused: there are no uploaded files.")), Read: protocol.ReadText(func(p *partFields) *jsontext.Value { return &p.fileID })},
 		protocol.Field[partFields]{Name: "annotations", Schema: anyArray(), Read: func(p *partFields, s *protocol.Scanner) error { return p.reader.skip(s, "input.content.annotations") }},
 		protocol.Field[partFields]{Name: "logprobs", Schema: anyArray(), Read: func(p *partFields, s *protocol.Scanner) error { return p.reader.skip(s, "input.content.logprobs") }},
 	)
@@ -49,7 +49,7 @@ var (
 			return f.reader.skip(s, "input."+name)
 		},
 		protocol.Field[itemFields]{Name: "type", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"message", "function_call", "function_call_output", "reasoning", "item_reference"}, Default: "message"}, Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.kind })},
-		protocol.Field[itemFields]{Name: "id", Schema: nullable(text("")), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.id })},
+		protocol.Field[itemFields]{Name: "id", Schema: openapi.Nullable(openapi.Text("")), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.id })},
 		protocol.Field[itemFields]{Name: "role", Schema: &openapi.Schema{Type: openapi.String, Description: "Of a message. Texts of system and developer are joined into the one system prompt.", Enum: []string{"user", "assistant", "system", "developer"}}, Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.role })},
 		protocol.Field[itemFields]{Name: "content", Schema: contentSchema("Of a message."), Read: func(f *itemFields, s *protocol.Scanner) error {
 			start := s.Offset()
@@ -57,32 +57,24 @@ var (
 			f.content = s.Since(start)
 			return err
 		}},
-		protocol.Field[itemFields]{Name: "call_id", Schema: text("Of a function_call and its output."), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.callID })},
-		protocol.Field[itemFields]{Name: "name", Schema: text("The function that a function_call calls."), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.name })},
-		protocol.Field[itemFields]{Name: "arguments", Schema: text("Of a function_call: a JSON object in a string."), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.arguments })},
+		protocol.Field[itemFields]{Name: "call_id", Schema: openapi.Text("Of a function_call and its output."), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.callID })},
+		protocol.Field[itemFields]{Name: "name", Schema: openapi.Text("The function that a function_call calls."), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.name })},
+		protocol.Field[itemFields]{Name: "arguments", Schema: openapi.Text("Of a function_call: a JSON object in a string."), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.arguments })},
 		protocol.Field[itemFields]{Name: "output", Schema: contentSchema("Of a function_call_output."), Read: func(f *itemFields, s *protocol.Scanner) error {
 			return f.reader.readParts(s, &f.output)
 		}},
-		protocol.Field[itemFields]{Name: "encrypted_content", Schema: nullable(text("Of a reasoning item, as `include: [\"reasoning.encrypted_content\"]` gave it.")), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.encrypted })},
+		protocol.Field[itemFields]{Name: "encrypted_content", Schema: openapi.Nullable(openapi.Text("Of a reasoning item, as `include: [\"reasoning.encrypted_content\"]` gave it.")), Read: protocol.ReadText(func(f *itemFields) *jsontext.Value { return &f.encrypted })},
 		protocol.Field[itemFields]{Name: "summary", Schema: anyArray(), Read: skip[itemFields]},
-		protocol.Field[itemFields]{Name: "status", Schema: nullable(text("Has no effect.")), Read: skip[itemFields]},
+		protocol.Field[itemFields]{Name: "status", Schema: openapi.Nullable(openapi.Text("Has no effect.")), Read: skip[itemFields]},
 	)
 )
-
-func text(description string) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.String, Description: description}
-}
-
-func nullable(s *openapi.Schema) *openapi.Schema {
-	return &openapi.Schema{Description: s.Description, AnyOf: []*openapi.Schema{{Type: s.Type, Items: s.Items, Enum: s.Enum, Name: s.Name, Properties: s.Properties}, {Type: openapi.Null}}}
-}
 
 func anyArray() *openapi.Schema {
 	return &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{}}
 }
 
 func contentSchema(description string) *openapi.Schema {
-	return &openapi.Schema{Description: description, AnyOf: []*openapi.Schema{text(""), {Type: openapi.Array, Items: partObject.Schema()}}}
+	return &openapi.Schema{Description: description, AnyOf: []*openapi.Schema{openapi.Text(""), {Type: openapi.Array, Items: partObject.Schema()}}}
 }
 
 // skip is a Field's Read for what says nothing that the Messages API needs.

@@ -14,11 +14,8 @@ const tag = "Responses"
 // Operations documents the endpoints.
 func (h *Handler) Operations() []openapi.Operation {
 	object, request := responseSchema(), requestObject.Schema()
-	backend := openapi.Parameter{
-		Name: protocol.HeaderBackend, In: "header", Description: "Which backend is to answer; wins over `use_cli`. Absent: the configured default.",
-		Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"cli", "direct"}},
-	}
-	id := openapi.Parameter{Name: "id", In: "path", Description: "The response's id.", Schema: text("")}
+	backend := protocol.BackendParameter()
+	id := openapi.Parameter{Name: "id", In: "path", Description: "The response's id.", Schema: openapi.Text("")}
 	query := func(name, description string, schema *openapi.Schema) openapi.Parameter {
 		return openapi.Parameter{Name: name, In: "query", Description: description, Schema: schema}
 	}
@@ -35,7 +32,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				"A response is kept, unless `store` is false, before its last byte leaves.",
 			Parameters: []openapi.Parameter{backend}, Request: request,
 			Example:   jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
-			Responses: append([]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}}, generating()...),
+			Responses: append([]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}}, protocol.OpenAIFailures()...),
 		},
 		{
 			Method: http.MethodPost, Path: pathInputTokens, ID: "countResponseInputTokens", Tag: tag,
@@ -43,7 +40,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Description: "Takes what creating a response takes. Nothing is generated or kept.",
 			Parameters:  []openapi.Parameter{backend}, Request: request,
 			Example:   jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
-			Responses: append([]openapi.Response{ok(named("ResponseInputTokens", always("object", word("response.input_tokens")), always("input_tokens", number())))}, generating()...),
+			Responses: append([]openapi.Response{ok(openapi.Members("ResponseInputTokens", "", openapi.Always("object", openapi.Words("response.input_tokens")), openapi.Always("input_tokens", openapi.Int(""))))}, protocol.OpenAIFailures()...),
 		},
 		{
 			Method: http.MethodGet, Path: pathResponse, ID: "getResponse", Tag: tag, Summary: "Give a kept response.",
@@ -53,7 +50,7 @@ func (h *Handler) Operations() []openapi.Operation {
 		{
 			Method: http.MethodDelete, Path: pathResponse, ID: "deleteResponse", Tag: tag, Summary: "Delete a kept response.",
 			Parameters: []openapi.Parameter{id},
-			Responses:  append([]openapi.Response{ok(named("ResponseDeleted", always("id", text("")), always("object", word("response")), always("deleted", flag())))}, reading()...),
+			Responses:  append([]openapi.Response{ok(openapi.Members("ResponseDeleted", "", openapi.Always("id", openapi.Text("")), openapi.Always("object", openapi.Words("response")), openapi.Always("deleted", openapi.Flag(""))))}, reading()...),
 		},
 		{
 			Method: http.MethodGet, Path: pathInputItems, ID: "listResponseInputItems", Tag: tag,
@@ -62,11 +59,11 @@ func (h *Handler) Operations() []openapi.Operation {
 				id,
 				query("limit", "How many items a page has.", &openapi.Schema{Type: openapi.Integer, Minimum: 1, Maximum: maxPage, Default: defaultPage}),
 				query("order", "The latest first, or the oldest.", &openapi.Schema{Type: openapi.String, Enum: []string{"desc", "asc"}, Default: "desc"}),
-				query("after", "The id of the item behind which the page begins.", text("")),
+				query("after", "The id of the item behind which the page begins.", openapi.Text("")),
 			},
-			Responses: append([]openapi.Response{ok(named("ResponseInputItemList",
-				always("object", word("list")), always("data", list(itemObject.Schema())), always("first_id", orNone(text(""))),
-				always("last_id", orNone(text(""))), always("has_more", flag())))}, reading()...),
+			Responses: append([]openapi.Response{ok(openapi.Members("ResponseInputItemList", "",
+				openapi.Always("object", openapi.Words("list")), openapi.Always("data", openapi.List(itemObject.Schema())), openapi.Always("first_id", openapi.Nullable(openapi.Text(""))),
+				openapi.Always("last_id", openapi.Nullable(openapi.Text(""))), openapi.Always("has_more", openapi.Flag(""))))}, reading()...),
 		},
 		{
 			Method: http.MethodPost, Path: pathCancel, ID: "cancelResponse", Tag: tag, Summary: "Refused: only responses in the background could be cancelled.",
@@ -75,115 +72,61 @@ func (h *Handler) Operations() []openapi.Operation {
 	}
 }
 
-// failed documents an error.
-func failed(status int, description string) openapi.Response {
-	return openapi.Response{Status: status, Description: description, Schema: named("ResponseFailure", always("error", named("",
-		always("message", text("")),
-		always("type", text("")),
-		always("param", orNone(text("The member of the request at fault."))),
-		always("code", orNone(text(""))),
-	)))}
-}
-
 // reading documents the errors of what only reads the archive.
 func reading() []openapi.Response {
 	return []openapi.Response{
-		failed(http.StatusBadRequest, "The request is at fault; `param` names the member."),
-		failed(http.StatusUnauthorized, "The key isn't valid."),
-		failed(http.StatusNotFound, "There is no such response."),
-		failed(http.StatusInternalServerError, "A fault of this service."),
-		failed(http.StatusServiceUnavailable, "Kept responses can't be reached at the moment (`Retry-After`)."),
+		protocol.OpenAIFailure(http.StatusBadRequest, "The request is at fault; `param` names the member."),
+		protocol.OpenAIFailure(http.StatusUnauthorized, "The key isn't valid."),
+		protocol.OpenAIFailure(http.StatusNotFound, "There is no such response."),
+		protocol.OpenAIFailure(http.StatusInternalServerError, "A fault of this service."),
+		protocol.OpenAIFailure(http.StatusServiceUnavailable, "Kept responses can't be reached at the moment (`Retry-After`)."),
 	}
-}
-
-// generating documents the errors of what asks a backend.
-func generating() []openapi.Response {
-	return []openapi.Response{
-		failed(http.StatusBadRequest, "The request is at fault; `param` names the member. An unknown previous response has the code `previous_response_not_found`."),
-		failed(http.StatusUnauthorized, "The key isn't valid."),
-		failed(http.StatusForbidden, "The key doesn't allow it."),
-		failed(http.StatusNotFound, "There is no such model, or no such item."),
-		failed(http.StatusRequestEntityTooLarge, "The body is too large."),
-		failed(http.StatusTooManyRequests, "A limit is reached (`Retry-After`), or a budget is spent (`x-should-retry: false`)."),
-		failed(http.StatusInternalServerError, "A fault of this service."),
-		failed(http.StatusBadGateway, "The backend failed."),
-		failed(http.StatusServiceUnavailable, "There is no room at the moment (`Retry-After`)."),
-		failed(http.StatusGatewayTimeout, "The backend took too long."),
-	}
-}
-
-func always(name string, schema *openapi.Schema) openapi.Property {
-	return openapi.Property{Name: name, Schema: schema, Required: true}
-}
-
-func maybe(name string, schema *openapi.Schema) openapi.Property {
-	return openapi.Property{Name: name, Schema: schema}
-}
-
-func named(name string, properties ...openapi.Property) *openapi.Schema {
-	return &openapi.Schema{Name: name, Type: openapi.Object, Properties: properties}
-}
-
-func word(words ...string) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.String, Enum: words}
-}
-
-func number() *openapi.Schema { return &openapi.Schema{Type: openapi.Integer} }
-
-func flag() *openapi.Schema { return &openapi.Schema{Type: openapi.Boolean} }
-
-func list(items *openapi.Schema) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.Array, Items: items}
-}
-
-func orNone(schema *openapi.Schema) *openapi.Schema {
-	return &openapi.Schema{AnyOf: []*openapi.Schema{schema, {Type: openapi.Null}}}
 }
 
 // outputSchema documents the items of an output.
 func outputSchema() *openapi.Schema {
-	part := named("ResponseOutputPart",
-		always("type", word("output_text", "refusal")), maybe("text", text("")), maybe("annotations", anyArray()), maybe("logprobs", anyArray()), maybe("refusal", text("")))
+	part := openapi.Members("ResponseOutputPart", "",
+		openapi.Always("type", openapi.Words("output_text", "refusal")), openapi.Maybe("text", openapi.Text("")), openapi.Maybe("annotations", anyArray()), openapi.Maybe("logprobs", anyArray()), openapi.Maybe("refusal", openapi.Text("")))
 	return &openapi.Schema{Name: "ResponseOutputItem", Description: "In the order in which the model gave them.", AnyOf: []*openapi.Schema{
-		named("ResponseOutputMessage",
-			always("id", text("")), always("type", word(kindMessage)), always("status", word(statusInProgress, statusCompleted, statusIncomplete)),
-			always("role", word("assistant")), always("content", list(part))),
-		named("ResponseFunctionCall",
-			always("id", text("")), always("type", word(kindCall)), always("status", word(statusInProgress, statusCompleted, statusIncomplete)),
-			always("call_id", text("")), always("name", text("")), always("arguments", text("A JSON object; cut off where the status is incomplete."))),
-		named("ResponseReasoning",
-			always("id", text("")), always("type", word(kindReasoning)),
-			always("summary", list(named("", always("type", word("summary_text")), always("text", text(""))))),
-			maybe("encrypted_content", text("Where `include` asks for it."))),
+		openapi.Members("ResponseOutputMessage", "",
+			openapi.Always("id", openapi.Text("")), openapi.Always("type", openapi.Words(kindMessage)), openapi.Always("status", openapi.Words(statusInProgress, statusCompleted, statusIncomplete)),
+			openapi.Always("role", openapi.Words("assistant")), openapi.Always("content", openapi.List(part))),
+		openapi.Members("ResponseFunctionCall", "",
+			openapi.Always("id", openapi.Text("")), openapi.Always("type", openapi.Words(kindCall)), openapi.Always("status", openapi.Words(statusInProgress, statusCompleted, statusIncomplete)),
+			openapi.Always("call_id", openapi.Text("")), openapi.Always("name", openapi.Text("")), openapi.Always("arguments", openapi.Text("A JSON object; cut off where the status is incomplete."))),
+		openapi.Members("ResponseReasoning", "",
+			openapi.Always("id", openapi.Text("")), openapi.Always("type", openapi.Words(kindReasoning)),
+			openapi.Always("summary", openapi.List(openapi.Members("", "", openapi.Always("type", openapi.Words("summary_text")), openapi.Always("text", openapi.Text(""))))),
+			openapi.Maybe("encrypted_content", openapi.Text("Where `include` asks for it."))),
 	}}
 }
 
 // responseSchema documents a response.
 func responseSchema() *openapi.Schema {
-	usage := named("ResponseUsage",
-		always("input_tokens", &openapi.Schema{Type: openapi.Integer, Description: "All that the model read, the cache included."}),
-		always("input_tokens_details", named("", always("cached_tokens", number()), always("cache_write_tokens", number()))),
-		always("output_tokens", number()),
-		always("output_tokens_details", named("", always("reasoning_tokens", &openapi.Schema{Type: openapi.Integer, Description: "0 where the upstream doesn't say."}))),
-		always("total_tokens", number()),
+	usage := openapi.Members("ResponseUsage", "",
+		openapi.Always("input_tokens", &openapi.Schema{Type: openapi.Integer, Description: "All that the model read, the cache included."}),
+		openapi.Always("input_tokens_details", openapi.Members("", "", openapi.Always("cached_tokens", openapi.Int("")), openapi.Always("cache_write_tokens", openapi.Int("")))),
+		openapi.Always("output_tokens", openapi.Int("")),
+		openapi.Always("output_tokens_details", openapi.Members("", "", openapi.Always("reasoning_tokens", &openapi.Schema{Type: openapi.Integer, Description: "0 where the upstream doesn't say."}))),
+		openapi.Always("total_tokens", openapi.Int("")),
 	)
-	optional := func(name string) openapi.Property { return always(name, orNone(text(""))) }
-	return named("ResponseObject",
-		always("id", text("")), always("object", word("response")), always("created_at", number()),
-		always("status", word(statusInProgress, statusCompleted, statusIncomplete, statusFailed)),
-		always("background", flag()), always("completed_at", orNone(number())),
-		always("error", orNone(named("", always("code", text("")), always("message", text(""))))),
-		always("incomplete_details", orNone(named("", always("reason", word("max_output_tokens", "content_filter"))))),
-		optional("instructions"), always("max_output_tokens", orNone(number())), always("max_tool_calls", orNone(number())),
-		always("model", text("The model that answered.")), always("output", list(outputSchema())),
-		always("parallel_tool_calls", flag()), optional("previous_response_id"),
-		always("reasoning", named("", optional("effort"), optional("summary"))),
-		always("store", flag()), always("temperature", &openapi.Schema{Type: openapi.Number}),
-		always("text", named("", always("format", formatObject.Schema()))),
-		always("tool_choice", choiceSchema()), always("tools", list(toolObject.Schema())),
-		always("top_logprobs", number()), always("top_p", &openapi.Schema{Type: openapi.Number}), always("truncation", word("auto", "disabled")),
-		always("service_tier", text("")), optional("user"), optional("safety_identifier"), optional("prompt_cache_key"),
-		always("metadata", &openapi.Schema{Type: openapi.Object}), always("usage", orNone(usage)),
+	optional := func(name string) openapi.Property { return openapi.Always(name, openapi.Nullable(openapi.Text(""))) }
+	return openapi.Members("ResponseObject", "",
+		openapi.Always("id", openapi.Text("")), openapi.Always("object", openapi.Words("response")), openapi.Always("created_at", openapi.Int("")),
+		openapi.Always("status", openapi.Words(statusInProgress, statusCompleted, statusIncomplete, statusFailed)),
+		openapi.Always("background", openapi.Flag("")), openapi.Always("completed_at", openapi.Nullable(openapi.Int(""))),
+		openapi.Always("error", openapi.Nullable(openapi.Members("", "", openapi.Always("code", openapi.Text("")), openapi.Always("message", openapi.Text(""))))),
+		openapi.Always("incomplete_details", openapi.Nullable(openapi.Members("", "", openapi.Always("reason", openapi.Words("max_output_tokens", "content_filter"))))),
+		optional("instructions"), openapi.Always("max_output_tokens", openapi.Nullable(openapi.Int(""))), openapi.Always("max_tool_calls", openapi.Nullable(openapi.Int(""))),
+		openapi.Always("model", openapi.Text("The model that answered.")), openapi.Always("output", openapi.List(outputSchema())),
+		openapi.Always("parallel_tool_calls", openapi.Flag("")), optional("previous_response_id"),
+		openapi.Always("reasoning", openapi.Members("", "", optional("effort"), optional("summary"))),
+		openapi.Always("store", openapi.Flag("")), openapi.Always("temperature", &openapi.Schema{Type: openapi.Number}),
+		openapi.Always("text", openapi.Members("", "", openapi.Always("format", formatObject.Schema()))),
+		openapi.Always("tool_choice", choiceSchema()), openapi.Always("tools", openapi.List(toolObject.Schema())),
+		openapi.Always("top_logprobs", openapi.Int("")), openapi.Always("top_p", &openapi.Schema{Type: openapi.Number}), openapi.Always("truncation", openapi.Words("auto", "disabled")),
+		openapi.Always("service_tier", openapi.Text("")), optional("user"), optional("safety_identifier"), optional("prompt_cache_key"),
+		openapi.Always("metadata", &openapi.Schema{Type: openapi.Object}), openapi.Always("usage", openapi.Nullable(usage)),
 	)
 }
 
@@ -193,8 +136,8 @@ func choiceSchema() *openapi.Schema {
 
 // eventSchema documents an event of a stream. The members depend on its type.
 func eventSchema(object *openapi.Schema) *openapi.Schema {
-	return named("ResponseEvent",
-		always("type", word(
+	return openapi.Members("ResponseEvent", "",
+		openapi.Always("type", openapi.Words(
 			"response.created", "response.in_progress", "response.completed", "response.incomplete", "response.failed", "error",
 			"response.output_item.added", "response.output_item.done", "response.content_part.added", "response.content_part.done",
 			"response.output_text.delta", "response.output_text.done", "response.refusal.delta", "response.refusal.done",
@@ -202,11 +145,11 @@ func eventSchema(object *openapi.Schema) *openapi.Schema {
 			"response.reasoning_summary_part.added", "response.reasoning_summary_part.done",
 			"response.reasoning_summary_text.delta", "response.reasoning_summary_text.done",
 		)),
-		always("sequence_number", number()),
-		maybe("response", object), maybe("item", outputSchema()), maybe("item_id", text("")), maybe("output_index", number()),
-		maybe("content_index", number()), maybe("summary_index", number()),
-		maybe("part", named("", always("type", word("output_text", "refusal", "summary_text")))),
-		maybe("delta", text("")), maybe("text", text("")), maybe("refusal", text("")), maybe("arguments", text("")), maybe("name", text("")),
-		maybe("logprobs", anyArray()), maybe("code", orNone(text(""))), maybe("message", text("")), maybe("param", orNone(text(""))),
+		openapi.Always("sequence_number", openapi.Int("")),
+		openapi.Maybe("response", object), openapi.Maybe("item", outputSchema()), openapi.Maybe("item_id", openapi.Text("")), openapi.Maybe("output_index", openapi.Int("")),
+		openapi.Maybe("content_index", openapi.Int("")), openapi.Maybe("summary_index", openapi.Int("")),
+		openapi.Maybe("part", openapi.Members("", "", openapi.Always("type", openapi.Words("output_text", "refusal", "summary_text")))),
+		openapi.Maybe("delta", openapi.Text("")), openapi.Maybe("text", openapi.Text("")), openapi.Maybe("refusal", openapi.Text("")), openapi.Maybe("arguments", openapi.Text("")), openapi.Maybe("name", openapi.Text("")),
+		openapi.Maybe("logprobs", anyArray()), openapi.Maybe("code", openapi.Nullable(openapi.Text(""))), openapi.Maybe("message", openapi.Text("")), openapi.Maybe("param", openapi.Nullable(openapi.Text(""))),
 	)
 }

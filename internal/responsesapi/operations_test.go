@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/go-json-experiment/json"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -18,32 +17,7 @@ import (
 
 func document(t *testing.T) *openapi3.T {
 	t.Helper()
-	body, err := openapi.Write(openapi.Info{Title: "x", Version: "1"}, responsesapi.New(responsesapi.Options{}).Operations())
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(body)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	if err := doc.Validate(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	for name := range doc.Components.Schemas {
-		if !strings.HasPrefix(name, "Response") {
-			t.Errorf("the component %s doesn't begin with Response", name)
-		}
-	}
-	return doc
-}
-
-func check(t *testing.T, schema *openapi3.SchemaRef, body string) error {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal([]byte(body), &value); err != nil {
-		t.Fatalf("%s: %v", body, err)
-	}
-	return schema.Value.VisitJSON(value)
+	return protocoltest.Document(t, responsesapi.New(responsesapi.Options{}).Operations(), "Response")
 }
 
 // Requests that the handler takes, and that the document must allow.
@@ -69,7 +43,7 @@ func TestDocumentAllowsWhatIsTaken(t *testing.T) {
 	f := serve(t, &protocoltest.Rooms{Message: []byte(whole), Stream: golden(t, "text")}, nil)
 	for name, body := range requests() {
 		t.Run(name, func(t *testing.T) {
-			if err := check(t, schema, body); err != nil {
+			if err := protocoltest.Fits(t, schema, body); err != nil {
 				t.Errorf("the document refuses it: %v", err)
 			}
 			if answer := protocoltest.Post(t, f.url, body); answer.Status != http.StatusOK {
@@ -91,7 +65,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 			continue
 		}
 		got := protocoltest.Post(t, f.url, body)
-		if err := check(t, ok.Get(openapi.JSON).Schema, got.Body); err != nil {
+		if err := protocoltest.Fits(t, ok.Get(openapi.JSON).Schema, got.Body); err != nil {
 			t.Errorf("%v\n%s", err, got.Body)
 		}
 		if strings.Contains(got.Body, `"store":true`) {
@@ -112,7 +86,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 		response := doc.Paths.Value(ask.path).GetOperation(ask.method).Responses.Status(ask.status)
 		if got.Status != ask.status {
 			t.Errorf("%s %s: %d %s", ask.method, ask.url, got.Status, got.Body)
-		} else if err := check(t, response.Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
+		} else if err := protocoltest.Fits(t, response.Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
 			t.Errorf("%v\n%s", err, got.Body)
 		}
 	}
@@ -132,7 +106,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 				continue
 			}
 			n++
-			if err := check(t, events, data); err != nil {
+			if err := protocoltest.Fits(t, events, data); err != nil {
 				t.Errorf("%s: %v\n%s", name, err, data)
 			}
 		}
@@ -146,7 +120,7 @@ func TestDocumentDescribesAnswers(t *testing.T) {
 		if response == nil {
 			t.Fatalf("the status %d isn't documented", got.Status)
 		}
-		if err := check(t, response.Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
+		if err := protocoltest.Fits(t, response.Value.Content.Get(openapi.JSON).Schema, got.Body); err != nil {
 			t.Errorf("%v\n%s", err, got.Body)
 		}
 	}

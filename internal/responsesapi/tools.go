@@ -47,13 +47,13 @@ var (
 			return t.request.ignore(s, "tools."+name)
 		},
 		protocol.Field[toolFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"function"}}, Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.kind })},
-		protocol.Field[toolFields]{Name: "name", Schema: text(""), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.name })},
-		protocol.Field[toolFields]{Name: "description", Schema: nullable(text("")), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.description })},
-		protocol.Field[toolFields]{Name: "parameters", Schema: nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema."}), Read: func(t *toolFields, s *protocol.Scanner) (err error) {
+		protocol.Field[toolFields]{Name: "name", Schema: openapi.Text(""), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.name })},
+		protocol.Field[toolFields]{Name: "description", Schema: openapi.Nullable(openapi.Text("")), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.description })},
+		protocol.Field[toolFields]{Name: "parameters", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema."}), Read: func(t *toolFields, s *protocol.Scanner) (err error) {
 			t.parameters, err = readObject(s)
 			return err
 		}},
-		protocol.Field[toolFields]{Name: "strict", Schema: nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Calls fit the schema exactly. Not by default here."}), Read: protocol.ReadFlag(func(t *toolFields) *bool { return &t.strict })},
+		protocol.Field[toolFields]{Name: "strict", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Calls fit the schema exactly. Not by default here."}), Read: protocol.ReadFlag(func(t *toolFields) *bool { return &t.strict })},
 	)
 
 	choiceObject = protocol.NewObject(openapi.Schema{Description: "A function by its name, or `allowed_tools`: some of the functions."},
@@ -61,7 +61,7 @@ var (
 			return t.request.ignore(s, "tool_choice."+name)
 		},
 		protocol.Field[choiceFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"function", "allowed_tools"}}, Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.kind })},
-		protocol.Field[choiceFields]{Name: "name", Schema: text("Of a function."), Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.name })},
+		protocol.Field[choiceFields]{Name: "name", Schema: openapi.Text("Of a function."), Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.name })},
 		protocol.Field[choiceFields]{Name: "mode", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"auto", "required"}, Description: "Of allowed_tools."}, Read: protocol.ReadText(func(t *choiceFields) *jsontext.Value { return &t.mode })},
 		protocol.Field[choiceFields]{Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "Of allowed_tools."}, Read: readAllowed},
 	)
@@ -71,13 +71,13 @@ var (
 			return f.request.ignore(s, "text.format."+name)
 		},
 		protocol.Field[formatFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"text", "json_object", "json_schema"}, Description: "json_object is asked for in the system prompt, and a Markdown code fence around the answer is taken off; json_schema binds the model."}, Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.kind })},
-		protocol.Field[formatFields]{Name: "name", Schema: text("Of json_schema."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.name })},
+		protocol.Field[formatFields]{Name: "name", Schema: openapi.Text("Of json_schema."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.name })},
 		protocol.Field[formatFields]{Name: "schema", Schema: &openapi.Schema{Type: openapi.Object, Description: "Of json_schema. Keywords that the model can't be bound to move into the descriptions, with a warning."}, Read: func(f *formatFields, s *protocol.Scanner) (err error) {
 			f.schema, err = readObject(s)
 			return err
 		}},
-		protocol.Field[formatFields]{Name: "description", Schema: text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.description })},
-		protocol.Field[formatFields]{Name: "strict", Schema: nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Has no effect: the schema always binds."}), Read: skip[formatFields]},
+		protocol.Field[formatFields]{Name: "description", Schema: openapi.Text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.description })},
+		protocol.Field[formatFields]{Name: "strict", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Has no effect: the schema always binds."}), Read: skip[formatFields]},
 	)
 )
 

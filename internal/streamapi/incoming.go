@@ -66,7 +66,7 @@ func (t *thinking) asked() bool {
 func incomingTable() *protocol.Object[incoming] {
 	thinkingObject := protocol.NewObject(
 		openapi.Schema{Name: "StreamThinkingRequest", Description: "As in the Messages API, and passed on as it is, as far as the model takes it. Absent: no thinking, or as little as the model can do."}, nil,
-		protocol.Field[thinking]{Name: "type", Required: true, Schema: text("enabled with budget_tokens, adaptive, disabled"), Read: protocol.ReadString(func(t *thinking) *string { return &t.kind })},
+		protocol.Field[thinking]{Name: "type", Required: true, Schema: openapi.Text("enabled with budget_tokens, adaptive, disabled"), Read: protocol.ReadString(func(t *thinking) *string { return &t.kind })},
 		protocol.Field[thinking]{Name: "budget_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: minBudget}, Read: protocol.ReadCount(minBudget, func(t *thinking) *int64 { return &t.budget })},
 	)
 	return protocol.NewObject(
@@ -87,11 +87,11 @@ func incomingTable() *protocol.Object[incoming] {
 			Read: readID,
 		},
 		protocol.Field[incoming]{
-			Name: "api_key", Schema: text("The key, where the upgrade brought none."),
+			Name: "api_key", Schema: openapi.Text("The key, where the upgrade brought none."),
 			Read: protocol.ReadString(func(m *incoming) *string { return &m.key }),
 		},
 		protocol.Field[incoming]{
-			Name: "model", Schema: text("haiku, sonnet, opus, auto or a full model id. Absent: auto."),
+			Name: "model", Schema: openapi.Text("haiku, sonnet, opus, auto or a full model id. Absent: auto."),
 			Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.model }),
 		},
 		protocol.Field[incoming]{
@@ -102,7 +102,7 @@ func incomingTable() *protocol.Object[incoming] {
 			},
 		},
 		protocol.Field[incoming]{
-			Name: "system", Schema: text("A system prompt, in front of the system messages."),
+			Name: "system", Schema: openapi.Text("A system prompt, in front of the system messages."),
 			Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.system }),
 		},
 		protocol.Field[incoming]{
@@ -129,7 +129,7 @@ func incomingTable() *protocol.Object[incoming] {
 			Read: protocol.ReadBool(func(m *incoming) **bool { return &m.useCLI }),
 		},
 		protocol.Field[incoming]{
-			Name: "project_id", Schema: text("Has no effect: the key's project is billed."),
+			Name: "project_id", Schema: openapi.Text("Has no effect: the key's project is billed."),
 			Read: protocol.ReadString(func(m *incoming) *string { return &m.projectID }),
 		},
 		protocol.Field[incoming]{

@@ -4,14 +4,14 @@ import (
 	"net/http"
 
 	"claude-code-api-service/internal/openapi"
+	"claude-code-api-service/internal/protocol"
 )
 
 // Operations documents the endpoint. OpenAPI has no place for the messages of a
 // WebSocket: they stand as the content of the upgrade.
 func (h *Handler) Operations() []openapi.Operation {
-	failure := errorSchema()
 	refused := func(status int, description string) openapi.Response {
-		return openapi.Response{Status: status, Description: description, Schema: envelopeSchema(failure)}
+		return openapi.Response{Status: status, Description: description, Schema: openapi.Members("StreamRefusal", "", protocol.FlatError(openapi.Always)...)}
 	}
 	return []openapi.Operation{{
 		Method: http.MethodGet, Path: pathStream, ID: "stream", Tag: "Stream",
@@ -30,7 +30,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				Status: http.StatusSwitchingProtocols, Description: "The WebSocket is open. The schema shows what either side then sends.",
 				Schema: &openapi.Schema{Name: "StreamMessages", Type: openapi.Object, Properties: []openapi.Property{
 					{Name: "client", Schema: h.table.Schema()},
-					{Name: "server", Schema: &openapi.Schema{AnyOf: serverSchemas(failure)}},
+					{Name: "server", Schema: &openapi.Schema{AnyOf: serverSchemas()}},
 				}},
 			},
 			refused(http.StatusUnauthorized, "The key isn't valid."),
@@ -41,28 +41,8 @@ func (h *Handler) Operations() []openapi.Operation {
 	}}
 }
 
-func text(description string) *openapi.Schema {
-	return &openapi.Schema{Type: openapi.String, Description: description}
-}
-
-func errorSchema() *openapi.Schema {
-	return &openapi.Schema{Name: "StreamError", Type: openapi.Object, Properties: []openapi.Property{
-		{Name: "message", Schema: text(""), Required: true},
-		{Name: "type", Schema: text("The category."), Required: true},
-		{Name: "param", Schema: text("The member at fault, or null."), Required: true},
-		{Name: "code", Schema: text("The reason, or the category where there is none more exact."), Required: true},
-	}}
-}
-
-func envelopeSchema(failure *openapi.Schema) *openapi.Schema {
-	return &openapi.Schema{Name: "StreamRefusal", Type: openapi.Object, Properties: []openapi.Property{
-		{Name: "detail", Schema: text("The error's message."), Required: true},
-		{Name: "error", Schema: failure, Required: true},
-	}}
-}
-
 // serverSchemas are the server's messages.
-func serverSchemas(failure *openapi.Schema) []*openapi.Schema {
+func serverSchemas() []*openapi.Schema {
 	count := &openapi.Schema{Type: openapi.Integer}
 	usage := &openapi.Schema{Name: "StreamUsage", Type: openapi.Object, Properties: []openapi.Property{
 		{Name: "input_tokens", Schema: count, Required: true},
@@ -74,7 +54,7 @@ func serverSchemas(failure *openapi.Schema) []*openapi.Schema {
 	of := func(kind, description string, members ...openapi.Property) *openapi.Schema {
 		first := []openapi.Property{
 			{Name: "type", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{kind}}, Required: true},
-			{Name: "id", Schema: text("The client's id, where it gave one.")},
+			{Name: "id", Schema: openapi.Text("The client's id, where it gave one.")},
 		}
 		name := "Stream" + string(kind[0]-'a'+'A') + kind[1:]
 		if kind == "error" {
@@ -82,8 +62,8 @@ func serverSchemas(failure *openapi.Schema) []*openapi.Schema {
 		}
 		return &openapi.Schema{Name: name, Type: openapi.Object, Description: description, Properties: append(first, members...)}
 	}
-	content := openapi.Property{Name: "content", Schema: text(""), Required: true}
-	requestID := openapi.Property{Name: "request_id", Schema: text("As in the log and the ledger.")}
+	content := openapi.Property{Name: "content", Schema: openapi.Text(""), Required: true}
+	requestID := openapi.Property{Name: "request_id", Schema: openapi.Text("As in the log and the ledger.")}
 	return []*openapi.Schema{
 		of("token", "A piece of the answer's text.", content),
 		of("thinking", "A piece of the model's thinking.", content),
@@ -91,19 +71,20 @@ func serverSchemas(failure *openapi.Schema) []*openapi.Schema {
 			"done", "The end of a chat that succeeded; it has been recorded.",
 			openapi.Property{Name: "usage", Schema: usage, Required: true},
 			openapi.Property{Name: "cost", Schema: &openapi.Schema{Type: openapi.Number, Description: "In US dollars; null when it isn't known."}, Required: true},
-			openapi.Property{Name: "model", Schema: text("The model that answered."), Required: true},
-			openapi.Property{Name: "stop_reason", Schema: text("In the Messages API's words, or null."), Required: true},
-			openapi.Property{Name: "finish_reason", Schema: text("In OpenAI's words."), Required: true},
-			openapi.Property{Name: "backend", Schema: text("cli or direct.")},
+			openapi.Property{Name: "model", Schema: openapi.Text("The model that answered."), Required: true},
+			openapi.Property{Name: "stop_reason", Schema: openapi.Text("In the Messages API's words, or null."), Required: true},
+			openapi.Property{Name: "finish_reason", Schema: openapi.Text("In OpenAI's words."), Required: true},
+			openapi.Property{Name: "backend", Schema: openapi.Text("cli or direct.")},
 			openapi.Property{Name: "warnings", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.String}, Description: "What couldn't be honoured."}},
 			requestID,
 		),
 		of(
 			"error", "The end of a chat that failed or was cancelled, or what is wrong with another message.",
-			openapi.Property{Name: "error", Schema: failure, Required: true},
-			openapi.Property{Name: "detail", Schema: text("The error's message."), Required: true},
-			openapi.Property{Name: "retry_after", Schema: &openapi.Schema{Type: openapi.Integer, Description: "Seconds after which to try again."}},
-			requestID,
+			append(
+				protocol.FlatError(openapi.Always),
+				openapi.Property{Name: "retry_after", Schema: openapi.Int("Seconds after which to try again.")},
+				requestID,
+			)...,
 		),
 		of("pong", "The answer to a ping."),
 		of("authenticated", "The answer to an auth message whose key is valid."),

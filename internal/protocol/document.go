@@ -1,0 +1,61 @@
+package protocol
+
+import (
+	"net/http"
+
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/openapi"
+)
+
+// BackendParameter documents the header that chooses the backend.
+func BackendParameter() openapi.Parameter {
+	return openapi.Parameter{
+		Name: HeaderBackend, In: "header", Description: "Which backend is to answer; wins over `use_cli`. Absent: the configured default.",
+		Schema: openapi.Words(gateway.BackendCLI, gateway.BackendDirect),
+	}
+}
+
+// OpenAIFailure documents an error of OpenAI's APIs.
+func OpenAIFailure(status int, description string) openapi.Response {
+	return openapi.Response{Status: status, Description: description, Schema: openapi.Members(
+		"OpenAIError", "",
+		openapi.Always("error", openapi.Members(
+			"", "",
+			openapi.Always("message", openapi.Text("")),
+			openapi.Always("type", openapi.Text("")),
+			openapi.Always("param", openapi.Nullable(openapi.Text("The member of the request at fault."))),
+			openapi.Always("code", openapi.Nullable(openapi.Text(""))),
+		)),
+	)}
+}
+
+// OpenAIFailures documents the errors of what asks a backend in OpenAI's APIs.
+func OpenAIFailures() []openapi.Response {
+	return []openapi.Response{
+		OpenAIFailure(http.StatusBadRequest, "The request is at fault; `param` names the member."),
+		OpenAIFailure(http.StatusUnauthorized, "The key isn't valid."),
+		OpenAIFailure(http.StatusForbidden, "The key doesn't allow it."),
+		OpenAIFailure(http.StatusNotFound, "There is no such model, or nothing by an id that the request names."),
+		OpenAIFailure(http.StatusRequestEntityTooLarge, "The body is too large."),
+		OpenAIFailure(http.StatusTooManyRequests, "A limit is reached (`Retry-After`), or a budget is spent (`x-should-retry: false`)."),
+		OpenAIFailure(http.StatusInternalServerError, "A fault of this service."),
+		OpenAIFailure(http.StatusBadGateway, "The backend failed."),
+		OpenAIFailure(http.StatusServiceUnavailable, "There is no room at the moment (`Retry-After`)."),
+		OpenAIFailure(http.StatusGatewayTimeout, "The request or the backend took too long."),
+	}
+}
+
+// FlatError documents the members that AppendFlatError writes. property makes
+// them such as are always there, or such as may be absent.
+func FlatError(property func(name string, schema *openapi.Schema) openapi.Property) []openapi.Property {
+	return []openapi.Property{
+		property("detail", openapi.Text("What went wrong.")),
+		property("error", openapi.Members(
+			"ErrorDetail", "",
+			openapi.Always("message", openapi.Text("The same as detail.")),
+			openapi.Always("type", openapi.Text("The category.")),
+			openapi.Always("param", openapi.Nullable(openapi.Text("The member of the request at fault."))),
+			openapi.Always("code", openapi.Text("The exact reason where there is one, else the category.")),
+		)),
+	}
+}
