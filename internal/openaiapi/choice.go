@@ -127,15 +127,13 @@ func (t *toolChoice) read(s *protocol.Scanner) error {
 // forces says that the model must call a tool.
 func (t *toolChoice) forces() bool { return t.mode == modeRequired || t.mode == modeFunction }
 
-// kind gives the Messages API's name of the mode.
+// kind gives the Messages API's name of the mode, "" where none is given.
 func (t *toolChoice) kind() string {
 	switch t.mode {
 	case modeRequired:
 		return "any"
 	case modeFunction:
 		return "tool"
-	case modeNone:
-		return "none"
 	}
-	return "auto"
+	return t.mode // none and auto are the same
 }

@@ -3,7 +3,6 @@ package openaiapi
 import (
 	"github.com/go-json-experiment/json/jsontext"
 
-	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 )
@@ -20,10 +19,11 @@ const schemaField = "response_format.json_schema.schema"
 
 // responseFormat is a decoded response_format.
 type responseFormat struct {
-	request                   *chatRequest
-	kind                      string
-	described                 bool // json_schema is there
-	name, description, schema jsontext.Value
+	protocol.OutputFormat
+	request   *chatRequest
+	kind      string
+	described bool // json_schema is there
+	name      jsontext.Value
 }
 
 var jsonSchemaObject = protocol.NewObject(openapi.Schema{Name: "ChatJSONSchema"},
@@ -31,9 +31,9 @@ var jsonSchemaObject = protocol.NewObject(openapi.Schema{Name: "ChatJSONSchema"}
 		return readUnknown(f.request, s, "response_format.json_schema."+name)
 	},
 	protocol.Field[responseFormat]{Name: "name", Required: true, Schema: openapi.Text("Names the format for the caller; the model doesn't see it."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.name })},
-	protocol.Field[responseFormat]{Name: "description", Schema: openapi.Text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.description })},
+	protocol.Field[responseFormat]{Name: "description", Schema: openapi.Text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *responseFormat) *jsontext.Value { return &f.Description })},
 	protocol.Field[responseFormat]{Name: "schema", Schema: &openapi.Schema{Type: openapi.Object, Description: "Objects are closed (`additionalProperties: false`), and keywords that can't be enforced move into descriptions, with a warning."}, Read: func(f *responseFormat, s *protocol.Scanner) (err error) {
-		f.schema, err = readObject(s)
+		f.Schema, err = s.ObjectValue()
 		return err
 	}},
 	protocol.Field[responseFormat]{Name: "strict", Schema: openapi.Flag("The answer is held to the schema either way."), Read: func(_ *responseFormat, s *protocol.Scanner) error {
@@ -66,46 +66,21 @@ func (c *chatRequest) readFormat(s *protocol.Scanner) error {
 		return err
 	}
 	switch f.kind {
-	case typeText, typeJSON:
+	case typeText:
+		f.Schema = nil
+		return nil
+	case typeJSON:
+		f.JSON, f.Schema = true, nil
 		return nil
 	case typeSchema:
 		if !f.described {
 			return s.Invalid("json_schema", "field required")
 		}
-		if f.schema == nil {
+		if f.Schema == nil {
 			return s.Invalid("json_schema.schema", "field required")
 		}
+		f.Field = schemaField
 		return nil
 	}
 	return s.Invalid("type", "must be text, json_object or json_schema")
-}
-
-// unfence says that a code fence around the answer is to be taken off: the
-// model was only asked for JSON.
-func (f *responseFormat) unfence(rules *message.Rules) bool {
-	return f.kind == typeJSON || f.kind == typeSchema && rules.NoStructuredOutputs
-}
-
-// outputFormat gives the member format of output_config, nil for none. Where
-// there is no such format, it asks for it in the system prompt.
-func (c *chatRequest) outputFormat(rules *message.Rules) (jsontext.Value, error) {
-	f := &c.format
-	switch {
-	case f.kind == typeJSON:
-		c.transcript.AddSystem(protocol.AppendText(nil, protocol.JSONInstruction))
-		return nil, nil
-	case f.kind != typeSchema:
-		return nil, nil
-	}
-	schema, moved, err := protocol.StrictSchema(schemaField, protocol.DescribeSchema(f.schema, f.description))
-	if err != nil {
-		return nil, err
-	}
-	if rules.NoStructuredOutputs {
-		c.warn("response_format", "the model can't be held to a schema; it was asked to keep to it")
-		c.transcript.AddSystem(protocol.AppendText(nil, protocol.JSONInstruction+" It must be valid under this JSON schema:\n"+string(f.schema)))
-		return nil, nil
-	}
-	c.warnMoved(schemaField, moved)
-	return append(append([]byte(`{"type":"json_schema","schema":`), schema...), '}'), nil
 }

@@ -111,7 +111,7 @@ func (h *Handler) translate(chat *chatRequest, call *gateway.Call, size int) (er
 
 // encoder makes the writer of an answer.
 func (h *Handler) encoder(w http.ResponseWriter, call *gateway.Call, chat *chatRequest) protocol.Encoder {
-	unfence := chat.format.unfence(&chat.rules)
+	unfence := chat.format.Unfence(&chat.rules)
 	if !call.Request.Stream {
 		return &wholeWriter{call: call, scanners: &h.scanners, w: w, created: h.now().Unix(), unfence: unfence}
 	}

@@ -86,7 +86,7 @@ func TestTranslate(t *testing.T) {
 			want:     `"max_tokens":4096,"tools":[{"name":"n","input_schema":{"type":"object","properties":{"a":{"type":"integer","description":"{minimum: 1}"}},"additionalProperties":false},"strict":true}],`,
 			warnings: "tools.0.function.parameters: can't be enforced and stand in descriptions: minimum"},
 		{name: "strict tool of an old model", rules: oldest, in: `"tools":[{"type":"function","function":{"name":"n","strict":true}}]`,
-			want: `"max_tokens":4096,"tools":[{"name":"n",` + empty + `}],`, warnings: "tools: the model can't be held to a strict schema"},
+			want: `"max_tokens":4096,"tools":[{"name":"n",` + empty + `}],`, warnings: "tools.0.function.parameters: the model can't be held to a strict schema"},
 		{name: "cached tools", in: `"tools":[{"type":"function","function":{"name":"a"},"cache_control":{"type":"ephemeral"}},{"type":"function","function":{"name":"b","cache_control":{"type":"ephemeral","ttl":"1h"}}}]`,
 			want: `"max_tokens":4096,"tools":[{"name":"a",` + empty + `,"cache_control":{"type":"ephemeral"}},{"name":"b",` + empty + `,"cache_control":{"type":"ephemeral","ttl":"1h"}}],`},
 		{name: "choice auto", in: `"tool_choice":"auto",` + tool, want: `"max_tokens":4096,` + toolWant + `"tool_choice":{"type":"auto"},`},
@@ -112,7 +112,7 @@ func TestTranslate(t *testing.T) {
 			want:     `"thinking":{"type":"adaptive"},"max_tokens":6144,"output_config":{"effort":"low","format":{"type":"json_schema","schema":{"description":"d","type":"object","properties":{"a":{"type":"string","description":"{minLength: 2}"},"b":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":"number","description":"{maximum: 9}"}},"additionalProperties":false}}},`,
 			warnings: "response_format.json_schema.schema: can't be enforced and stand in descriptions: minLength, maximum"},
 		{name: "json_schema of an old model", rules: oldest, in: `"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}`,
-			want: `"max_tokens":4096,"system":"` + protocol.JSONInstruction + ` It must be valid under this JSON schema:\n{\"type\":\"object\"}",`, warnings: "response_format: the model can't be held to a schema; it was asked to keep to it"},
+			want: `"max_tokens":4096,"system":"` + protocol.JSONInstruction + ` It must be valid under this JSON schema:\n{\"type\":\"object\"}",`, warnings: "response_format.json_schema.schema: the model can't be held to a schema; it was asked to keep to it"},
 		{name: "json_object", in: `"response_format":{"type":"json_object"}`, want: `"max_tokens":4096,"system":"` + protocol.JSONInstruction + `",`},
 
 		{name: "what asks for nothing", in: `"n":1,"logprobs":false,"top_logprobs":0,"modalities":[ "text" ],"response_format":{"type":"text"},"seed":null,"logit_bias":{},"store":false,"frequency_penalty":0,"service_tier":"auto","verbosity":"medium","audio":null,"functions":[],"x_unknown":null`, want: `"max_tokens":4096,`},

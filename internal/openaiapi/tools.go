@@ -15,28 +15,25 @@ import (
 // tool is one function that the caller offers. Its slices share memory with the
 // body.
 type tool struct {
+	protocol.Function
 	request *chatRequest
-	field   string // where it stands, for a strict one: tools.0.function.parameters
 	kind    jsontext.Value
-
-	name, description, parameters, control jsontext.Value
-	strict                                 bool
 }
 
 var functionObject = protocol.NewObject(openapi.Schema{},
 	func(t *tool, s *protocol.Scanner, name string) error {
 		return readUnknown(t.request, s, "tools.function."+name)
 	},
-	protocol.Field[tool]{Name: "name", Required: true, Schema: openapi.Text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.name })},
-	protocol.Field[tool]{Name: "description", Schema: openapi.Text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.description })},
+	protocol.Field[tool]{Name: "name", Required: true, Schema: openapi.Text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.Name })},
+	protocol.Field[tool]{Name: "description", Schema: openapi.Text(""), Read: protocol.ReadText(func(t *tool) *jsontext.Value { return &t.Description })},
 	protocol.Field[tool]{Name: "parameters", Schema: &openapi.Schema{Type: openapi.Object, Description: "A JSON schema of an object. Absent: no parameters."}, Read: func(t *tool, s *protocol.Scanner) (err error) {
-		t.parameters, err = readObject(s)
+		t.Parameters, err = s.ObjectValue()
 		return err
 	}},
 	protocol.Field[tool]{Name: "strict", Schema: openapi.Flag("Holds the arguments to the schema. What can't be enforced moves into descriptions, with a warning."), Read: func(t *tool, s *protocol.Scanner) error {
 		strict, err := s.Bool()
-		if t.strict = strict != nil && *strict; t.strict {
-			t.field = strings.TrimSuffix(s.Field(""), "strict") + "parameters"
+		if t.Strict = strict != nil && *strict; t.Strict {
+			t.Field = strings.TrimSuffix(s.Field(""), "strict") + "parameters"
 		}
 		return err
 	}},
@@ -60,22 +57,8 @@ func cacheControl() *openapi.Schema {
 }
 
 func (t *tool) readControl(s *protocol.Scanner) (err error) {
-	t.control, err = readObject(s)
+	t.CacheControl, err = s.ObjectValue()
 	return err
-}
-
-// readObject reads an object as it stands, nil for null.
-func readObject(s *protocol.Scanner) (jsontext.Value, error) {
-	switch s.Kind() {
-	case 'n':
-		return nil, s.Skip()
-	case '{', 0:
-		return s.Value()
-	}
-	if err := s.Skip(); err != nil {
-		return nil, err
-	}
-	return nil, s.Invalid("", "must be an object")
 }
 
 // readTools reads functions as the Messages API's tools.
@@ -92,55 +75,11 @@ func (c *chatRequest) readTools(s *protocol.Scanner) error {
 			return err
 		case string(protocol.Inner(t.kind)) != "function":
 			return s.Invalid("type", "must be function")
-		case len(protocol.Inner(t.name)) == 0:
+		case len(protocol.Inner(t.Name)) == 0:
 			return s.Invalid("function.name", "field required")
 		}
 		return nil
 	})
-}
-
-// appendTo appends the tool as the Messages API has it.
-func (t *tool) appendTo(dst []byte, c *chatRequest, rules *message.Rules) ([]byte, error) {
-	dst = append(append(dst, `{"name":`...), t.name...)
-	if t.description != nil {
-		dst = append(append(dst, `,"description":`...), t.description...)
-	}
-	parameters := t.parameters
-	if parameters == nil || len(parameters) == len("{}") {
-		// A function without parameters; the Messages API wants a type.
-		parameters = jsontext.Value(`{"type":"object","properties":{}}`)
-	}
-	strict := t.strict
-	if strict && rules.NoStructuredOutputs {
-		c.warn("tools", "the model can't be held to a strict schema")
-		strict = false
-	}
-	if strict {
-		var moved []string
-		var err error
-		if parameters, moved, err = protocol.StrictSchema(t.field, parameters); err != nil {
-			return nil, err
-		}
-		c.warnMoved(t.field, moved)
-	}
-	dst = append(append(dst, `,"input_schema":`...), parameters...)
-	if strict {
-		dst = append(dst, `,"strict":true`...)
-	}
-	if t.control != nil {
-		dst = append(append(dst, `,"cache_control":`...), t.control...)
-	}
-	return append(dst, '}'), nil
-}
-
-// warnMoved names the keywords of a schema that can't be enforced.
-func (c *chatRequest) warnMoved(field string, moved []string) {
-	if len(moved) > maxUnknown {
-		moved = append(slices.Clone(moved[:maxUnknown]), "...")
-	}
-	if len(moved) > 0 {
-		c.warn(field, "can't be enforced and stand in descriptions: "+strings.Join(moved, ", "))
-	}
 }
 
 // appendTools appends the members tools and tool_choice.
@@ -154,27 +93,17 @@ func (c *chatRequest) appendTools(dst []byte, rules *message.Rules) ([]byte, err
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = tools[i].appendTo(dst, c, rules); err != nil {
+		if dst, err = tools[i].Append(dst, rules, c.warn); err != nil {
 			return nil, err
 		}
 	}
 	dst = append(dst, "],"...)
-	if c.choice.mode == "" && !c.serial {
-		return dst, nil
-	}
 	kind := c.choice.kind()
 	if c.choice.forces() && rules.NoForcedTools {
-		kind = "auto"
+		kind = modeAuto
 		c.instructCall()
 	}
-	dst = append(append(append(dst, `"tool_choice":{"type":"`...), kind...), '"')
-	if kind == "tool" {
-		dst = append(append(dst, `,"name":`...), c.choice.name...)
-	}
-	if c.serial && kind != "none" {
-		dst = append(dst, `,"disable_parallel_tool_use":true`...)
-	}
-	return append(dst, "},"...), nil
+	return protocol.AppendToolChoice(dst, kind, c.choice.name, c.serial), nil
 }
 
 // offered gives the tools that the model is to know of: those of an
@@ -195,12 +124,12 @@ func (c *chatRequest) offered() ([]tool, error) {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(c.tools), func(t tool) bool {
-		return !slices.ContainsFunc(c.choice.allowed, func(name jsontext.Value) bool { return same(name, t.name) })
+		return !slices.ContainsFunc(c.choice.allowed, func(name jsontext.Value) bool { return same(name, t.Name) })
 	}), nil
 }
 
 func (c *chatRequest) has(name jsontext.Value) bool {
-	return slices.ContainsFunc(c.tools, func(t tool) bool { return same(name, t.name) })
+	return slices.ContainsFunc(c.tools, func(t tool) bool { return same(name, t.Name) })
 }
 
 // same compares two JSON strings, which may be escaped differently.

@@ -42,7 +42,7 @@ func (c *chatRequest) translate(rules message.Rules, sizeHint int) (*message.Req
 	if err != nil {
 		return nil, err
 	}
-	format, err := c.outputFormat(&c.rules)
+	format, err := c.format.Member(&c.rules, c.transcript.AddSystem, c.warn)
 	if err != nil {
 		return nil, err
 	}

@@ -319,12 +319,12 @@ func TestModelRules(t *testing.T) {
 		{
 			"strict tools", "claude-strict", `"content":"x","tools":[{"type":"function","function":{"name":"w","strict":true,"parameters":{"type":"integer","minimum":1}}}]`,
 			`{"model":"claude-strict","thinking":{"type":"disabled"},"max_tokens":1000,"tools":[{"name":"w","input_schema":{"type":"integer","description":"{minimum: 1}"},"strict":true}],"messages":[{"role":"user","content":"x"}]}`,
-			"tools.0.function.parameters: not enforced, only told to the model: minimum",
+			"tools.0.function.parameters: can't be enforced and stand in descriptions: minimum",
 		},
 		{
 			"strict tools for an old model", "claude-old", `"content":"x","tools":[{"type":"function","function":{"name":"w","strict":true}}]`,
 			`{"model":"claude-old","max_tokens":1000,"temperature":0.7,"tools":[{"name":"w","input_schema":{"type":"object","properties":{}}}],"messages":[{"role":"user","content":"x"}]}`,
-			"tools.0.function.strict: the model can't be held to a schema",
+			"tools.0.function.parameters: the model can't be held to a strict schema",
 		},
 		{
 			"a schema for an old model", "claude-old", `"content":"x","system_message":"s","output_schema":{"type":"object"}`,
@@ -343,7 +343,7 @@ func TestModelRules(t *testing.T) {
 		{
 			"a schema's keywords", "sonnet", `"content":"x","output_schema":{"type":"integer","minimum":1}`,
 			`{"model":"sonnet","max_tokens":1000,"temperature":0.7,"output_config":{"format":{"type":"json_schema","schema":{"type":"integer","description":"{minimum: 1}"}}},"messages":[{"role":"user","content":"x"}]}`,
-			"output_schema: not enforced, only told to the model: minimum",
+			"output_schema: can't be enforced and stand in descriptions: minimum",
 		},
 	}
 	for _, tt := range tests {

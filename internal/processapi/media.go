@@ -59,7 +59,7 @@ func (p *processRequest) readMedium(s *protocol.Scanner) error {
 		case "image_url":
 			m.url, err = readURL(s)
 		case "source":
-			m.source, err = readObject(s)
+			m.source, err = s.ObjectValue()
 		default:
 			err = s.Skip()
 		}

@@ -47,7 +47,7 @@ func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int)
 	call.Defaults = request.defaults()
 	billing(call, request.projectID)
 	protocol.PreferBackend(call, request.useCLI)
-	k := asked{provider: request.provider, model: request.model, json: request.format.wanted()}
+	k := asked{provider: request.provider, model: request.model, json: wanted(&request.format)}
 	if mapped {
 		k.mappedTo = model
 	}

@@ -37,7 +37,7 @@ type processRequest struct {
 
 	generation
 	tools  tools
-	format format
+	format protocol.OutputFormat
 
 	warnings
 }

@@ -1,8 +1,6 @@
 package processapi
 
 import (
-	"strings"
-
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
@@ -45,41 +43,30 @@ func (p *processRequest) readTools(s *protocol.Scanner) error {
 
 // tool is one tool while it is read.
 type tool struct {
-	kind, name, description, schema, parameters jsontext.Value
-	strict                                      *bool
-	function                                    bool           // its members stand in a member function
-	field                                       string         // where it stands: tools.0
-	own                                         jsontext.Value // as it came, for a tool of the Messages API
+	protocol.Function
+	kind, schema jsontext.Value
+	function     bool           // its members stand in a member function
+	own          jsontext.Value // as it came, for a tool of the Messages API
 }
 
 func (t *tool) read(s *protocol.Scanner, name []byte) (err error) {
 	switch string(name) {
 	case "name":
-		t.name, err = s.Text()
+		t.Name, err = s.Text()
 	case "description":
-		t.description, err = s.Text()
+		t.Description, err = s.Text()
 	case "input_schema":
-		t.schema, err = readObject(s)
+		t.schema, err = s.ObjectValue()
 	case "parameters":
-		t.parameters, err = readObject(s)
+		t.Parameters, err = s.ObjectValue()
 	case "strict":
-		t.strict, err = s.Bool()
+		var strict *bool
+		strict, err = s.Bool()
+		t.Strict = strict != nil && *strict
 	default:
 		err = s.Skip()
 	}
 	return err
-}
-
-// readObject reads an object as it stands, nil for null.
-func readObject(s *protocol.Scanner) (jsontext.Value, error) {
-	value, err := s.Value()
-	switch {
-	case err != nil || value.Kind() == '{':
-		return value, err
-	case value.Kind() == 'n':
-		return nil, nil
-	}
-	return nil, s.Invalid("", "must be an object")
 }
 
 func (p *processRequest) readTool(s *protocol.Scanner) error {
@@ -100,11 +87,16 @@ func (p *processRequest) readTool(s *protocol.Scanner) error {
 	if err != nil {
 		return err
 	}
-	t.field = s.Field("")
 	kind := protocol.Unquote(t.kind)
 	if t.function || kind == "function" {
-		if len(protocol.Inner(t.name)) == 0 {
+		if len(protocol.Inner(t.Name)) == 0 {
 			return s.Invalid("function.name", "field required")
+		}
+		if t.Parameters == nil {
+			t.Parameters = t.schema
+		}
+		if t.Strict {
+			t.Field = s.Field("function.parameters")
 		}
 		p.tools.list = append(p.tools.list, t)
 		return nil
@@ -112,7 +104,7 @@ func (p *processRequest) readTool(s *protocol.Scanner) error {
 	// A tool of the Messages API stays as it is. One of another type runs at the
 	// upstream, or has a schema that the model knows.
 	switch {
-	case len(protocol.Inner(t.name)) == 0:
+	case len(protocol.Inner(t.Name)) == 0:
 		return s.Invalid("name", "field required")
 	case (kind == "" || kind == "custom") && t.schema == nil:
 		return s.Invalid("input_schema", "field required")
@@ -120,53 +112,6 @@ func (p *processRequest) readTool(s *protocol.Scanner) error {
 	t.own = s.Since(start)
 	p.tools.list = append(p.tools.list, t)
 	return nil
-}
-
-// append writes a tool as the Messages API takes it. A strict function's schema
-// is put into the form that can be enforced.
-func (t *tool) append(dst []byte, rules *message.Rules, w *warnings) ([]byte, error) {
-	if t.own != nil {
-		return append(dst, t.own...), nil
-	}
-	dst = append(append(dst, `{"name":`...), t.name...)
-	if t.description != nil {
-		dst = append(append(dst, `,"description":`...), t.description...)
-	}
-	dst = append(dst, `,"input_schema":`...)
-	schema := t.parameters
-	if schema == nil {
-		schema = t.schema
-	}
-	if len(schema) <= len("{}") {
-		schema = nil
-	}
-	strict := t.strict != nil && *t.strict
-	if strict && rules.NoStructuredOutputs {
-		w.warn(t.field+".function.strict", "the model can't be held to a schema")
-		strict = false
-	}
-	if strict && schema != nil {
-		field := t.field + ".function.parameters"
-		enforced, moved, err := protocol.StrictSchema(field, schema)
-		if err != nil {
-			return nil, err
-		}
-		if schema = enforced; len(moved) > 0 {
-			w.warn(field, "not enforced, only told to the model: "+strings.Join(moved, ", "))
-		}
-	}
-	if schema == nil {
-		// A function without parameters; the Messages API wants a type.
-		schema = jsontext.Value(`{"type":"object","properties":{}}`)
-		if strict {
-			schema = jsontext.Value(`{"type":"object","properties":{},"additionalProperties":false}`)
-		}
-	}
-	dst = append(dst, schema...)
-	if strict {
-		dst = append(dst, `,"strict":true`...)
-	}
-	return append(dst, '}'), nil
 }
 
 // readToolChoice reads the choice of either API.
@@ -243,7 +188,10 @@ func (t *tools) append(dst []byte, rules *message.Rules, w *warnings) ([]byte, e
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = t.list[i].append(dst, rules, w); err != nil {
+		tool := &t.list[i]
+		if tool.own != nil {
+			dst = append(dst, tool.own...)
+		} else if dst, err = tool.Append(dst, rules, w.warn); err != nil {
 			return nil, err
 		}
 	}
@@ -253,18 +201,5 @@ func (t *tools) append(dst []byte, rules *message.Rules, w *warnings) ([]byte, e
 		w.warn("tool_choice", "the model can't be made to call a tool; it was set to auto")
 		mode = "auto"
 	}
-	if mode == "" {
-		if !t.serial {
-			return dst, nil
-		}
-		mode = "auto"
-	}
-	dst = append(append(append(dst, `"tool_choice":{"type":"`...), mode...), '"')
-	if mode == "tool" {
-		dst = append(append(dst, `,"name":`...), t.name...)
-	}
-	if t.serial && mode != "none" {
-		dst = append(dst, `,"disable_parallel_tool_use":true`...)
-	}
-	return append(dst, "},"...), nil
+	return protocol.AppendToolChoice(dst, mode, t.name, t.serial), nil
 }

@@ -24,7 +24,7 @@ func (p *processRequest) translate(model string, rules *message.Rules, sizeHint 
 	if err != nil {
 		return nil, err
 	}
-	output, err := p.format.output(rules, words, &p.warnings)
+	output, err := p.format.Member(rules, words.AddSystem, p.warn)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ var (
 			return fileObject.Read(s, p)
 		}},
 		Field[contentPart]{Name: "cache_control", Schema: cacheControl(), Read: func(p *contentPart, s *Scanner) (err error) {
-			p.control, err = readControl(s)
+			p.control, err = s.ObjectValue()
 			return err
 		}},
 	)
@@ -113,7 +113,7 @@ var (
 		Field[chatMessage]{Name: "tool_call_id", Schema: text("Required in a message with the role tool."), Read: ReadText(func(m *chatMessage) *jsontext.Value { return &m.callID })},
 		Field[chatMessage]{Name: "refusal", Schema: &openapi.Schema{Description: "Stands for the content of a message of the assistant's that has none.", AnyOf: []*openapi.Schema{text(""), {Type: openapi.Null}}}, Read: ReadText(func(m *chatMessage) *jsontext.Value { return &m.refusal })},
 		Field[chatMessage]{Name: "cache_control", Schema: cacheControl(), Read: func(m *chatMessage, s *Scanner) (err error) {
-			m.control, err = readControl(s)
+			m.control, err = s.ObjectValue()
 			return err
 		}},
 		Field[chatMessage]{Name: "name", Schema: text("Has no effect other than a warning; in a message with the role tool, `tool_call_id` says the same."), Read: ReadText(func(m *chatMessage) *jsontext.Value { return &m.name })},

@@ -90,17 +90,6 @@ func readPartText(p *contentPart, s *Scanner) (err error) {
 	return err
 }
 
-// readControl reads a cache_control; nil for null.
-func readControl(s *Scanner) (jsontext.Value, error) {
-	switch s.Kind() {
-	case '{', 0:
-		return s.Value()
-	case 'n':
-		return nil, s.Skip()
-	}
-	return nil, s.wrong("must be an object")
-}
-
 // readImageURL reads {"url":…}, or the URL alone, which some clients send.
 func readImageURL(p *contentPart, s *Scanner) (err error) {
 	switch s.Kind() {

@@ -198,6 +198,17 @@ func (s *Scanner) Text() (jsontext.Value, error) {
 	return nil, s.wrong("must be a string")
 }
 
+// ObjectValue reads an object and gives it as it stands, nil for null.
+func (s *Scanner) ObjectValue() (jsontext.Value, error) {
+	switch s.Kind() {
+	case '{', 0:
+		return s.Value()
+	case 'n':
+		return nil, s.Skip()
+	}
+	return nil, s.wrong("must be an object")
+}
+
 // Bool reads a boolean, nil for null.
 func (s *Scanner) Bool() (*bool, error) {
 	kind := s.Kind()

@@ -187,7 +187,7 @@ func (p *prepared) translate(rules message.Rules, call *gateway.Call) (warnings 
 	if call.Request, call.Defaults, err = c.translate(&talk, &rules); err != nil {
 		return nil, err
 	}
-	p.unfence = c.format.unfence(&rules)
+	p.unfence = c.format.Unfence(&rules)
 	return slices.Clip(c.warnings), nil
 }
 

@@ -172,12 +172,12 @@ func (c *request) translate(talk *conversation, rules *message.Rules) (r *messag
 		}
 		dst = c.appendUser(dst)
 	}
-	format, err := c.formatOf(talk, rules)
+	format, err := c.format.Member(rules, func(text jsontext.Value) { talk.addSystem(protocol.Inner(text)) }, c.warn)
 	if err != nil {
 		return nil, nil, err
 	}
 	dst = protocol.AppendOutputConfig(dst, think.Effort, format)
-	if dst, err = c.appendTools(dst, choice); err != nil {
+	if dst, err = c.appendTools(dst, choice, rules); err != nil {
 		return nil, nil, err
 	}
 	r, err = message.ParseRequest(append(talk.append(dst), '}'))

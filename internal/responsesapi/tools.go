@@ -11,18 +11,17 @@ import (
 	"claude-code-api-service/internal/protocol"
 )
 
-// tool is one function, as a tool of the Messages API.
+// tool is one function.
 type tool struct {
-	name string
-	body []byte
+	protocol.Function
+	name string // decoded
 }
 
 // toolFields is one tool while it is read.
 type toolFields struct {
+	protocol.Function
 	request *request
-
-	kind, name, description, parameters jsontext.Value
-	strict                              bool
+	kind    jsontext.Value
 }
 
 // choiceFields is the object form of tool_choice while it is read.
@@ -47,13 +46,13 @@ var (
 			return t.request.ignore(s, "tools."+name)
 		},
 		protocol.Field[toolFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"function"}}, Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.kind })},
-		protocol.Field[toolFields]{Name: "name", Schema: openapi.Text(""), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.name })},
-		protocol.Field[toolFields]{Name: "description", Schema: openapi.Nullable(openapi.Text("")), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.description })},
+		protocol.Field[toolFields]{Name: "name", Schema: openapi.Text(""), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.Name })},
+		protocol.Field[toolFields]{Name: "description", Schema: openapi.Nullable(openapi.Text("")), Read: protocol.ReadText(func(t *toolFields) *jsontext.Value { return &t.Description })},
 		protocol.Field[toolFields]{Name: "parameters", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Object, Description: "A JSON schema."}), Read: func(t *toolFields, s *protocol.Scanner) (err error) {
-			t.parameters, err = readObject(s)
+			t.Parameters, err = s.ObjectValue()
 			return err
 		}},
-		protocol.Field[toolFields]{Name: "strict", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Calls fit the schema exactly. Not by default here."}), Read: protocol.ReadFlag(func(t *toolFields) *bool { return &t.strict })},
+		protocol.Field[toolFields]{Name: "strict", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Calls fit the schema exactly. Not by default here."}), Read: protocol.ReadFlag(func(t *toolFields) *bool { return &t.Strict })},
 	)
 
 	choiceObject = protocol.NewObject(openapi.Schema{Description: "A function by its name, or `allowed_tools`: some of the functions."},
@@ -73,27 +72,13 @@ var (
 		protocol.Field[formatFields]{Name: "type", Required: true, Schema: &openapi.Schema{Type: openapi.String, Enum: []string{"text", "json_object", "json_schema"}, Description: "json_object is asked for in the system prompt, and a Markdown code fence around the answer is taken off; json_schema binds the model."}, Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.kind })},
 		protocol.Field[formatFields]{Name: "name", Schema: openapi.Text("Of json_schema."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.name })},
 		protocol.Field[formatFields]{Name: "schema", Schema: &openapi.Schema{Type: openapi.Object, Description: "Of json_schema. Keywords that the model can't be bound to move into the descriptions, with a warning."}, Read: func(f *formatFields, s *protocol.Scanner) (err error) {
-			f.schema, err = readObject(s)
+			f.schema, err = s.ObjectValue()
 			return err
 		}},
 		protocol.Field[formatFields]{Name: "description", Schema: openapi.Text("Stands in the schema's own description."), Read: protocol.ReadText(func(f *formatFields) *jsontext.Value { return &f.description })},
 		protocol.Field[formatFields]{Name: "strict", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Boolean, Description: "Has no effect: the schema always binds."}), Read: skip[formatFields]},
 	)
 )
-
-// readObject reads an object and keeps it as it stands; nil for null.
-func readObject(s *protocol.Scanner) (jsontext.Value, error) {
-	switch s.Kind() {
-	case '{', 0:
-		return s.Value()
-	case 'n':
-		return nil, s.Skip()
-	}
-	if err := s.Skip(); err != nil {
-		return nil, err
-	}
-	return nil, s.Invalid("", "must be an object")
-}
 
 // readTools reads functions as the Messages API's tools.
 func (c *request) readTools(s *protocol.Scanner) error {
@@ -109,47 +94,17 @@ func (c *request) readTools(s *protocol.Scanner) error {
 		switch kind := protocol.Unquote(t.kind); {
 		case kind != "function":
 			return s.Invalid("type", "tools of the type "+kind+" aren't supported; function is")
-		case len(protocol.Inner(t.name)) == 0:
+		case len(protocol.Inner(t.Name)) == 0:
 			return s.Invalid("name", "field required")
 		}
-		body, err := t.append(c, s.Field("parameters"))
-		c.tools = append(c.tools, tool{protocol.Unquote(t.name), body})
-		return err
+		if t.Strict {
+			t.Field = s.Field("parameters")
+		}
+		c.tools = append(c.tools, tool{t.Function, protocol.Unquote(t.Name)})
+		return nil
 	})
 	c.rawTools = s.Since(start)
 	return err
-}
-
-func (t *toolFields) append(c *request, field string) (dst []byte, err error) {
-	parameters := t.parameters
-	if parameters == nil || len(parameters) == len("{}") {
-		// A function without parameters; the Messages API wants a type.
-		parameters = jsontext.Value(`{"type":"object","properties":{}}`)
-	}
-	if t.strict {
-		if parameters, err = c.strictSchema(field, parameters); err != nil {
-			return nil, err
-		}
-	}
-	dst = append(append(dst, `{"name":`...), t.name...)
-	if len(protocol.Inner(t.description)) > 0 {
-		dst = append(append(dst, `,"description":`...), t.description...)
-	}
-	dst = append(append(dst, `,"input_schema":`...), parameters...)
-	if t.strict {
-		dst = append(dst, `,"strict":true`...)
-	}
-	return append(dst, '}'), nil
-}
-
-// strictSchema rewrites a schema that binds the model, and warns of what became
-// words.
-func (c *request) strictSchema(field string, schema jsontext.Value) (jsontext.Value, error) {
-	strict, moved, err := protocol.StrictSchema(field, schema)
-	for _, keyword := range moved {
-		c.warn(field, keyword+" doesn't bind the model; it reads it as a description")
-	}
-	return strict, err
 }
 
 // toolChoice is a decoded tool_choice.
@@ -267,7 +222,7 @@ func (c *request) forced(rules *message.Rules) string {
 }
 
 // appendTools appends the members tools and tool_choice.
-func (c *request) appendTools(dst []byte, kind string) ([]byte, error) {
+func (c *request) appendTools(dst []byte, kind string, rules *message.Rules) ([]byte, error) {
 	if len(c.tools) == 0 {
 		if c.choice.mode == "required" || c.choice.mode == "function" || c.choice.force {
 			return nil, apierror.Invalid("tool_choice", "tool_choice: forces a function, but there is none")
@@ -278,35 +233,22 @@ func (c *request) appendTools(dst []byte, kind string) ([]byte, error) {
 		return nil, apierror.Invalid("tool_choice", "tool_choice: there is no function %s", c.choice.name)
 	}
 	dst = append(dst, `"tools":[`...)
-	for i, t := range c.tools {
+	for i := range c.tools {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, t.body...)
+		var err error
+		if dst, err = c.tools[i].Append(dst, rules, c.warn); err != nil {
+			return nil, err
+		}
 	}
-	dst = append(dst, "],"...)
-	serial := c.parallel != nil && !*c.parallel && kind != "none"
-	if kind == "" && !serial {
-		return dst, nil
-	}
-	if kind == "" {
-		kind = "auto"
-	}
-	dst = append(append(append(dst, `"tool_choice":{"type":"`...), kind...), '"')
-	if kind == "tool" {
-		dst = protocol.AppendText(append(dst, `,"name":`...), c.choice.name)
-	}
-	if serial {
-		dst = append(dst, `,"disable_parallel_tool_use":true`...)
-	}
-	return append(dst, "},"...), nil
+	return protocol.AppendToolChoice(append(dst, "],"...), kind, protocol.AppendText(nil, c.choice.name), c.parallel != nil && !*c.parallel), nil
 }
 
 // textFormat is a decoded text.format.
 type textFormat struct {
-	kind                string // json_object or json_schema; "" for text
-	schema, description jsontext.Value
-	raw                 jsontext.Value // to be echoed
+	protocol.OutputFormat
+	raw jsontext.Value // to be echoed
 }
 
 func (t *textFormat) read(c *request, s *protocol.Scanner) error {
@@ -320,48 +262,17 @@ func (t *textFormat) read(c *request, s *protocol.Scanner) error {
 	if err != nil {
 		return err
 	}
-	switch kind := protocol.Unquote(f.kind); kind {
+	switch protocol.Unquote(f.kind) {
 	case "text":
 	case "json_object":
-		t.kind = kind
+		t.JSON = true
 	case "json_schema":
 		if f.schema == nil {
 			return s.Invalid("schema", "field required")
 		}
-		t.kind, t.schema, t.description = kind, f.schema, f.description
+		t.OutputFormat = protocol.OutputFormat{Schema: f.schema, Description: f.description, Field: "text.format.schema"}
 	default:
 		return s.Invalid("type", "must be text, json_object or json_schema")
 	}
 	return nil
-}
-
-// unfence says that a code fence around the answer is to be taken off: the model
-// was only asked for JSON.
-func (t *textFormat) unfence(rules *message.Rules) bool {
-	return t.kind == "json_object" || t.kind == "json_schema" && rules.NoStructuredOutputs
-}
-
-// formatOf gives the member format of output_config, nil for none. Where there is
-// no such format, it is asked for in the system prompt.
-func (c *request) formatOf(talk *conversation, rules *message.Rules) (jsontext.Value, error) {
-	const field = "text.format.schema"
-	ask := func(more string) {
-		talk.addSystem(protocol.Inner(protocol.AppendText(nil, protocol.JSONInstruction+more)))
-	}
-	switch {
-	case c.format.kind == "json_object":
-		ask("")
-		return nil, nil
-	case c.format.kind == "":
-		return nil, nil
-	case rules.NoStructuredOutputs:
-		c.warn("text.format", "the model can't be held to a schema; it was asked to keep to it")
-		ask(" It must be valid under this JSON schema:\n" + string(c.format.schema))
-		return nil, nil
-	}
-	schema, err := c.strictSchema(field, protocol.DescribeSchema(c.format.schema, c.format.description))
-	if err != nil {
-		return nil, err
-	}
-	return append(append([]byte(`{"type":"json_schema","schema":`), schema...), '}'), nil
 }
