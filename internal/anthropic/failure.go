@@ -23,10 +23,6 @@ type failure struct {
 	waitKnown bool
 }
 
-// defaultRetryAfter is told to callers when the upstream doesn't say how long
-// to wait.
-const defaultRetryAfter = 5 * time.Second
-
 // errSilent is the cause of an attempt that was ended because the upstream sent
 // nothing for too long.
 var errSilent = errors.New("the upstream sent nothing for too long")
@@ -62,48 +58,17 @@ func refused(status int, header http.Header, body []byte) *failure {
 	// The body of a proxy in between may be anything; the status says enough.
 	_ = json.Unmarshal(body, &answer)
 
-	e := &apierror.Error{
-		Upstream: &apierror.Upstream{Status: status, Header: passable(header), Body: body},
-		Cause:    fmt.Errorf("upstream status %d %s: %.500s", status, answer.Error.Type, answer.Error.Message),
-	}
+	e := apierror.FromUpstream(status, answer.Error.Message)
+	e.Upstream.Header, e.Upstream.Body = passable(header), body
+	e.Cause = fmt.Errorf("upstream status %d %s: %.500s", status, answer.Error.Type, answer.Error.Message)
 	f := &failure{err: e, retry: retryable(status, header)}
 	f.wait, f.waitKnown = retryAfter(header)
 
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		// The upstream knows no credential but ours.
-		e.Category, e.Message = apierror.AuthError, "the upstream refused the service's credential"
-		e.Upstream.OurCredential = true
-	case http.StatusTooManyRequests:
-		e.Category, e.Message = apierror.RateLimited, "the upstream's rate limit is reached"
-	case statusOverloaded:
-		e.Category, e.Message = apierror.Overloaded, "the upstream is overloaded"
-	case http.StatusRequestTimeout:
-		e.Category, e.Message = apierror.Timeout, "the upstream timed out"
-	case http.StatusNotFound:
-		e.Category, e.Code = apierror.BadRequest, apierror.CodeModelNotFound
-		e.Message = or(answer.Error.Message, "the upstream doesn't know the model")
-	case http.StatusRequestEntityTooLarge:
-		e.Category, e.Code = apierror.BadRequest, apierror.CodeTooLarge
-		e.Message = or(answer.Error.Message, "the request is too large for the upstream")
-	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		// These words are about the caller's own request.
-		e.Category, e.Message = apierror.BadRequest, or(answer.Error.Message, "the upstream refused the request")
-	default:
-		e.Category, e.Message = apierror.UpstreamError, fmt.Sprintf("the upstream answered with status %d", status)
-	}
-	switch {
-	case f.waitKnown && retryable(status, nil):
+	if f.waitKnown && retryable(status, nil) {
 		e.RetryAfter = f.wait
-	case e.Category == apierror.RateLimited, e.Category == apierror.Overloaded:
-		e.RetryAfter = defaultRetryAfter
 	}
 	return f
 }
-
-// statusOverloaded is the Messages API's own status for "overloaded"
-// (platform.claude.com/docs, "Errors").
-const statusOverloaded = 529
 
 // statusOf gives the status that the Messages API documents for a type of
 // error: inside a stream the status line has long been sent.
@@ -126,7 +91,7 @@ func statusOf(errorType string) int {
 	case "timeout_error":
 		return http.StatusGatewayTimeout
 	case "overloaded_error":
-		return statusOverloaded
+		return apierror.StatusOverloaded
 	}
 	return http.StatusInternalServerError
 }

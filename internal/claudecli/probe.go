@@ -283,7 +283,7 @@ func (t *trial) abandon(ctx context.Context, r *trialRequest) error {
 func (t *trial) fail(ctx context.Context, r *trialRequest) error {
 	var e *apierror.Error
 	err := t.start(ctx, r, "[[error=529]]")
-	if !errors.As(err, &e) || e.Upstream == nil || e.Upstream.Status != statusOverloaded {
+	if !errors.As(err, &e) || e.Upstream == nil || e.Upstream.Status != apierror.StatusOverloaded {
 		return fmt.Errorf("an overloaded upstream was reported as: %w", err)
 	}
 	tries := 0

@@ -4,14 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"claude-code-api-service/internal/apierror"
 )
-
-// retryAfterUnknown is what callers are told when the upstream refused for
-// load: no field of a result carries the upstream's own Retry-After.
-const retryAfterUnknown = 5 * time.Second
 
 // maxResultText bounds what of a result's text reaches a caller.
 const maxResultText = 1_000
@@ -22,9 +17,6 @@ const notLoggedIn = "authentication_failed"
 // tooLong is the terminal_reason of a prompt that the CLI itself finds too long
 // for the model, without asking the upstream.
 const tooLong = "blocking_limit"
-
-// statusOverloaded is the Anthropic API's own status for overloaded_error.
-const statusOverloaded = 529
 
 // resultError maps a result with is_error to the service's categories. The
 // subtype isn't looked at: an API failure says "success".
@@ -49,36 +41,33 @@ func resultError(l *resultLine, reason string) error {
 		return e
 	}
 	if status == 0 {
+		if unreachable(text) {
+			e.Category, e.Message = apierror.ConnectionError, "the connection to the upstream failed"
+		}
 		return e
 	}
-	e.Upstream = &apierror.Upstream{Status: status}
-	e.Message = fmt.Sprintf("the upstream answered %d", status)
-	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		e.Category, e.Upstream.OurCredential = apierror.AuthError, true
-		e.Message = "the upstream refused the service's credential"
-	case status == http.StatusNotFound:
-		e.Category, e.Code, e.Param = apierror.BadRequest, apierror.CodeModelNotFound, "model"
-		e.Message = "the upstream doesn't know the model"
-	case status == http.StatusRequestEntityTooLarge:
-		e.Category, e.Code = apierror.BadRequest, apierror.CodeTooLarge
-		e.Message = "the upstream refused the request as too large"
-	case status == http.StatusTooManyRequests:
-		e.Category, e.RetryAfter = apierror.RateLimited, retryAfterUnknown
-		e.Message = "the upstream's rate limit is reached"
-	case status == statusOverloaded || status == http.StatusServiceUnavailable:
-		e.Category, e.RetryAfter = apierror.Overloaded, retryAfterUnknown
-		e.Message = "the upstream is overloaded"
-	case status == http.StatusGatewayTimeout || status == http.StatusRequestTimeout:
-		e.Category = apierror.Timeout
-	case status >= 500:
-		e.Category = apierror.UpstreamError
-	case status >= 400:
-		// About the caller's own request: it may read why.
-		e.Category = apierror.BadRequest
-		e.Message = clip(text, maxResultText)
+	// The CLI puts words of its own in front of the upstream's, or in their place
+	// where it has an advice for its user.
+	text = strings.TrimPrefix(text, fmt.Sprintf("API Error: %d ", status))
+	if status == http.StatusNotFound || status == http.StatusRequestEntityTooLarge {
+		text = ""
 	}
-	return e
+	refused := apierror.FromUpstream(status, clip(text, maxResultText))
+	refused.Cause = e.Cause
+	if refused.Code == apierror.CodeModelNotFound {
+		refused.Param = "model"
+	}
+	return refused
+}
+
+// unreachable says that the CLI's words are about its connection to the upstream.
+func unreachable(text string) bool {
+	for _, word := range [...]string{"ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "EHOSTUNREACH", "ETIMEDOUT", "Unable to connect", "Connection error"} {
+		if strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func clip(s string, limit int) string {
