@@ -177,7 +177,7 @@ func (r *Router) resolve(requested, alias string) (string, error) {
 func notFound(model string) error {
 	return &apierror.Error{
 		Category: apierror.BadRequest, Code: apierror.CodeModelNotFound, Param: "model",
-		Message: fmt.Sprintf("model: %s doesn't exist or isn't available here", model),
+		Message: fmt.Sprintf("model: %.128s doesn't exist or isn't available here", model),
 	}
 }
 

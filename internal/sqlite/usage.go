@@ -42,7 +42,9 @@ func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 		`SELECT time / ` + dayMicros + ` AS day, key_id, coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
 			count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
 			coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
-			FROM usage WHERE project_id = ? AND time >= ? GROUP BY day, key_id, model ORDER BY day, key_id, model`: &s.sum,
+			FROM usage WHERE project_id = ? AND time >= ?
+			AND input_tokens + output_tokens + cache_read_input_tokens + cache_creation_input_tokens > 0
+			GROUP BY day, key_id, model ORDER BY day, key_id, model`: &s.sum,
 	})
 }
 

@@ -71,6 +71,16 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		}
 	})
 
+	t.Run("rows without tokens aren't added up", func(t *testing.T) {
+		s := open(t)
+		refused := sampleRow(1)
+		refused.Usage, refused.CostMicroUSD, refused.Answered, refused.Status = message.Usage{}, nil, "", 429
+		mustAppend(t, s, refused)
+		if sums, err := s.SumUsage(t.Context(), refused.ProjectID, start.Add(-time.Hour)); err != nil || len(sums) != 0 {
+			t.Errorf("%+v, %v", sums, err)
+		}
+	})
+
 	t.Run("pages", func(t *testing.T) {
 		s := open(t)
 		for n := range 5 {

@@ -109,7 +109,8 @@ type Store interface {
 	// on return. Row.ID is ignored.
 	AppendUsage(ctx context.Context, rows []Row) error
 	// SumUsage adds up a project's rows from since on by day, key and model, and
-	// gives them in this order. What AppendUsage has stored is in it.
+	// gives them in this order. What AppendUsage has stored is in it, except rows
+	// without tokens: those of requests that were refused or only counted.
 	SumUsage(ctx context.Context, projectID string, since time.Time) ([]Sum, error)
 	// ListUsage gives at most limit rows whose ID is above after, by ID: the way
 	// to page through the ledger.
