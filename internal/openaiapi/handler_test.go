@@ -208,6 +208,24 @@ func TestChosenModel(t *testing.T) {
 	}
 }
 
+// A strict service judges a request by what the chosen model takes, not by what
+// every model would.
+func TestAStrictServiceJudgesForTheChosenModel(t *testing.T) {
+	const chosen = "claude-haiku-5-5"
+	for name, refused := range map[string]bool{"any": false, chosen: true} {
+		rooms := &protocoltest.Rooms{Message: []byte(whole)}
+		g := gateway.New(gateway.Options{Authenticator: rooms, Admitter: rooms, Router: rooms, Recorder: rooms, Observer: rooms, Strict: true})
+		h := openaiapi.New(openaiapi.Options{Gateway: g, Rules: func(model string) message.Rules {
+			return message.Rules{NoSampling: (model == chosen) == (name == chosen)}
+		}})
+		url := protocoltest.Server(t, h.Register).URL + "/v1/chat/completions"
+		answer := protocoltest.Post(t, url, `{"temperature":0.5,"messages":[{"role":"user","content":"hi"}]}`)
+		if (answer.Status == 400) != refused || len(rooms.Calls()) == 0 != refused {
+			t.Errorf("%s has no sampling: %d %s", name, answer.Status, answer.Body)
+		}
+	}
+}
+
 func TestCall(t *testing.T) {
 	rooms := &protocoltest.Rooms{Message: []byte(whole), Warn: []string{"temperature: has no effect"}}
 	answer := protocoltest.Post(t, serve(t, rooms),
