@@ -142,7 +142,10 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	// What every prompt has in common is written once.
 	model := modelAuto
 	if batch.model != "" {
-		model, _ = substitute(h.options.Models, batch.model)
+		var mapped bool
+		if model, mapped = substitute(h.options.Models, batch.model); mapped {
+			batch.warn("model", model+" answers in its place")
+		}
 	}
 	head, told, err := batch.head(model, h.options.Rules(model))
 	if err != nil {

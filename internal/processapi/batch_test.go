@@ -65,7 +65,7 @@ func TestBatch(t *testing.T) {
 	if answer.Status != http.StatusOK || answer.Body != want {
 		t.Errorf("%d\ngot  %s\nwant %s", answer.Status, answer.Body, want)
 	}
-	if got, want := answer.Header.Get("X-Claude-Warnings"), "prompts: extra: has no effect here; project_id: the key's project is billed; a warning"; got != want {
+	if got, want := answer.Header.Get("X-Claude-Warnings"), "prompts: extra: has no effect here; model: sonnet answers in its place; project_id: the key's project is billed; a warning"; got != want {
 		t.Errorf("warnings %q, want %q", got, want)
 	}
 	if got := answer.Header.Get("X-Claude-Backend"); got != "cli" {

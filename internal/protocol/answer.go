@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -91,6 +92,9 @@ type ToolCall struct {
 	Input    jsontext.Value // "{}" where the upstream left it out
 }
 
+// errNoMessage says that a JSON object isn't a message.
+var errNoMessage = errors.New("it has no content")
+
 // ReadAnswer reads an answer from a Scanner and cuts it into its parts. each is
 // called for each content block in turn; the Block lasts until it returns. It may
 // be nil. An error is an apierror.Error of the upstream's.
@@ -129,6 +133,9 @@ func ReadAnswer(s *Scanner, each func(b *Block)) (*Answer, error) {
 		}
 		return err
 	})
+	if err == nil && a.Blocks == nil {
+		err = errNoMessage
+	}
 	if err != nil {
 		return nil, apierror.Wrap(apierror.UpstreamError, "the upstream's answer couldn't be read", err)
 	}

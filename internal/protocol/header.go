@@ -57,7 +57,8 @@ func warningLine(warnings []string) string {
 // SetErrorHeader sets what every family says of a failure beside its envelope:
 // X-Error-Category; X-Upstream-Status when the upstream answered; Retry-After in
 // whole seconds, rounded up and at least 1; and x-should-retry: false when a
-// budget is spent, because both families' SDKs retry a 429 otherwise.
+// budget is spent, because both families' SDKs retry a 429 otherwise, and when the
+// key is wrong: Claude Code asks seven times in a minute otherwise.
 func SetErrorHeader(h http.Header, e *apierror.Error) {
 	h.Set(HeaderErrorCategory, string(e.Category))
 	if e.Upstream != nil && e.Upstream.Status != 0 {
@@ -66,7 +67,7 @@ func SetErrorHeader(h http.Header, e *apierror.Error) {
 	if e.RetryAfter > 0 {
 		h.Set(HeaderRetryAfter, strconv.FormatInt(wholeSeconds(e.RetryAfter), 10))
 	}
-	if BudgetSpent(e) {
+	if BudgetSpent(e) || e.Category == apierror.AuthError && e.Upstream == nil {
 		h.Set(HeaderShouldRetry, "false")
 	}
 }

@@ -95,7 +95,7 @@ func (h *Handler) former(ctx context.Context, call *gateway.Call, c *request) ([
 	if errors.Is(err, archive.ErrNotFound) {
 		return nil, &apierror.Error{
 			Category: apierror.BadRequest, Code: codePrevious, Param: "previous_response_id",
-			Message: fmt.Sprintf("Previous response with id '%s' not found.", c.previous),
+			Message: fmt.Sprintf("Previous response with id '%.128s' not found.", c.previous),
 		}
 	}
 	if err != nil {
@@ -139,7 +139,7 @@ func (h *Handler) resolve(ctx context.Context, call *gateway.Call, former, own [
 		if found == nil {
 			return nil, &apierror.Error{
 				Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "input",
-				Message: fmt.Sprintf("Item with id '%s' not found. Items are kept only where store is true.", it.reference),
+				Message: fmt.Sprintf("Item with id '%.128s' not found. Items are kept only where store is true.", it.reference),
 			}
 		}
 		resolved = append(resolved, *found)
