@@ -48,7 +48,7 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	c := a.config
 	options := clipool.Options{
 		Workers: c.MaxWorkers, Reuse: clipool.Reuse(c.PoolReuse), HoldFor: c.PoolHold.Duration(), ParkFor: c.PoolPark.Duration(),
-		Price: catalogue.Cost, Logger: a.log,
+		Price: catalogue.Cost, Rules: catalogue.Rules, Logger: a.log,
 		Process: claudecli.Options{
 			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker,
 			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),

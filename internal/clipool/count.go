@@ -28,12 +28,15 @@ func (p *Pool) count(call *gateway.Call, out gateway.EventWriter) (gateway.Resul
 	if err := call.Honoured(); err != nil {
 		return gateway.Result{}, err
 	}
+	if _, err := call.Request.Conversation(); err != nil {
+		return gateway.Result{}, err
+	}
 	tokens, err := estimate(call.Request.Body())
 	if err != nil {
 		return gateway.Result{}, err
 	}
 	body := strconv.AppendInt([]byte(`{"input_tokens":`), tokens, 10)
-	return gateway.Result{}, out.Message(append(body, '}'))
+	return gateway.Result{CostMicroUSD: new(int64)}, out.Message(append(body, '}'))
 }
 
 // estimate gives the tokens of a request's names and texts, and a flat number

@@ -79,6 +79,8 @@ type Options struct {
 	// Price gives the cost of an answer in millionths of a US dollar, for those of
 	// which the CLI doesn't say it: it adds up a turn only at its end. May be nil.
 	Price func(model string, u message.Usage) (microUSD int64, ok bool)
+	// Rules say what a model takes of a request. May be nil: nothing is known.
+	Rules func(model string) message.Rules
 	// Process is how each worker is started. Features come with Start.
 	Process claudecli.Options
 	Logger  *slog.Logger
@@ -117,6 +119,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.ParkFor <= 0 {
 		o.ParkFor = DefaultParkFor
+	}
+	if o.Rules == nil {
+		o.Rules = func(string) message.Rules { return message.Rules{} }
 	}
 	if o.Price == nil {
 		o.Price = func(string, message.Usage) (int64, bool) { return 0, false }

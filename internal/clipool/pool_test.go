@@ -140,7 +140,7 @@ func TestGenerate(t *testing.T) {
 		if _, err := p.Generate(t.Context(), quiet, &collector{}); err != nil || len(quiet.Warnings) > 0 {
 			t.Errorf("warnings = %v, %v", quiet.Warnings, err)
 		}
-		if got := strings.Join(call.Warnings, "; "); len(call.Warnings) != 3 || !strings.Contains(got, "temperature") || !strings.Contains(got, "service_tier") || !strings.Contains(got, "output_config") {
+		if got := strings.Join(call.Warnings, "; "); len(call.Warnings) != 4 || !strings.Contains(got, "temperature") || !strings.Contains(got, "service_tier") || !strings.Contains(got, "output_config") {
 			t.Errorf("warnings = %v", call.Warnings)
 		}
 		for _, stage := range []latency.Stage{latency.Queue, latency.Bind, latency.FirstByte} {

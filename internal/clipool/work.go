@@ -1,6 +1,7 @@
 package clipool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -58,14 +59,33 @@ func (p *Pool) prepare(call *gateway.Call) (*work, error) {
 			call.Warn(name + " can't be set on the CLI backend")
 		}
 	}
+	for _, name := range c.Unread {
+		call.Warn(name + " can't be set on the CLI backend")
+	}
 	if len(call.Forward["Anthropic-Beta"]) > 0 {
 		call.Warn("anthropic-beta can't be set on the CLI backend")
 	}
+	if bytes.Contains(call.Request.Body(), []byte(`"cache_control"`)) {
+		call.Warn("cache_control has no effect on the CLI backend, which caches by itself")
+	}
+	p.limits(call, c)
 	w := newWork(call, c)
 	if err := p.check(call, w); err != nil {
 		return nil, err
 	}
 	return w, call.Honoured()
+}
+
+// limits warns of what the CLI changes by itself because the model doesn't take it.
+func (p *Pool) limits(call *gateway.Call, c *message.Conversation) {
+	rules := p.options.Rules(call.Model)
+	if most := int64(rules.MaxOutputTokens); most > 0 && call.Request.MaxTokens > most {
+		call.Warn(fmt.Sprintf("max_tokens: the model writes at most %d tokens", most))
+	}
+	// The default is what stands for thinking without a budget.
+	if c.ThinkingTokens > 0 && c.ThinkingTokens != message.DefaultThinkingTokens && !rules.TakesThinking(message.ThinkingEnabled) {
+		call.Warn("thinking.budget_tokens: the model thinks as much as it needs")
+	}
 }
 
 // onlyDirect says of a member of a request that it changes what the answer is

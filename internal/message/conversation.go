@@ -2,6 +2,8 @@ package message
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -36,6 +38,8 @@ type Conversation struct {
 	// is the JSON object that constrains the answer.
 	Effort string
 	Format jsontext.Value
+	// Unread names what of thinking and output_config isn't in the Conversation.
+	Unread []string
 }
 
 // Tool is one tool that the model may call.
@@ -77,7 +81,7 @@ func (r *Request) Conversation() (*Conversation, error) {
 	if c.System, err = r.decodeSystem(); err != nil {
 		return nil, err
 	}
-	if c.ThinkingTokens, err = r.decodeThinking(); err != nil {
+	if c.ThinkingTokens, err = r.decodeThinking(c); err != nil {
 		return nil, err
 	}
 	if err := r.decodeTools(c); err != nil {
@@ -225,9 +229,6 @@ func (r *Request) decodeTools(c *Conversation) error {
 		}
 	}
 	if choice := jsontext.Value(r.toolChoice.of(r.body)); len(choice) > 0 && choice.Kind() != 'n' {
-		if choice.Kind() != '{' {
-			return apierror.Invalid("tool_choice", "tool_choice: must be an object")
-		}
 		c.ToolChoice = choice
 	}
 	return nil
@@ -239,12 +240,14 @@ func (r *Request) decodeOutputConfig(c *Conversation) error {
 		return nil
 	}
 	var config struct {
-		Effort string         `json:"effort"`
-		Format jsontext.Value `json:"format"`
+		Effort string                    `json:"effort"`
+		Format jsontext.Value            `json:"format"`
+		Others map[string]jsontext.Value `json:",embed"`
 	}
 	if err := json.Unmarshal(value, &config); err != nil {
 		return nested("output_config", err)
 	}
+	c.unread("output_config", config.Others)
 	c.Effort = config.Effort
 	switch config.Format.Kind() {
 	case '{':
@@ -256,17 +259,32 @@ func (r *Request) decodeOutputConfig(c *Conversation) error {
 	return nil
 }
 
-func (r *Request) decodeThinking() (int64, error) {
+// unread notes members that aren't null.
+func (c *Conversation) unread(of string, others map[string]jsontext.Value) {
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		if others[name].Kind() != 'n' {
+			c.Unread = append(c.Unread, of+"."+name)
+		}
+	}
+}
+
+func (r *Request) decodeThinking(c *Conversation) (int64, error) {
 	value := jsontext.Value(r.thinking.of(r.body))
 	if len(value) == 0 || value.Kind() == 'n' {
 		return 0, nil
 	}
 	var thinking struct {
-		Type         string `json:"type"`
-		BudgetTokens int64  `json:"budget_tokens"`
+		Type         string                    `json:"type"`
+		BudgetTokens int64                     `json:"budget_tokens"`
+		Display      string                    `json:"display"`
+		Others       map[string]jsontext.Value `json:",embed"`
 	}
 	if err := json.Unmarshal(value, &thinking); err != nil {
 		return 0, nested("thinking", err)
+	}
+	c.unread("thinking", thinking.Others)
+	if thinking.Display != "" && thinking.Display != "summarized" {
+		c.Unread = append(c.Unread, "thinking.display")
 	}
 	switch thinking.Type {
 	case ThinkingDisabled, ThinkingBetweenTools:

@@ -179,9 +179,15 @@ func (r *Request) take(name []byte, value jsontext.Value, at span) error {
 	case "thinking":
 		r.thinking = at
 	case "tools":
+		if kind != '[' && kind != 'n' {
+			return apierror.Invalid("tools", "tools: must be an array")
+		}
 		r.HasTools = kind == '[' && len(bytes.TrimSpace(value[1:len(value)-1])) > 0
 		r.tools = at
 	case "tool_choice":
+		if kind != '{' && kind != 'n' {
+			return apierror.Invalid("tool_choice", "tool_choice: must be an object")
+		}
 		r.toolChoice = at
 	case "output_config":
 		r.outputConfig = at

@@ -60,6 +60,8 @@ func TestParseRequestRefuses(t *testing.T) {
 		{"model no string", `{"model":5,` + hello + `}`, "model"},
 		{"stream no boolean", `{"stream":"yes",` + hello + `}`, "stream"},
 		{"use_cli no boolean", `{"use_cli":1,` + hello + `}`, "use_cli"},
+		{"tools no array", `{"tools":"x",` + hello + `}`, "tools"},
+		{"tool_choice no object", `{"tool_choice":"any",` + hello + `}`, "tool_choice"},
 		{"max_tokens zero", `{"max_tokens":0,` + hello + `}`, "max_tokens"},
 		{"max_tokens fraction", `{"max_tokens":1.5,` + hello + `}`, "max_tokens"},
 		{"a name twice", `{"model":"a","model":"b",` + hello + `}`, "model"},
@@ -111,7 +113,8 @@ func TestConversationWithTools(t *testing.T) {
 		{"no schema", `"tools":[{"name":"t"}]`, "tools.0.input_schema", Conversation{}},
 		{"schema no object", `"tools":[{"name":"t","input_schema":[]}]`, "tools.0.input_schema", Conversation{}},
 		{"tool no object", `"tools":[5]`, "tools.0", Conversation{}},
-		{"choice no object", `"tools":[{"name":"t","input_schema":{}}],"tool_choice":"any"`, "tool_choice", Conversation{}},
+		{"what isn't read", `"output_config":{"effort":"low","task_budget":{},"x":null},"thinking":{"type":"adaptive","display":"omitted","y":1}`, "",
+			Conversation{Effort: "low", ThinkingTokens: DefaultThinkingTokens, Unread: []string{"thinking.y", "thinking.display", "output_config.task_budget"}}},
 		{"format no object", `"output_config":{"format":"json"}`, "output_config.format", Conversation{}},
 		{"config no object", `"output_config":1`, "output_config", Conversation{}},
 	}
