@@ -79,6 +79,10 @@ func streams(call *gateway.Call) bool { return call.Request.Stream && !call.Coun
 // none.
 func (b *Backend) result(call *gateway.Call, summary message.Summary) gateway.Result {
 	result := gateway.Result{Summary: summary}
+	if call.CountOnly {
+		result.CostMicroUSD = new(int64) // counting is free
+		return result
+	}
 	if summary == (message.Summary{}) {
 		return result
 	}

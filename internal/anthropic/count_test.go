@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"claude-code-api-service/internal/apierror"
-	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
 )
 
 func TestCountTokens(t *testing.T) {
@@ -21,7 +21,7 @@ func TestCountTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result != (gateway.Result{}) {
+	if result.Summary != (message.Summary{}) || result.CostMicroUSD == nil || *result.CostMicroUSD != 0 {
 		t.Errorf("a count has a result: %+v", result)
 	}
 	if string(out.message) != `{"input_tokens":7}` {
