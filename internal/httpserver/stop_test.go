@@ -196,11 +196,11 @@ func TestHijack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, ok := response.Body.(io.ReadWriteCloser)
+	defer func() { _ = response.Body.Close() }()
+	body, ok := response.Body.(io.ReadWriter)
 	if !ok || response.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%d, %T", response.StatusCode, response.Body)
 	}
-	defer func() { _ = body.Close() }()
 	if _, err := io.WriteString(body, "hello\n"); err != nil {
 		t.Fatal(err)
 	}
