@@ -51,3 +51,10 @@ func (p *Pool) KillOneAtRest(random *rand.Rand) {
 		rest[random.IntN(len(rest))].process.Kill()
 	}
 }
+
+// Talks makes a key known to have conversations.
+func (p *Pool) Talks(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.talks(key)
+}

@@ -25,12 +25,17 @@ type chat struct {
 	p      *clipool.Pool
 	key    string
 	stream bool
-	turns  []message.Turn
+	// stranger is a key that isn't known to have conversations.
+	stranger bool
+	turns    []message.Turn
 }
 
 // say sends a turn with all that was said before and gives the answer's text.
 func (c *chat) say(t *testing.T, prompt string) string {
 	t.Helper()
+	if !c.stranger {
+		c.p.Talks(c.key)
+	}
 	quoted, err := json.Marshal(prompt)
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +93,33 @@ func TestAConversationGoesOnWhereItIsHeld(t *testing.T) {
 		if got := other.at(t, "and then?"); got != second {
 			t.Errorf("the other went on at %s, not at %s", got, second)
 		}
+	}
+}
+
+// Who asks single questions gets the same warm worker each time; the first
+// question that goes on shows that there are conversations to hold.
+func TestSingleQuestionsAreNotHeld(t *testing.T) {
+	p := newPool(t, nil)
+	waitFor(t, p, idle(2))
+	var first string
+	for range 4 {
+		at := (&chat{p: p, key: "a", stranger: true}).at(t, "hello")
+		waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 && s.Held == 0 })
+		if first == "" {
+			first = at
+		}
+		if at != first {
+			t.Errorf("served by %s, not by %s, which served before", at, first)
+		}
+	}
+	c := &chat{p: p, key: "a", stranger: true}
+	c.say(t, "hello")
+	if answer := c.say(t, "and then?"); !strings.Contains(answer, "history=2") {
+		t.Errorf("answer = %s", answer)
+	}
+	waitFor(t, p, func(s clipool.Status) bool { return s.Held == 1 })
+	if held := c.at(t, "and then?"); held != c.at(t, "and then?") {
+		t.Error("the conversation isn't held")
 	}
 }
 

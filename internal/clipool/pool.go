@@ -180,6 +180,8 @@ type Pool struct {
 	// alive are the workers that are ready: idle, with a request, or being emptied.
 	alive    map[*worker]bool
 	starting int
+	// talkers are the keys that have conversations, with when they last did.
+	talkers  map[string]time.Time
 	emptying map[string]int // workers that will be free in a moment, by class
 	owners   map[string]int // live workers by class
 	// failure is why the last start failed, until one succeeds.
@@ -197,7 +199,7 @@ type Pool struct {
 // New makes a pool that has no workers yet: requests queue until Start or Fail.
 func New(options Options) *Pool {
 	options.setDefaults()
-	p := &Pool{options: options, alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}}
+	p := &Pool{options: options, alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{}}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.status.reason.Store(&notStarted)
 	return p
@@ -343,7 +345,7 @@ func (p *Pool) release(w *worker, k *kept) {
 	case p.closed || !p.reusable() && !k.parked():
 		p.discard(w)
 		p.arrange()
-	case k != nil && (len(p.waiting) == 0 || k.parked()):
+	case k != nil && (k.parked() || len(p.waiting) == 0 && p.isTalker(k.key)):
 		p.keep(w, k)
 	default:
 		p.empty(w)
