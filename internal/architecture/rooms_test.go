@@ -35,12 +35,13 @@ func rooms() map[string]room {
 		// names the field (docs/adr/0001).
 		"internal/message": {may: []string{"apierror"}, outside: []string{jsonLibrary}},
 		"internal/pricing": {may: []string{"message"}, outside: []string{jsonLibrary}},
-		"internal/gateway": {may: []string{"apierror", "latency", "message"}},
+		"internal/budget":  {},
+		"internal/gateway": {may: []string{"apierror", "budget", "latency", "message"}},
 
 		// Keys, limits and the ledger; each declares its own Store.
-		"internal/admission": {row: "owners", may: walk},
-		"internal/apikey":    {row: "owners", may: walk},
-		"internal/usage":     {row: "owners", may: walk},
+		"internal/admission": {row: "owners", may: with(walk, "budget")},
+		"internal/apikey":    {row: "owners", may: with(walk, "budget")},
+		"internal/usage":     {row: "owners", may: with(walk, "budget")},
 		"internal/archive":   {row: "owners"},
 
 		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
