@@ -74,7 +74,7 @@ func rooms() map[string]room {
 
 		// The stores.
 		"internal/sqlite": {
-			row: "stores", may: with(walk, "apikey", "archive", "usage"),
+			row: "stores", may: with(walk, "apikey", "archive", "budget", "usage"),
 			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
 		},
 
@@ -103,7 +103,7 @@ func rooms() map[string]room {
 
 		// For tests.
 		"internal/architecture":         {tests: true},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "usage")},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "budget", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {
