@@ -1,4 +1,6 @@
-// Package admission holds callers to their keys' limits.
+// Package admission holds callers to the limits of their keys and projects:
+// requests and tokens a minute, concurrent requests, and budgets. All of it is
+// decided in memory, exactly, however many callers there are at once.
 package admission
 
 import (
@@ -9,108 +11,238 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 )
 
 const (
-	// shardCount spreads the keys over locks, so that two keys rarely meet at
-	// one. A power of two.
+	// shardCount spreads the projects over locks, so that two rarely meet at one. A
+	// power of two.
 	shardCount = 64
-	// sweepFloor is how many keys a shard holds before it looks for idle ones.
+	// sweepFloor is how many accounts a shard holds before it looks for idle ones.
 	sweepFloor = 64
+	// forgetAfter is how long an idle account is kept. What it has spent is read
+	// again then.
+	forgetAfter = 10 * time.Minute
+	// heldRetry is when a caller may try again whose limit is held by requests that
+	// run: nobody knows when they end.
+	heldRetry = time.Second
 )
 
-// Limiter holds every key to its requests per minute, exactly, in memory. A
-// key's whole minute may be used at once; after that one more request is
-// allowed every 1/limit of a minute. It is a gateway.Admitter and safe for
-// concurrent use; a decision does no I/O and allocates nothing.
-//
-// It is the generic cell rate algorithm (GCRA): all that is kept of a key is
-// the moment at which its whole limit will be free again. Admitting a request
-// moves that moment by 1/limit of a minute, and a request that would move it
-// more than a minute ahead is refused.
-type Limiter struct {
-	start  time.Time // moments are measured from here, on the monotonic clock
-	seed   maphash.Seed
-	shards [shardCount]shard
+// DefaultOutputCap bounds what is reserved for an answer, in tokens: a coding
+// agent's huge max_tokens must not lock a budget.
+const DefaultOutputCap = 16_384
+
+// Store tells what was spent before the service was started.
+type Store interface {
+	// Spent gives what an owner has spent in the period that begins at start.
+	Spent(ctx context.Context, owner budget.Owner, period budget.Period, start time.Time) (budget.Amount, error)
 }
 
+// Options configure an Admitter.
+type Options struct {
+	Store Store // required where a caller has budgets
+	// OutputCap is the most output tokens that are reserved for one request with a
+	// budget, and so the most that it gets; 0 is DefaultOutputCap.
+	OutputCap int64
+	// Model tells of a model by its id; false when it isn't known. nil: none is.
+	Model func(id string) (Model, bool)
+	// Crossed hears when a soft limit is crossed. It must not wait. May be nil.
+	Crossed func(limit budget.Limit, start time.Time, spent int64)
+}
+
+// Model is what a reservation needs to know of a model: the most that it reads,
+// in tokens, and its dearest prices, in millionths of a US dollar for a million
+// tokens.
+type Model struct {
+	ContextWindow           int64
+	InputPrice, OutputPrice int64
+}
+
+// Admitter implements gateway.Admitter. It is safe for concurrent use; with what
+// callers have spent in memory, a decision does no I/O. A crash releases what it
+// holds: that is nowhere but in memory.
+type Admitter struct {
+	options Options
+	start   time.Time // moments are measured from here, on the monotonic clock
+	seed    maphash.Seed
+	shards  [shardCount]shard
+}
+
+// shard holds all accounts of some projects: those of a project and of its keys
+// are under one lock, so that what needs both is decided at once.
 type shard struct {
-	mu sync.Mutex
-	// free is when each key's whole limit is free again, since Limiter.start. A
-	// key whose moment has passed is as good as one that isn't here.
-	free    map[string]time.Duration
-	sweepAt int // the size at which idle keys are dropped
+	mu       sync.Mutex
+	accounts map[budget.Owner]*account
+	sweepAt  int // the size at which idle accounts are dropped
 }
 
-var _ gateway.Admitter = (*Limiter)(nil)
+var _ gateway.Admitter = (*Admitter)(nil)
 
-// Options is empty: the limits are the keys'.
-type Options struct{}
-
-// New makes a Limiter under which no key has made a request yet.
-func New(Options) *Limiter {
-	l := &Limiter{start: time.Now(), seed: maphash.MakeSeed()}
-	for i := range l.shards {
-		l.shards[i].free, l.shards[i].sweepAt = map[string]time.Duration{}, sweepFloor
+// New makes an Admitter.
+func New(options Options) *Admitter {
+	if options.OutputCap <= 0 {
+		options.OutputCap = DefaultOutputCap
 	}
-	return l
+	if options.Model == nil {
+		options.Model = func(string) (Model, bool) { return Model{}, false }
+	}
+	if options.Crossed == nil {
+		options.Crossed = func(budget.Limit, time.Time, int64) {}
+	}
+	a := &Admitter{options: options, start: time.Now(), seed: maphash.MakeSeed()}
+	for i := range a.shards {
+		a.shards[i].accounts, a.shards[i].sweepAt = map[budget.Owner]*account{}, sweepFloor
+	}
+	return a
 }
 
-// Admit takes one request from the limit of call.Caller's key and fills
-// call.Limits, also when it refuses. The refusal is an apierror.RateLimited
-// whose RetryAfter is exactly when one request will be allowed. A limit of 0 is
-// none.
-func (l *Limiter) Admit(_ context.Context, call *gateway.Call) error {
-	limit := call.Caller.RequestsPerMinute
-	if limit <= 0 {
-		call.Limits = gateway.Limits{}
-		return nil
-	}
-	limits, wait := l.take(call.Caller.KeyID, limit)
-	call.Limits = limits
-	if wait <= 0 {
-		return nil
-	}
-	return &apierror.Error{
-		Category:   apierror.RateLimited,
-		Message:    fmt.Sprintf("the key's limit of %d requests per minute is used up", limit),
-		RetryAfter: wait,
+// reservation is what a call holds.
+type reservation struct {
+	key, project *account
+	// tokens were taken from the tokens a minute; held are on the budgets.
+	tokens int
+	held   budget.Amount
+	// arrived decides to which periods the call belongs.
+	arrived time.Time
+	limits  []budget.Limit
+}
+
+// scope is one of the two accounts that a call counts on.
+type scope struct {
+	name    string
+	account *account
+	limits  gateway.RateLimits
+}
+
+func (s *shard) scopes(c *gateway.Caller) [2]scope {
+	return [2]scope{
+		{"key", s.account(budget.Owner{Kind: budget.Key, ID: c.KeyID}), c.Key},
+		{"project", s.account(budget.Owner{Kind: budget.Project, ID: c.ProjectID}), c.Project},
 	}
 }
 
-// take returns how long the request must wait: not at all when it is admitted.
-func (l *Limiter) take(key string, limit int) (gateway.Limits, time.Duration) {
-	// At least a nanosecond, so that a limit beyond 60 billion stays one.
-	each := max(time.Minute/time.Duration(limit), 1)
-	whole := each * time.Duration(limit) // a minute, less what the division lost
+func (a *Admitter) shard(c *gateway.Caller) *shard {
+	return &a.shards[maphash.String(a.seed, c.ProjectID)%shardCount]
+}
 
-	s := &l.shards[maphash.String(l.seed, key)%shardCount]
+func (a *Admitter) now() time.Duration { return time.Since(a.start) }
+
+// Admit implements gateway.Admitter. A refusal says exactly when one request
+// will be allowed, except where only running requests stand in the way.
+func (a *Admitter) Admit(_ context.Context, call *gateway.Call) error {
+	s := a.shard(call.Caller)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Since(l.start) // under the lock, so that it never runs backwards
-	free, known := s.free[key]
-	free = max(free, now)
-	wait := free + each - now - whole
-	if wait <= 0 {
-		free += each
-		if !known && len(s.free) >= s.sweepAt {
-			s.sweep(now)
+	now := a.now() // under the lock, so that it never runs backwards
+	scopes := s.scopes(call.Caller)
+	err := admissible(scopes, now)
+	if err == nil {
+		for _, scope := range scopes {
+			scope.account.running++
+			scope.account.usedAt = now
+			if limit := scope.limits.RequestsPerMinute; limit > 0 {
+				scope.account.requests.take(1, limit, now)
+			}
 		}
-		s.free[key] = free
+		call.Reservation = &reservation{key: scopes[0].account, project: scopes[1].account, arrived: arrival(call)}
+		s.sweep(now)
 	}
-	reset := free - now
-	remaining := max((whole-reset)/each, 0) // a lowered limit may leave less than nothing
-	return gateway.Limits{RequestsLimit: limit, RequestsRemaining: int(remaining), RequestsReset: reset}, wait
+	fill(&call.Limits, scopes, now)
+	return err
 }
 
-// sweep drops the keys whose whole limit is free. The next one comes when the
-// shard has doubled, so a key pays for it in constant time.
-func (s *shard) sweep(now time.Duration) {
-	for key, free := range s.free {
-		if free <= now {
-			delete(s.free, key)
+// arrival is when the call came, in its project's time zone: it decides to which
+// periods the call belongs, here and in the ledger.
+func arrival(call *gateway.Call) time.Time {
+	return call.Clock.StartTime().In(call.Caller.Zone())
+}
+
+func admissible(scopes [2]scope, now time.Duration) error {
+	for _, scope := range scopes {
+		if limit := scope.limits.RequestsPerMinute; limit > 0 {
+			if wait := scope.account.requests.wait(1, limit, now); wait > 0 {
+				return limited(wait, "the %s's limit of %d requests per minute is used up", scope.name, limit)
+			}
+		}
+		if limit := scope.limits.ConcurrentRequests; limit > 0 && scope.account.running >= limit {
+			return limited(heldRetry, "the %s's limit of %d concurrent requests is reached", scope.name, limit)
 		}
 	}
-	s.sweepAt = max(sweepFloor, 2*len(s.free))
+	return nil
+}
+
+func limited(wait time.Duration, format string, args ...any) error {
+	return &apierror.Error{Category: apierror.RateLimited, Message: fmt.Sprintf(format, args...), RetryAfter: wait}
+}
+
+// fill tells the limits that leave least.
+func fill(l *gateway.Limits, scopes [2]scope, now time.Duration) {
+	for _, scope := range scopes {
+		if limit := scope.limits.RequestsPerMinute; limit > 0 {
+			remaining, reset := scope.account.requests.left(limit, now)
+			if l.RequestsLimit == 0 || remaining < l.RequestsRemaining {
+				l.RequestsLimit, l.RequestsRemaining, l.RequestsReset = limit, remaining, reset
+			}
+		}
+		if limit := scope.limits.TokensPerMinute; limit > 0 {
+			remaining, reset := scope.account.tokens.left(limit, now)
+			if l.TokensLimit == 0 || remaining < l.TokensRemaining {
+				l.TokensLimit, l.TokensRemaining, l.TokensReset = limit, remaining, reset
+			}
+		}
+	}
+}
+
+// Release implements gateway.Admitter.
+func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
+	r, ok := call.Reservation.(*reservation)
+	if !ok {
+		return // it was never admitted
+	}
+	call.Reservation = nil
+	spent := budget.Amount{Tokens: result.Usage.Total()}
+	if result.CostMicroUSD != nil {
+		spent.MicroUSD = *result.CostMicroUSD
+	}
+	s := a.shard(call.Caller)
+	s.mu.Lock()
+	crossed := r.settle(s, spent)
+	for i, account := range [...]*account{r.key, r.project} {
+		account.running--
+		account.usedAt = a.now()
+		limits := [...]gateway.RateLimits{call.Caller.Key, call.Caller.Project}[i]
+		if limits.TokensPerMinute > 0 && r.tokens > 0 {
+			account.tokens.giveBack(r.tokens-int(spent.Tokens), limits.TokensPerMinute)
+		}
+		account.settled()
+	}
+	s.mu.Unlock()
+	for _, c := range crossed {
+		a.options.Crossed(c.limit, c.start, c.spent)
+	}
+}
+
+// account gives an owner's account, a new one where there is none.
+func (s *shard) account(owner budget.Owner) *account {
+	a := s.accounts[owner]
+	if a == nil {
+		a = &account{}
+		s.accounts[owner] = a
+	}
+	return a
+}
+
+// sweep forgets idle accounts. The next time is when the shard has doubled, so a
+// call pays for it in constant time.
+func (s *shard) sweep(now time.Duration) {
+	if len(s.accounts) < s.sweepAt {
+		return
+	}
+	for owner, account := range s.accounts {
+		if account.idle(now) {
+			delete(s.accounts, owner)
+		}
+	}
+	s.sweepAt = max(sweepFloor, 2*len(s.accounts))
 }

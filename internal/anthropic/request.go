@@ -16,9 +16,9 @@ func (b *Backend) body(call *gateway.Call) pieces {
 	var body pieces
 	// What is counted must be what the caller wrote.
 	if b.caching && !call.CountOnly {
-		body = call.Request.UpstreamCached(call.Model)
+		body = call.Request.UpstreamCached(call.Model, call.MaxTokens)
 	} else {
-		body = call.Request.Upstream(call.Model)
+		body = call.Request.Upstream(call.Model, call.MaxTokens)
 	}
 	if len(body) > 1 && body.size() <= smallBody {
 		return pieces{bytes.Join(body, nil)}

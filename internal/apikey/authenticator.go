@@ -126,7 +126,7 @@ func (a *Authenticator) check(k *known) (*gateway.Caller, error) {
 }
 
 func callerOf(k Key) *gateway.Caller {
-	return &gateway.Caller{KeyID: k.ID, ProjectID: k.ProjectID, Profile: k.Profile, RequestsPerMinute: k.RequestsPerMinute}
+	return &gateway.Caller{KeyID: k.ID, ProjectID: k.ProjectID, Profile: k.Profile, Key: gateway.RateLimits{RequestsPerMinute: k.RequestsPerMinute}}
 }
 
 func refuse(message string) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,7 +69,7 @@ func TestAuthenticateOnceFromStoreThenFromMemory(t *testing.T) {
 	f := newFixture()
 	text, key := f.create(t, apikey.Create{Profile: "free", RequestsPerMinute: new(7)})
 	first := f.accepted(t, text)
-	if want := (gateway.Caller{KeyID: key.ID, ProjectID: "alpha", Profile: "free", RequestsPerMinute: 7}); *first != want {
+	if want := (gateway.Caller{KeyID: key.ID, ProjectID: "alpha", Profile: "free", Key: gateway.RateLimits{RequestsPerMinute: 7}}); !reflect.DeepEqual(*first, want) {
 		t.Errorf("caller is %+v, want %+v", *first, want)
 	}
 	for range 5 {

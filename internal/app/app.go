@@ -117,7 +117,7 @@ func (a *App) build(ctx context.Context) error {
 	a.registerPool(instruments.Registerer())
 	g := gateway.New(gateway.Options{
 		Authenticator: a.authenticator,
-		Admitter:      admission.New(admission.Options{}),
+		Admitter:      admission.New(admission.Options{Store: db, Model: dearest(catalogue)}),
 		Router: route.New(route.Options{
 			Backends: backends, DefaultBackend: a.defaultBackend(),
 			RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
@@ -129,6 +129,26 @@ func (a *App) build(ctx context.Context) error {
 	a.process = a.makeProcess(g, catalogue, db)
 	a.server, err = a.newServer(g, catalogue, instruments)
 	return err
+}
+
+// dearest gives the prices that a request for a model costs at most.
+func dearest(catalogue *pricing.Catalogue) func(id string) (admission.Model, bool) {
+	return func(id string) (admission.Model, bool) {
+		m, ok := catalogue.Find(id)
+		if !ok {
+			return admission.Model{}, false
+		}
+		prices := []pricing.Prices{m.Prices}
+		if m.LongPrompt != nil {
+			prices = append(prices, m.LongPrompt.Prices)
+		}
+		model := admission.Model{ContextWindow: int64(m.ContextWindow)}
+		for _, p := range prices {
+			model.InputPrice = max(model.InputPrice, p.Input, p.CacheRead, p.CacheWrite5m)
+			model.OutputPrice = max(model.OutputPrice, p.Output)
+		}
+		return model, true
+	}
 }
 
 // cliPath is the CLI's binary, "" when there is none.

@@ -35,12 +35,13 @@ func rooms() map[string]room {
 		// names the field (docs/adr/0001).
 		"internal/message": {may: []string{"apierror"}, outside: []string{jsonLibrary}},
 		"internal/pricing": {may: []string{"message"}, outside: []string{jsonLibrary}},
-		"internal/gateway": {may: []string{"apierror", "latency", "message"}},
+		"internal/budget":  {},
+		"internal/gateway": {may: []string{"apierror", "budget", "latency", "message"}},
 
 		// Keys, limits and the ledger; each declares its own Store.
-		"internal/admission": {row: "owners", may: walk},
-		"internal/apikey":    {row: "owners", may: walk},
-		"internal/usage":     {row: "owners", may: walk},
+		"internal/admission": {row: "owners", may: with(walk, "budget")},
+		"internal/apikey":    {row: "owners", may: with(walk, "budget")},
+		"internal/usage":     {row: "owners", may: with(walk, "budget")},
 		"internal/archive":   {row: "owners"},
 
 		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
@@ -73,7 +74,7 @@ func rooms() map[string]room {
 
 		// The stores.
 		"internal/sqlite": {
-			row: "stores", may: with(walk, "apikey", "archive", "usage"),
+			row: "stores", may: with(walk, "apikey", "archive", "budget", "usage"),
 			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
 		},
 
@@ -102,7 +103,7 @@ func rooms() map[string]room {
 
 		// For tests.
 		"internal/architecture":         {tests: true},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "usage")},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "budget", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {

@@ -138,7 +138,7 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 	w := &work{
 		Conversation: c, key: call.Caller.KeyID,
 		settings: claudecli.Settings{
-			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: call.Request.MaxTokens,
+			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: maxTokens(call),
 			Tools: c.Tools, ToolChoice: c.ToolChoice, Effort: c.Effort, Format: c.Format,
 		},
 	}
@@ -152,6 +152,15 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 	w.results = resultsOf(c.Turns[last])
 	_, w.answered, _ = pairsOf(c.Turns[last]) // checkPairs has read it
 	return w
+}
+
+// maxTokens is the most output tokens that the answer may have.
+func maxTokens(call *gateway.Call) int64 {
+	asked := call.Request.MaxTokens
+	if call.MaxTokens > 0 && (asked == 0 || call.MaxTokens < asked) {
+		return call.MaxTokens
+	}
+	return asked
 }
 
 // continues says that a worker which holds k can go on with the request.

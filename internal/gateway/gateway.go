@@ -1,5 +1,5 @@
-// Package gateway is the walk of a request: authenticate, admit, route,
-// generate, record. It declares what it needs of the rooms around it and knows
+// Package gateway is the walk of a request: authenticate, admit, route, reserve,
+// generate, record, release. It declares what it needs of the rooms around it and knows
 // none of them.
 package gateway
 
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
 )
@@ -26,10 +27,34 @@ const (
 // Caller is who a key belongs to and what the key allows. It is shared between
 // requests and never changed.
 type Caller struct {
-	KeyID             string
-	ProjectID         string
-	Profile           string
-	RequestsPerMinute int // 0: no limit
+	KeyID     string
+	ProjectID string
+	Profile   string
+	// Admin says that the key administers the service. It generates nothing.
+	Admin bool
+	// Key and Project are the limits of both; each holds.
+	Key, Project RateLimits
+	// Budgets are those of the key and of its project.
+	Budgets []budget.Limit
+	// Location is the project's time zone, in which its budgets' periods begin; nil
+	// is UTC.
+	Location *time.Location
+}
+
+// Zone is the time zone of the caller's project.
+func (c *Caller) Zone() *time.Location {
+	if c.Location == nil {
+		return time.UTC
+	}
+	return c.Location
+}
+
+// RateLimits bound what one key, or all keys of a project together, may do at a
+// time. 0: no limit.
+type RateLimits struct {
+	RequestsPerMinute  int
+	TokensPerMinute    int
+	ConcurrentRequests int
 }
 
 // Authenticator finds the caller of a presented key. An error is an
@@ -45,12 +70,24 @@ type Limits struct {
 	RequestsLimit     int // 0: no limit
 	RequestsRemaining int
 	RequestsReset     time.Duration // until the whole limit may be used again
+	TokensLimit       int           // 0: no limit
+	TokensRemaining   int
+	TokensReset       time.Duration
 }
 
-// Admitter checks the caller's limits. It fills call.Limits also when it
-// refuses. An error is an apierror.Error with a RetryAfter.
+// Admitter checks the caller's limits and budgets. An error is an
+// apierror.Error.
 type Admitter interface {
+	// Admit takes the request from the caller's requests per minute and concurrent
+	// requests. It fills call.Limits also when it refuses.
 	Admit(ctx context.Context, call *Call) error
+	// Reserve holds what the routed request may use at most of the caller's tokens
+	// per minute and budgets; it may lower call.MaxTokens. Either all of it is held
+	// or nothing.
+	Reserve(ctx context.Context, call *Call) error
+	// Release gives back what Admit and Reserve hold, and counts what was spent. It
+	// is called exactly once for each call that Admit let in, whatever became of it.
+	Release(call *Call, result Result)
 }
 
 // Router chooses backend and model: it fills call.Backend and call.Model. An
@@ -156,6 +193,11 @@ type Call struct {
 	Limits  Limits
 	Backend string
 	Model   string // the routed model
+	// MaxTokens is the most output tokens that the backend may ask the upstream for;
+	// 0: what the request says.
+	MaxTokens int64
+	// Reservation is what the Admitter holds for the call; it is the Admitter's own.
+	Reservation any
 	// Warnings name what of the request the backend couldn't honour.
 	Warnings []string
 	// UpstreamHeader is what of the upstream's answer header may be passed on.
@@ -225,8 +267,8 @@ func (g *Gateway) Refuse(ctx context.Context, call *Call, err error) {
 	}
 }
 
-// Serve walks an opened and decoded call to its end: admit, route, generate,
-// record, answer. Whatever happens after admission is recorded exactly once,
+// Serve walks an opened and decoded call to its end: admit, route, reserve,
+// generate, record, release, answer. Whatever happens after admission is recorded exactly once,
 // before the answer's last byte leaves. The error is for the caller: an
 // apierror.Error, or any other for a plain 500.
 func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error {
@@ -248,6 +290,7 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 		// that the log shows as an error.
 		err = errors.Join(lost, err)
 	}
+	g.Admitter.Release(call, result)
 	call.Clock.Mark(latency.Record)
 	if err == nil {
 		err = out.End(result)
@@ -270,6 +313,9 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 	}
 	if err == nil {
 		err = call.Honoured()
+	}
+	if err == nil {
+		err = g.Admitter.Reserve(ctx, call)
 	}
 	if err == nil && call.Admitted != nil {
 		err = call.Admitted()

@@ -21,6 +21,8 @@ type rooms struct {
 	rows   []gateway.Entry
 	heard  []gateway.Entry
 	result gateway.Result
+	// released are the results that were given back.
+	released []gateway.Result
 }
 
 func (r *rooms) step(name string) error {
@@ -36,6 +38,13 @@ func (r *rooms) Authenticate(context.Context, string) (*gateway.Caller, error) {
 }
 
 func (r *rooms) Admit(context.Context, *gateway.Call) error { return r.step("admit") }
+
+func (r *rooms) Reserve(context.Context, *gateway.Call) error { return r.step("reserve") }
+
+func (r *rooms) Release(_ *gateway.Call, result gateway.Result) {
+	r.steps = append(r.steps, "release")
+	r.released = append(r.released, result)
+}
 
 func (r *rooms) Route(call *gateway.Call) (gateway.Backend, error) {
 	call.Backend, call.Model = gateway.BackendDirect, "claude-x"
@@ -96,15 +105,16 @@ func TestWalk(t *testing.T) {
 		rows   int
 		status int
 	}{
-		{"all is well", "", nil, "authenticate admit route generate message record end", 1, 200},
+		{"all is well", "", nil, "authenticate admit route reserve generate message record release end", 1, 200},
 		{"unknown key", "authenticate", apierror.New(apierror.AuthError, ""), "authenticate", 0, 401},
 		{"refused", "admit", apierror.New(apierror.RateLimited, ""), "authenticate admit", 0, 429},
-		{"no route", "route", apierror.Invalid("model", ""), "authenticate admit route record", 1, 400},
-		{"the backend fails", "generate", boom, "authenticate admit route generate record", 1, 502},
-		{"the caller can't be written to", "message", boom, "authenticate admit route generate message record", 1, 502},
+		{"no route", "route", apierror.Invalid("model", ""), "authenticate admit route record release", 1, 400},
+		{"over budget", "reserve", apierror.New(apierror.BudgetExceeded, ""), "authenticate admit route reserve record release", 1, 429},
+		{"the backend fails", "generate", boom, "authenticate admit route reserve generate record release", 1, 502},
+		{"the caller can't be written to", "message", boom, "authenticate admit route reserve generate message record release", 1, 502},
 		// What isn't recorded must not be answered.
-		{"the ledger fails", "record", plain, "authenticate admit route generate message record", 1, 500},
-		{"the last bytes fail", "end", boom, "authenticate admit route generate message record end", 1, 502},
+		{"the ledger fails", "record", plain, "authenticate admit route reserve generate message record release", 1, 500},
+		{"the last bytes fail", "end", boom, "authenticate admit route reserve generate message record release end", 1, 502},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -143,6 +153,9 @@ func TestWhatWasSpentIsRecordedWhenTheCallerLeaves(t *testing.T) {
 	_, err := serve(t, ctx, r)
 	if e := apierror.From(err); e.Category != apierror.ClientClosed {
 		t.Errorf("err = %v", err)
+	}
+	if len(r.released) != 1 || r.released[0].Usage.InputTokens != 7 {
+		t.Errorf("released %+v", r.released)
 	}
 	if len(r.rows) != 1 || r.rows[0].Status != 499 || r.rows[0].Result.Usage.InputTokens != 7 || slices.Contains(r.steps, "end") {
 		t.Errorf("rows = %+v, steps = %v", r.rows, r.steps)
@@ -226,8 +239,8 @@ func TestAStrictCallIsJudgedWhenItIsRouted(t *testing.T) {
 		before, then []string
 		steps        string
 	}{
-		{"fits the chosen model", []string{"seed: has no effect"}, nil, "admit route routed admitted generate message record end"},
-		{"fits only the strictest rules", nil, []string{"top_p: isn't taken"}, "admit route routed record"},
+		{"fits the chosen model", []string{"seed: has no effect"}, nil, "admit route routed reserve admitted generate message record release end"},
+		{"fits only the strictest rules", nil, []string{"top_p: isn't taken"}, "admit route routed record release"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &rooms{}
@@ -259,8 +272,8 @@ func TestAdmitted(t *testing.T) {
 		err   error
 		steps string
 	}{
-		{"goes on", nil, "admit route admitted generate message record end"},
-		{"ends the call", full, "admit route admitted record"},
+		{"goes on", nil, "admit route reserve admitted generate message record release end"},
+		{"ends the call", full, "admit route reserve admitted record release"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &rooms{}

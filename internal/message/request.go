@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -34,6 +35,7 @@ type Request struct {
 	// messages, system and the like, decoded only where a backend needs them.
 	messages, system, thinking      span
 	tools, toolChoice, outputConfig span
+	maxTokens                       span
 	others                          []string
 }
 
@@ -159,7 +161,7 @@ func (r *Request) take(name []byte, value jsontext.Value, at span) error {
 		if err != nil || n < 1 {
 			return apierror.Invalid("max_tokens", "max_tokens: must be a whole number of at least 1")
 		}
-		r.MaxTokens = n
+		r.MaxTokens, r.maxTokens = n, at
 	case "use_cli":
 		switch kind {
 		case 't', 'f':
@@ -203,6 +205,17 @@ func (r *Request) take(name []byte, value jsontext.Value, at span) error {
 // what the Claude Code CLI has no way to set (temperature, top_p, stop_sequences
 // and so on).
 func (r *Request) Others() []string { return r.others }
+
+// Elsewhere says what of the input isn't in the request: how many images the
+// upstream fetches, and whether there may be more than that, by documents or files
+// that it fetches or by tools that it runs. It looks for names and may count too
+// much, never too little.
+func (r *Request) Elsewhere() (images int, unbounded bool) {
+	urls := bytes.Count(r.body, []byte(`"url"`))
+	unbounded = bytes.Contains(r.body, []byte(`"file_id"`)) || urls > 0 && bytes.Contains(r.body, []byte(`"document"`)) ||
+		slices.ContainsFunc(r.others, func(name string) bool { return name == "mcp_servers" || name == "container" }) || r.HasServerTools()
+	return urls, unbounded
+}
 
 // HasServerTools says that tools holds one that the client doesn't run. It
 // decodes the member each time.

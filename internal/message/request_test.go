@@ -192,11 +192,11 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatalf("conversation: %v", err)
 		}
 		var sent map[string]jsontext.Value
-		if err := json.Unmarshal(bytes.Join(r.Upstream("claude-x"), nil), &sent); err != nil {
+		if err := json.Unmarshal(bytes.Join(r.Upstream("claude-x", 0), nil), &sent); err != nil {
 			t.Fatalf("the upstream body isn't JSON: %v", err)
 		}
 		if string(sent["model"]) != `"claude-x"` || sent["use_cli"] != nil {
-			t.Fatalf("the upstream body is %s", bytes.Join(r.Upstream("claude-x"), nil))
+			t.Fatalf("the upstream body is %s", bytes.Join(r.Upstream("claude-x", 0), nil))
 		}
 		delete(full, "model")
 		delete(full, "use_cli")

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Upstream gives the body to send to the Messages API, in pieces that share
 // memory with the request: the model is replaced by the given one (added when
-// the request names none) and the service's own members are left out. Where
-// nothing differs it is the one piece that came in.
-func (r *Request) Upstream(model string) [][]byte {
-	return splice(r.body, r.edits(model))
+// the request names none), max_tokens is lowered to the given one unless that is
+// 0, and the service's own members are left out. Where nothing differs it is the
+// one piece that came in.
+func (r *Request) Upstream(model string, maxTokens int64) [][]byte {
+	return splice(r.body, r.edits(model, maxTokens))
 }
 
 // cacheControl marks the end of a prefix that the upstream should cache, with
@@ -27,8 +29,8 @@ const cacheControl = `"cache_control":{"type":"ephemeral"}`
 // control automatically applies a cache_control marker to the last cacheable
 // block in the request"). A request that holds a cache_control of its own is
 // left alone: its author has chosen, and the API accepts four markers at most.
-func (r *Request) UpstreamCached(model string) [][]byte {
-	edits := r.edits(model)
+func (r *Request) UpstreamCached(model string, maxTokens int64) [][]byte {
+	edits := r.edits(model, maxTokens)
 	if !bytes.Contains(r.body, []byte(`"cache_control"`)) {
 		open := bytes.IndexByte(r.body, '{') + 1
 		edits = append(edits, edit{span{open, open}, []byte(cacheControl + ",")})
@@ -75,8 +77,11 @@ type edit struct {
 	with []byte
 }
 
-func (r *Request) edits(model string) []edit {
+func (r *Request) edits(model string, maxTokens int64) []edit {
 	var edits []edit
+	if maxTokens > 0 && !r.maxTokens.empty() && maxTokens < r.MaxTokens {
+		edits = append(edits, edit{r.maxTokens, strconv.AppendInt(nil, maxTokens, 10)})
+	}
 	if r.model.empty() {
 		open := bytes.IndexByte(r.body, '{') + 1
 		edits = append(edits, edit{span{open, open}, []byte(`"model":` + quote(model) + `,`)})

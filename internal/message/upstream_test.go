@@ -12,10 +12,14 @@ const marker = `"cache_control":{"type":"ephemeral"}`
 func TestUpstream(t *testing.T) {
 	tests := []struct {
 		name, body, model, want string
+		maxTokens               int64
 		cached                  bool
 	}{
 		{name: "nothing differs", body: `{"model":"m","messages":[]}`, model: "m", want: `{"model":"m","messages":[]}`},
 		{name: "other model", body: `{"messages":[], "model" : "haiku" }`, model: "claude-x", want: `{"messages":[], "model" : "claude-x" }`},
+		{name: "max_tokens lowered", body: `{"max_tokens": 9000 ,"model":"m","messages":[]}`, model: "m", maxTokens: 70, want: `{"max_tokens": 70 ,"model":"m","messages":[]}`},
+		{name: "max_tokens not raised", body: `{"max_tokens":9,"model":"m","messages":[]}`, model: "m", maxTokens: 70, want: `{"max_tokens":9,"model":"m","messages":[]}`},
+		{name: "max_tokens absent", body: `{"model":"m","messages":[]}`, model: "m", maxTokens: 70, want: `{"model":"m","messages":[]}`},
 		{name: "no model", body: ` { "messages":[]}`, model: "m", want: ` {"model":"m", "messages":[]}`},
 		{name: "use_cli last", body: `{"model":"m","messages":[] , "use_cli":true }`, model: "m", want: `{"model":"m","messages":[] }`},
 		{name: "use_cli first, no model", body: `{ "use_cli" : false , "messages":[]}`, model: "m", want: `{"model":"m", "messages":[]}`},
@@ -75,9 +79,9 @@ func TestUpstream(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			pieces := r.Upstream(tt.model)
+			pieces := r.Upstream(tt.model, tt.maxTokens)
 			if tt.cached {
-				pieces = r.UpstreamCached(tt.model)
+				pieces = r.UpstreamCached(tt.model, tt.maxTokens)
 			}
 			got := bytes.Join(pieces, nil)
 			if string(got) != tt.want {
@@ -103,7 +107,7 @@ func FuzzUpstream(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, pieces := range [][][]byte{r.Upstream(model), r.UpstreamCached(model)} {
+		for _, pieces := range [][][]byte{r.Upstream(model, 0), r.UpstreamCached(model, 0)} {
 			sent := bytes.Join(pieces, nil)
 			again, err := ParseRequest(sent)
 			if err != nil {

@@ -80,6 +80,10 @@ func TestDocuments(t *testing.T) {
 	storetest.TestDocuments(t, func(t *testing.T) archive.Store { return open(t, sqlite.Options{}) })
 }
 
+func TestSpent(t *testing.T) {
+	storetest.TestSpent(t, func(t *testing.T) usage.Store { return open(t, sqlite.Options{}) })
+}
+
 func TestOpenRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "not-a-database")
 	if err := os.WriteFile(file, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
@@ -106,7 +110,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestFileModes(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "new", "data")
 	db := open(t, sqlite.Options{Path: filepath.Join(folder, "test.db")})
-	if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "one"}}); err != nil {
+	if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "one"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]fs.FileMode{
@@ -126,7 +130,7 @@ func TestFileModes(t *testing.T) {
 func TestPathWithSpecialCharacters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?mode=ro#c%41&d.db")
 	db := open(t, sqlite.Options{Path: path})
-	if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "one"}}); err != nil {
+	if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "one"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
@@ -151,7 +155,7 @@ func TestReopenKeepsRows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	for n := 1; n <= 3; n++ {
 		db := open(t, sqlite.Options{Path: path})
-		if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "again"}}); err != nil {
+		if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "again"}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		rows, err := db.ListUsage(t.Context(), 0, 100)
@@ -195,7 +199,7 @@ func TestCloseTwiceAndUseAfter(t *testing.T) {
 	if err := db.Ping(t.Context()); err == nil {
 		t.Error("Ping works on a closed database")
 	}
-	if err := db.AppendUsage(t.Context(), []usage.Row{{}}); err == nil {
+	if err := db.AppendUsage(t.Context(), []usage.Row{{}}, nil); err == nil {
 		t.Error("AppendUsage works on a closed database")
 	}
 }
@@ -209,7 +213,7 @@ func TestBusyTimeout(t *testing.T) {
 	if _, err := raw.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.AppendUsage(t.Context(), []usage.Row{{}}); err == nil {
+	if err := db.AppendUsage(t.Context(), []usage.Row{{}}, nil); err == nil {
 		t.Error("two writers at once")
 	}
 	if _, err := db.ListUsage(t.Context(), 0, 1); err != nil {
@@ -218,7 +222,7 @@ func TestBusyTimeout(t *testing.T) {
 	if _, err := raw.ExecContext(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.AppendUsage(t.Context(), []usage.Row{{}}); err != nil {
+	if err := db.AppendUsage(t.Context(), []usage.Row{{}}, nil); err != nil {
 		t.Errorf("after the other writer ended: %v", err)
 	}
 }

@@ -3,9 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/usage"
 )
@@ -26,19 +28,22 @@ var usageStages = [...]latency.Stage{
 }
 
 type usageStatements struct {
-	insert, sum, list *sql.Stmt
+	insert, sum, list, spend, spent *sql.Stmt
 }
 
 func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 	err := prepareAll(ctx, db.write, map[string]**sql.Stmt{
 		`INSERT INTO usage (` + usageColumns + `)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`: &s.insert,
+		`INSERT INTO spent (owner_kind, owner_id, period, start, tokens, micro_usd) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens, micro_usd = micro_usd + excluded.micro_usd`: &s.spend,
 	})
 	if err != nil {
 		return err
 	}
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
-		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ? ORDER BY id LIMIT ?`: &s.list,
+		`SELECT tokens, micro_usd FROM spent WHERE owner_kind = ? AND owner_id = ? AND period = ? AND start = ?`: &s.spent,
+		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ? ORDER BY id LIMIT ?`:                            &s.list,
 		`SELECT time / ` + dayMicros + ` AS day, key_id, coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
 			count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
 			coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
@@ -49,8 +54,8 @@ func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 }
 
 // AppendUsage implements usage.Store.
-func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row) error {
-	if len(rows) == 0 {
+func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, spends []budget.Spend) error {
+	if len(rows)+len(spends) == 0 {
 		return nil
 	}
 	tx, err := db.write.BeginTx(ctx, nil)
@@ -66,10 +71,27 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row) error {
 			return fmt.Errorf("insert usage: %w", err)
 		}
 	}
+	spend := tx.StmtContext(ctx, db.usage.spend) //nolint:sqlclosecheck // the transaction closes it
+	for _, s := range spends {
+		_, err := spend.ExecContext(ctx, string(s.Owner.Kind), s.Owner.ID, string(s.Period), s.Start.UnixMicro(), s.Amount.Tokens, s.Amount.MicroUSD)
+		if err != nil {
+			return fmt.Errorf("add to what was spent: %w", err)
+		}
+	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
+}
+
+// Spent implements usage.Store.
+func (db *DB) Spent(ctx context.Context, owner budget.Owner, period budget.Period, start time.Time) (budget.Amount, error) {
+	var a budget.Amount
+	err := db.usage.spent.QueryRowContext(ctx, string(owner.Kind), owner.ID, string(period), start.UnixMicro()).Scan(&a.Tokens, &a.MicroUSD)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return budget.Amount{}, fmt.Errorf("select what was spent: %w", err)
+	}
+	return a, nil
 }
 
 func appendUsageArgs(args []any, r *usage.Row) []any {

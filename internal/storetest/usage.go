@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/usage"
@@ -31,7 +32,7 @@ func sampleRow(n int) usage.Row {
 
 func mustAppend(t *testing.T, s usage.Store, rows ...usage.Row) {
 	t.Helper()
-	if err := s.AppendUsage(t.Context(), rows); err != nil {
+	if err := s.AppendUsage(t.Context(), rows, nil); err != nil {
 		t.Fatalf("AppendUsage: %v", err)
 	}
 }
@@ -154,7 +155,7 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		s := open(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := s.AppendUsage(ctx, []usage.Row{sampleRow(1)}); !errors.Is(err, context.Canceled) {
+		if err := s.AppendUsage(ctx, []usage.Row{sampleRow(1)}, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("AppendUsage = %v, want context.Canceled", err)
 		}
 		if got := list(t, s, 0, 10); len(got) != 0 {
@@ -173,7 +174,7 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 					for i := range batch {
 						rows = append(rows, sampleRow(w*1000+b*100+i))
 					}
-					if err := s.AppendUsage(t.Context(), rows); err != nil {
+					if err := s.AppendUsage(t.Context(), rows, nil); err != nil {
 						t.Errorf("AppendUsage: %v", err)
 					}
 				}
@@ -187,5 +188,74 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		if want := writers * batches * batch; len(seen) != want {
 			t.Errorf("%d rows, want %d", len(seen), want)
 		}
+	})
+}
+
+// TestSpent checks what a usage.Store keeps of what was spent.
+func TestSpent(t *testing.T, open func(t *testing.T) usage.Store) {
+	key, project := budget.Owner{Kind: budget.Key, ID: "key_1"}, budget.Owner{Kind: budget.Project, ID: "key_1"} // of one name
+	day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	spend := func(owner budget.Owner, period budget.Period, start time.Time, tokens int64) budget.Spend {
+		return budget.Spend{Owner: owner, Period: period, Start: start, Amount: budget.Amount{Tokens: tokens, MicroUSD: 10 * tokens}}
+	}
+	want := func(t *testing.T, s usage.Store, owner budget.Owner, period budget.Period, start time.Time, tokens int64) {
+		t.Helper()
+		got, err := s.Spent(t.Context(), owner, period, start)
+		if err != nil || got != (budget.Amount{Tokens: tokens, MicroUSD: 10 * tokens}) {
+			t.Errorf("%v has spent %+v in the %s from %s, %v; want %d tokens", owner, got, period, start, err, tokens)
+		}
+	}
+
+	t.Run("spends add up, apart by owner, period and start", func(t *testing.T) {
+		s := open(t)
+		want(t, s, key, budget.Day, day, 0)
+		for _, spends := range [][]budget.Spend{
+			{spend(key, budget.Day, day, 1), spend(project, budget.Day, day, 2), spend(key, budget.Month, day, 4)},
+			{spend(key, budget.Day, day, 8), spend(key, budget.Day, day.AddDate(0, 0, 1), 16)},
+		} {
+			if err := s.AppendUsage(t.Context(), []usage.Row{sampleRow(1)}, spends); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(t, s, key, budget.Day, day, 9)
+		want(t, s, key, budget.Day, day.AddDate(0, 0, 1), 16)
+		want(t, s, project, budget.Day, day, 2)
+		want(t, s, key, budget.Month, day, 4)
+		want(t, s, key, budget.Week, day, 0)
+	})
+
+	t.Run("the moment counts, not the zone that it is written in", func(t *testing.T) {
+		s := open(t)
+		if err := s.AppendUsage(t.Context(), nil, []budget.Spend{spend(key, budget.Day, day.In(time.FixedZone("", 3600)), 3)}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, key, budget.Day, day, 3)
+	})
+
+	t.Run("rows and spends are stored together or not at all", func(t *testing.T) {
+		s := open(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.AppendUsage(ctx, []usage.Row{sampleRow(1)}, []budget.Spend{spend(key, budget.Day, day, 1)}); err == nil {
+			t.Error("stored under an ended context")
+		}
+		want(t, s, key, budget.Day, day, 0)
+	})
+
+	t.Run("many writers at once", func(t *testing.T) {
+		s := open(t)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 10 {
+					if err := s.AppendUsage(t.Context(), nil, []budget.Spend{spend(key, budget.Total, time.Unix(0, 0), 1), spend(project, budget.Total, time.Unix(0, 0), 1)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		want(t, s, key, budget.Total, time.Unix(0, 0), 80)
+		want(t, s, project, budget.Total, time.Unix(0, 0), 80)
 	})
 }

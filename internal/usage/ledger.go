@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"claude-code-api-service/internal/gateway"
 )
@@ -53,7 +54,8 @@ type Ledger struct {
 // waiter is one Record that waits for its row to be durable.
 type waiter struct {
 	row  Row
-	done chan error // holds one, so that the committer never waits for a caller
+	zone *time.Location // of the row's project
+	done chan error     // holds one, so that the committer never waits for a caller
 }
 
 var _ gateway.Recorder = (*Ledger)(nil)
@@ -90,7 +92,10 @@ func (l *Ledger) Record(_ context.Context, entry gateway.Entry) error {
 	defer func() { <-l.room }()
 
 	w := l.waiters.Get().(*waiter)
-	w.row = NewRow(entry)
+	w.row, w.zone = NewRow(entry), time.UTC
+	if entry.Caller != nil {
+		w.zone = entry.Caller.Zone()
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -176,7 +181,7 @@ func (l *Ledger) commit(ctx context.Context, batch []*waiter, rows []Row) []Row 
 	for _, w := range batch {
 		rows = append(rows, w.row)
 	}
-	err := l.store.AppendUsage(ctx, rows)
+	err := l.store.AppendUsage(ctx, rows, spends(batch))
 	if err != nil {
 		err = fmt.Errorf("append %d usage rows: %w", len(rows), err)
 	}

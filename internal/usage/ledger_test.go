@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -29,10 +30,11 @@ type memory struct {
 
 	mu      sync.Mutex
 	batches [][]usage.Row
+	spends  []budget.Spend
 	fail    map[string]error // by request id: the batch that holds it fails
 }
 
-func (m *memory) AppendUsage(ctx context.Context, rows []usage.Row) error {
+func (m *memory) AppendUsage(ctx context.Context, rows []usage.Row, spends []budget.Spend) error {
 	if m.gate != nil {
 		select {
 		case <-m.gate:
@@ -48,6 +50,7 @@ func (m *memory) AppendUsage(ctx context.Context, rows []usage.Row) error {
 		}
 	}
 	m.batches = append(m.batches, append([]usage.Row(nil), rows...)) // the ledger uses rows again
+	m.spends = append(m.spends, spends...)
 	return nil
 }
 
@@ -384,4 +387,57 @@ func BenchmarkRecord(b *testing.B) {
 
 type discard struct{ usage.Store }
 
-func (discard) AppendUsage(context.Context, []usage.Row) error { return nil }
+func (discard) AppendUsage(context.Context, []usage.Row, []budget.Spend) error { return nil }
+
+// What a commit's rows have spent is added up by owner and period, in the
+// project's own calendar.
+func TestSpendsGoWithTheirRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{gate: make(chan struct{}, 10)}
+		l := usage.NewLedger(usage.Options{Store: store})
+		tokyo := time.FixedZone("JST", 9*3600)
+		record := func(key string, at time.Time, tokens, micros int64) {
+			t.Helper()
+			e := gateway.Entry{Time: at, Caller: &gateway.Caller{KeyID: key, ProjectID: "p", Location: tokyo}}
+			e.Result.Usage.OutputTokens = tokens
+			if micros > 0 {
+				e.Result.CostMicroUSD = &micros
+			}
+			go func() {
+				if err := l.Record(t.Context(), e); err != nil {
+					t.Error(err)
+				}
+			}()
+			synctest.Wait()
+		}
+		evening := time.Date(2026, 3, 1, 20, 0, 0, 0, time.UTC) // the second of March in Tokyo, a Monday
+		record("a", evening, 1, 10)
+		record("a", evening, 2, 20)
+		record("b", evening, 4, 0)
+		record("a", evening.Add(-10*time.Hour), 8, 80)
+		record("a", evening, 0, 0)
+		for range 5 {
+			store.gate <- struct{}{}
+		}
+		closeLedger(t, l)
+		got := map[string]budget.Amount{}
+		for _, s := range store.spends {
+			name := fmt.Sprintf("%s %s %s %s", s.Owner.Kind, s.Owner.ID, s.Period, s.Start.In(tokyo).Format("01-02"))
+			got[name] = got[name].Add(s.Amount)
+		}
+		for name, want := range map[string]budget.Amount{
+			"key a day 03-02":       {Tokens: 3, MicroUSD: 30},
+			"key a day 03-01":       {Tokens: 8, MicroUSD: 80},
+			"key a week 03-02":      {Tokens: 3, MicroUSD: 30},
+			"key a week 02-23":      {Tokens: 8, MicroUSD: 80},
+			"key a month 03-01":     {Tokens: 11, MicroUSD: 110},
+			"key b total 01-01":     {Tokens: 4},
+			"project p total 01-01": {Tokens: 15, MicroUSD: 110},
+			"project p day 03-02":   {Tokens: 7, MicroUSD: 30},
+		} {
+			if got[name] != want {
+				t.Errorf("%s: %+v, want %+v", name, got[name], want)
+			}
+		}
+	})
+}

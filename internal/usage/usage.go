@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -105,9 +106,13 @@ type Sum struct {
 // Store keeps the ledger. It is safe for concurrent use, and other processes
 // may write to the same ledger.
 type Store interface {
-	// AppendUsage stores all rows or none, in one transaction; they are durable
-	// on return. Row.ID is ignored.
-	AppendUsage(ctx context.Context, rows []Row) error
+	// AppendUsage stores all rows and adds the spends to what their owners have
+	// spent, all or nothing, in one transaction; they are durable on return. Row.ID
+	// is ignored. No two spends are of one owner, period and start.
+	AppendUsage(ctx context.Context, rows []Row, spends []budget.Spend) error
+	// Spent gives what an owner has spent in the period that begins at start, as the
+	// spends added it up.
+	Spent(ctx context.Context, owner budget.Owner, period budget.Period, start time.Time) (budget.Amount, error)
 	// SumUsage adds up a project's rows from since on by day, key and model, and
 	// gives them in this order. What AppendUsage has stored is in it, except rows
 	// without tokens: those of requests that were refused or only counted.

@@ -86,6 +86,12 @@ func (r *Rooms) Admit(_ context.Context, call *gateway.Call) error {
 	return r.AdmitErr
 }
 
+// Reserve implements gateway.Admitter.
+func (r *Rooms) Reserve(context.Context, *gateway.Call) error { return nil }
+
+// Release implements gateway.Admitter.
+func (r *Rooms) Release(*gateway.Call, gateway.Result) {}
+
 // Route implements gateway.Router.
 func (r *Rooms) Route(call *gateway.Call) (gateway.Backend, error) {
 	call.Backend = r.Backend

@@ -1,0 +1,87 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"claude-code-api-service/internal/budget"
+)
+
+// account is what is known of one key or one project. Its shard's lock guards
+// it.
+type account struct {
+	requests, tokens rate
+	// running are the calls between Admit and Release.
+	running int
+	periods map[budget.Period]*window
+	usedAt  time.Duration
+}
+
+// spending is what an account has spent in one period, and what calls that run
+// may still spend.
+type spending struct {
+	start       time.Time
+	spent, held budget.Amount
+	// known says that spent holds what the store had when it was read.
+	known bool
+	// doubtful says that calls ran while it was read: they may have been counted
+	// twice. It is read again when none runs.
+	doubtful bool
+}
+
+// window is a period and the one before it, to which calls still belong that
+// arrived before its end.
+type window struct{ current, former spending }
+
+// at gives the spending of the period that begins at start. Whoever knows one
+// period knows the next: nothing of it can have been spent elsewhere.
+func (a *account) at(period budget.Period, start time.Time) *spending {
+	if a.periods == nil {
+		a.periods = make(map[budget.Period]*window, len(budget.Periods))
+	}
+	w := a.periods[period]
+	switch {
+	case w == nil:
+		w = &window{current: spending{start: start}}
+		a.periods[period] = w
+	case start.After(w.current.start):
+		w.former = w.current
+		w.current = spending{start: start, known: w.former.known}
+	case start.Before(w.current.start):
+		return &w.former
+	}
+	return &w.current
+}
+
+// idle says that nothing would be lost if the account were forgotten.
+func (a *account) idle(now time.Duration) bool {
+	return a.running == 0 && a.requests.free <= now && a.tokens.free <= now && now-a.usedAt > forgetAfter
+}
+
+// learn reads what the caller's accounts have spent where it isn't known yet. It
+// is the only I/O of an admission, and happens once for each.
+func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, now time.Time) error {
+	for _, limit := range limits {
+		start := limit.Period.Start(now)
+		s.mu.Lock()
+		known := s.account(limit.Owner).at(limit.Period, start).known
+		s.mu.Unlock()
+		if known {
+			continue
+		}
+		// Two calls may read at once; the second one changes nothing.
+		amount, err := store.Spent(ctx, limit.Owner, limit.Period, start)
+		if err != nil {
+			return fmt.Errorf("read what %s %s has spent: %w", limit.Owner.Kind, limit.Owner.ID, err)
+		}
+		s.mu.Lock()
+		a := s.account(limit.Owner)
+		if spending := a.at(limit.Period, start); !spending.known && spending.start.Equal(start) {
+			spending.known, spending.doubtful = true, a.running > 1
+			spending.spent = spending.spent.Add(amount)
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}

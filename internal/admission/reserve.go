@@ -1,0 +1,265 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/gateway"
+)
+
+// What a request's input is at most, in tokens. A token is at least one byte of
+// text, so a text has no more tokens than bytes; what the API adds for tools is
+// under a thousand (platform.claude.com/docs, "Tool use": 290 to 810 by model and
+// tool_choice), and the CLI adds about 280 of its own. An image or a document has
+// more bytes than tokens. What isn't in the request (by its address, or found by a
+// tool that runs at the API) is at most what the model reads.
+const (
+	addedByAPI = 1_000
+	addedByCLI = 4_000
+	// imageByAddress is for an image that the upstream fetches: the largest cost
+	// less (platform.claude.com/docs, "Vision").
+	imageByAddress = 5_000
+	// unknownWindow is for models of which nothing is known.
+	unknownWindow = 1_000_000
+)
+
+// estimateBytes is the rough size of a token, for the tokens a minute: they guard
+// the upstream's limits, not money.
+const estimateBytes = 4
+
+// Reserve implements gateway.Admitter.
+func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
+	r, ok := call.Reservation.(*reservation)
+	if !ok || call.CountOnly {
+		return nil
+	}
+	s := a.shard(call.Caller)
+	limits := call.Caller.Budgets
+	if len(limits) > 0 {
+		if err := s.learn(ctx, a.options.Store, limits, r.arrived); err != nil {
+			return &apierror.Error{
+				Category: apierror.Overloaded, Message: "the budget can't be checked at the moment", RetryAfter: heldRetry, Cause: err,
+			}
+		}
+	}
+	need, err := a.need(call, limits)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := a.now()
+	scopes := s.scopes(call.Caller)
+	defer func() { fill(&call.Limits, scopes, now) }()
+	output, err := need.fit(s, limits, r.arrived)
+	if err != nil {
+		return err
+	}
+	tokens := int(min(need.estimate+output, math.MaxInt32))
+	for _, scope := range scopes {
+		if limit := scope.limits.TokensPerMinute; limit > 0 {
+			if wait := scope.account.tokens.wait(tokens, limit, now); wait > 0 {
+				return limited(wait, "the %s's limit of %d tokens per minute is used up", scope.name, limit)
+			}
+		}
+	}
+	for _, scope := range scopes {
+		if limit := scope.limits.TokensPerMinute; limit > 0 {
+			r.tokens = min(tokens, limit)
+			scope.account.tokens.take(r.tokens, limit, now)
+		}
+	}
+	if len(limits) > 0 {
+		r.limits, r.held = limits, need.amount(output)
+		r.hold(s, 1)
+		if limited := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Hard > 0 }); limited {
+			call.MaxTokens = output
+		}
+	}
+	return nil
+}
+
+// need is what a request may use.
+type need struct {
+	input    int64 // tokens, at most
+	output   int64 // tokens, as asked, capped
+	estimate int64 // tokens of the input, roughly
+	// The prices are in millionths of a US dollar for a million tokens.
+	inputPrice, outputPrice int64
+}
+
+func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error) {
+	size := int64(len(call.Request.Body()))
+	n := need{input: size + addedByAPI, output: call.Request.MaxTokens, estimate: size / estimateBytes}
+	if n.output <= 0 || n.output > a.options.OutputCap {
+		n.output = a.options.OutputCap
+	}
+	if len(limits) == 0 {
+		return n, nil
+	}
+	model, known := a.options.Model(call.Model)
+	if model.ContextWindow == 0 {
+		model.ContextWindow = unknownWindow
+	}
+	n.inputPrice, n.outputPrice = model.InputPrice, model.OutputPrice
+	if call.Backend == gateway.BackendCLI {
+		n.input += addedByCLI
+	}
+	images, unbounded := call.Request.Elsewhere()
+	n.input = min(n.input+imageByAddress*int64(images), model.ContextWindow)
+	if unbounded {
+		n.input = model.ContextWindow
+	}
+	for _, l := range limits {
+		if l.Unit == budget.USD && l.Hard > 0 && !known {
+			return n, &apierror.Error{
+				Category: apierror.Permission, Param: "model",
+				Message: fmt.Sprintf("model: the price of %s isn't known, so a budget in USD can't be kept", call.Model),
+			}
+		}
+	}
+	return n, nil
+}
+
+// amount is what the request uses at most with so many output tokens.
+func (n need) amount(output int64) budget.Amount {
+	return budget.Amount{
+		Tokens:   n.input + output,
+		MicroUSD: priceOf(n.input, n.inputPrice) + priceOf(output, n.outputPrice),
+	}
+}
+
+// priceOf rounds up.
+func priceOf(tokens, price int64) int64 {
+	hi, lo := bits.Mul64(uint64(max(tokens, 0)), uint64(max(price, 0)))
+	if hi >= 1_000_000 {
+		return math.MaxInt64 / 4
+	}
+	quotient, rest := bits.Div64(hi, lo, 1_000_000)
+	if rest > 0 {
+		quotient++
+	}
+	return int64(min(quotient, math.MaxInt64/4))
+}
+
+// fit gives the output tokens that all budgets leave, at least one.
+func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, error) {
+	output := n.output
+	for _, l := range limits {
+		if l.Hard == 0 {
+			continue
+		}
+		spending := s.account(l.Owner).at(l.Period, l.Period.Start(arrived))
+		unspent := l.Hard - spending.spent.In(l.Unit)
+		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
+		if affordable < 1 {
+			return 0, refusal(l, n.affordable(l.Unit, unspent) < 1)
+		}
+		output = min(output, affordable)
+	}
+	return output, nil
+}
+
+// affordable gives the output tokens that so much of a unit pays beside the
+// input.
+func (n need) affordable(u budget.Unit, left int64) int64 {
+	if u == budget.Tokens {
+		return left - n.input
+	}
+	left -= priceOf(n.input, n.inputPrice)
+	if left <= 0 || n.outputPrice <= 0 {
+		return left
+	}
+	hi, lo := bits.Mul64(uint64(left), 1_000_000)
+	if hi >= uint64(n.outputPrice) {
+		return math.MaxInt64
+	}
+	quotient, _ := bits.Div64(hi, lo, uint64(n.outputPrice))
+	return int64(min(quotient, math.MaxInt64))
+}
+
+// refusal tells a budget that is spent from one that is only held.
+func refusal(l budget.Limit, spent bool) error {
+	e := &apierror.Error{
+		Category: apierror.BudgetExceeded,
+		Message:  fmt.Sprintf("the %s's budget of %s per %s leaves too little for this request", l.Owner.Kind, inWords(l), l.Period),
+	}
+	if l.Period == budget.Total {
+		e.Message = fmt.Sprintf("the %s's budget of %s in total leaves too little for this request", l.Owner.Kind, inWords(l))
+	}
+	if !spent {
+		e.Message = fmt.Sprintf("the %s's budget of %s is held by requests that are running", l.Owner.Kind, inWords(l))
+		e.RetryAfter = heldRetry
+	}
+	return e
+}
+
+func inWords(l budget.Limit) string {
+	if l.Unit == budget.USD {
+		return fmt.Sprintf("%.2f USD", float64(l.Hard)/1e6)
+	}
+	return fmt.Sprintf("%d tokens", l.Hard)
+}
+
+// hold adds what the call holds to the spending of each of its budgets, once
+// where two are of one owner and period; -1 takes it back.
+func (r *reservation) hold(s *shard, sign int64) {
+	amount := budget.Amount{Tokens: sign * r.held.Tokens, MicroUSD: sign * r.held.MicroUSD}
+	for i, l := range r.limits {
+		same := func(former budget.Limit) bool { return former.Owner == l.Owner && former.Period == l.Period }
+		if slices.ContainsFunc(r.limits[:i], same) {
+			continue
+		}
+		// A period that ended long ago isn't looked at any more.
+		start := l.Period.Start(r.arrived)
+		if spending := s.account(l.Owner).at(l.Period, start); spending.start.Equal(start) {
+			spending.held = spending.held.Add(amount)
+		}
+	}
+}
+
+// crossing is a soft limit that was crossed.
+type crossing struct {
+	limit budget.Limit
+	start time.Time
+	spent int64
+}
+
+// settle turns what was held into what was spent.
+func (r *reservation) settle(s *shard, amount budget.Amount) (crossed []crossing) {
+	r.hold(s, -1)
+	for _, account := range [...]*account{r.key, r.project} {
+		for period := range account.periods {
+			start := period.Start(r.arrived)
+			if spending := account.at(period, start); spending.start.Equal(start) {
+				spending.spent = spending.spent.Add(amount)
+			}
+		}
+	}
+	for _, l := range r.limits {
+		start := l.Period.Start(r.arrived)
+		after := s.account(l.Owner).at(l.Period, start).spent.In(l.Unit)
+		if l.Soft > 0 && after >= l.Soft && after-amount.In(l.Unit) < l.Soft {
+			crossed = append(crossed, crossing{l, start, after})
+		}
+	}
+	return crossed
+}
+
+// settled reads again, with the next call, what may have been counted twice.
+func (a *account) settled() {
+	if a.running > 0 {
+		return
+	}
+	for _, w := range a.periods {
+		if w.current.doubtful {
+			*w = window{current: spending{start: w.current.start}}
+		}
+	}
+}

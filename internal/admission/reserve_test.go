@@ -1,0 +1,347 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+)
+
+// nothingSpent is a Store of a new service.
+type nothingSpent struct{}
+
+func (nothingSpent) Spent(context.Context, budget.Owner, budget.Period, time.Time) (budget.Amount, error) {
+	return budget.Amount{}, nil
+}
+
+// spentBefore is a Store that counts how often it is asked.
+type spentBefore struct {
+	amount budget.Amount
+	err    error
+	asked  int
+}
+
+func (s *spentBefore) Spent(context.Context, budget.Owner, budget.Period, time.Time) (budget.Amount, error) {
+	s.asked++
+	return s.amount, s.err
+}
+
+// priced has a model of which a token of input costs one micro-dollar and one of
+// output five.
+func priced(id string) (Model, bool) {
+	return Model{ContextWindow: 200_000, InputPrice: 1_000_000, OutputPrice: 5_000_000}, id == "model"
+}
+
+func requestOf(t testing.TB, key string, maxTokens int) *gateway.Call {
+	t.Helper()
+	r, err := message.ParseRequest(fmt.Appendf(nil, `{"max_tokens":%d,"messages":[{"role":"user","content":"hello"}]}`, maxTokens))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gateway.Call{Request: r, Model: "model", Caller: &gateway.Caller{KeyID: key, ProjectID: "p"}, Clock: latency.Start()}
+}
+
+// input is what requestOf's input is reserved with.
+func input(call *gateway.Call) int64 { return int64(len(call.Request.Body())) + addedByAPI }
+
+func limitOf(kind budget.Kind, id string, period budget.Period, unit budget.Unit, hard int64) budget.Limit {
+	return budget.Limit{Owner: budget.Owner{Kind: kind, ID: id}, Period: period, Unit: unit, Hard: hard}
+}
+
+// used is a result of so many tokens and micro-dollars.
+func used(tokens, micros int64) gateway.Result {
+	r := gateway.Result{CostMicroUSD: &micros}
+	r.Usage.OutputTokens = tokens
+	return r
+}
+
+// begin admits and reserves.
+func begin(a *Admitter, call *gateway.Call) error {
+	if err := a.Admit(context.Background(), call); err != nil {
+		return err
+	}
+	err := a.Reserve(context.Background(), call)
+	if err != nil {
+		a.Release(call, gateway.Result{})
+	}
+	return err
+}
+
+func refused(t *testing.T, err error, category apierror.Category, again bool) {
+	t.Helper()
+	var e *apierror.Error
+	if !errors.As(err, &e) || e.Category != category || (e.RetryAfter > 0) != again {
+		t.Errorf("err = %v, want %s, to be tried again: %t", err, category, again)
+	}
+}
+
+func TestABudgetIsHeldAndGivenBack(t *testing.T) {
+	a := New(Options{Store: nothingSpent{}, Model: priced})
+	first, second := requestOf(t, "k", 1000), requestOf(t, "k", 1000)
+	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Total, budget.Tokens, input(first)+1500)}
+	first.Caller.Budgets, second.Caller.Budgets = limits, limits
+	if err := begin(a, first); err != nil {
+		t.Fatal(err)
+	}
+	if first.MaxTokens != 1000 {
+		t.Errorf("max_tokens = %d", first.MaxTokens)
+	}
+	refused(t, begin(a, second), apierror.BudgetExceeded, true) // the rest is held
+	a.Release(first, used(20, 0))
+	// What was held comes back, and the next one gets what is left.
+	if err := begin(a, second); err != nil || second.MaxTokens != 1000 {
+		t.Errorf("max_tokens = %d, %v", second.MaxTokens, err)
+	}
+	a.Release(second, used(1000, 0))
+	third := requestOf(t, "k", 1000)
+	third.Caller.Budgets = limits
+	if err := begin(a, third); err != nil || third.MaxTokens != 480 {
+		t.Errorf("max_tokens = %d, %v, want what is left", third.MaxTokens, err)
+	}
+	a.Release(third, used(480, 0))
+	refused(t, begin(a, requestWith(t, limits)), apierror.BudgetExceeded, false)
+}
+
+func requestWith(t testing.TB, limits []budget.Limit) *gateway.Call {
+	call := requestOf(t, "k", 1000)
+	call.Caller.Budgets = limits
+	return call
+}
+
+func TestWhatABudgetAllows(t *testing.T) {
+	plain := requestOf(t, "k", 1000)
+	in := input(plain)
+	tests := []struct {
+		name      string
+		limits    []budget.Limit
+		spent     budget.Amount
+		change    func(*gateway.Call)
+		maxTokens int64 // 0: refused
+		category  apierror.Category
+	}{
+		{name: "none", maxTokens: 0, category: ""},
+		{name: "ample", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1_000_000)}, maxTokens: 1000},
+		{name: "the last token", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, in+1)}, maxTokens: 1},
+		{name: "no token", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, in)}, category: apierror.BudgetExceeded},
+		{name: "what was spent before", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, in+100)}, spent: budget.Amount{Tokens: 40}, maxTokens: 60},
+		{name: "dollars", limits: []budget.Limit{limitOf(budget.Project, "p", budget.Month, budget.USD, in+50*5)}, maxTokens: 50},
+		{name: "the tighter one", limits: []budget.Limit{
+			limitOf(budget.Key, "k", budget.Day, budget.Tokens, in+700), limitOf(budget.Project, "p", budget.Month, budget.USD, in+300*5),
+		}, maxTokens: 300},
+		{name: "a project's", limits: []budget.Limit{limitOf(budget.Project, "p", budget.Week, budget.Tokens, in)}, category: apierror.BudgetExceeded},
+		{name: "only told about", limits: []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: "k"}, Period: budget.Day, Unit: budget.Tokens, Soft: 1}}},
+		{name: "a price that isn't known", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.USD, 1<<40)}, change: func(c *gateway.Call) { c.Model = "other" }, category: apierror.Permission},
+		{name: "a token doesn't need a price", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1<<40)}, change: func(c *gateway.Call) { c.Model = "other" }, maxTokens: 1000},
+		{name: "the CLI's own words", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, in+addedByCLI+9)}, change: func(c *gateway.Call) { c.Backend = gateway.BackendCLI }, maxTokens: 9},
+		{name: "a count", limits: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1)}, change: func(c *gateway.Call) { c.CountOnly = true }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			a := New(Options{Store: &spentBefore{amount: test.spent}, Model: priced})
+			call := requestWith(t, test.limits)
+			if test.change != nil {
+				test.change(call)
+			}
+			err := begin(a, call)
+			if test.category != "" {
+				refused(t, err, test.category, false)
+				return
+			}
+			if err != nil || call.MaxTokens != test.maxTokens {
+				t.Errorf("max_tokens = %d, %v, want %d", call.MaxTokens, err, test.maxTokens)
+			}
+		})
+	}
+}
+
+func TestABudgetIsCapped(t *testing.T) {
+	a := New(Options{Store: nothingSpent{}, OutputCap: 500})
+	call := requestOf(t, "k", 1_000_000)
+	if err := begin(a, call); err != nil || call.MaxTokens != 0 {
+		t.Errorf("without a budget max_tokens is %d, %v", call.MaxTokens, err)
+	}
+	call = requestOf(t, "k", 1_000_000)
+	call.Caller.Budgets = []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1<<40)}
+	if err := begin(a, call); err != nil || call.MaxTokens != 500 {
+		t.Errorf("max_tokens = %d, %v", call.MaxTokens, err)
+	}
+}
+
+func TestAStoreIsAskedOnce(t *testing.T) {
+	store := &spentBefore{err: errors.New("disk full")}
+	a := New(Options{Store: store})
+	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1<<40), limitOf(budget.Key, "k", budget.Month, budget.Tokens, 1<<40)}
+	refused(t, begin(a, requestWith(t, limits)), apierror.Overloaded, true)
+	store.err, store.asked = nil, 0
+	for range 5 {
+		call := requestWith(t, limits)
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		a.Release(call, used(1, 1))
+	}
+	if store.asked != 2 {
+		t.Errorf("the store was asked %d times, want once a period", store.asked)
+	}
+}
+
+func TestPeriodsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(Options{Store: nothingSpent{}})
+		limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 2000)}
+		call := requestWith(t, limits)
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		// A new day: what the call of yesterday holds and spends isn't today's.
+		today := requestWith(t, limits)
+		if err := begin(a, today); err != nil {
+			t.Fatal(err)
+		}
+		a.Release(today, used(100, 0))
+		a.Release(call, used(1900, 0))
+		next := requestWith(t, limits)
+		if err := begin(a, next); err != nil || next.MaxTokens != 2000-100-input(next) {
+			t.Errorf("max_tokens = %d, %v", next.MaxTokens, err)
+		}
+	})
+}
+
+func TestSoftLimitsAreToldOfOnce(t *testing.T) {
+	var told []int64
+	a := New(Options{Store: nothingSpent{}, Crossed: func(l budget.Limit, _ time.Time, spent int64) { told = append(told, spent) }})
+	limits := []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: "k"}, Period: budget.Day, Unit: budget.Tokens, Soft: 250}}
+	for range 5 {
+		call := requestWith(t, limits)
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		a.Release(call, used(100, 0))
+	}
+	if len(told) != 1 || told[0] != 300 {
+		t.Errorf("told of %v, want once 300", told)
+	}
+}
+
+func TestTokensPerMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(Options{})
+		limited := func() *gateway.Call {
+			call := requestOf(t, "k", 500)
+			call.Caller.Key.TokensPerMinute = 600 // ten a second
+			return call
+		}
+		call := limited()
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		if l := call.Limits; l.TokensLimit != 600 || l.TokensRemaining != 600-500-len(call.Request.Body())/estimateBytes {
+			t.Errorf("limits = %+v", l)
+		}
+		err := begin(a, limited())
+		refused(t, err, apierror.RateLimited, true)
+		a.Release(call, used(120, 0)) // 400 come back
+		again := limited()
+		if err := begin(a, again); err == nil {
+			t.Error("more was admitted than is left")
+		}
+		time.Sleep(apierror.From(begin(a, limited())).RetryAfter)
+		if err := begin(a, again); err != nil {
+			t.Errorf("at the promised time: %v", err)
+		}
+		// One that is larger than the limit waits for all of it.
+		a.Release(again, used(0, 0))
+		large := requestOf(t, "k", 5000)
+		large.Caller.Key.TokensPerMinute = 600
+		time.Sleep(time.Hour)
+		if err := begin(a, large); err != nil {
+			t.Errorf("a large request of an idle key: %v", err)
+		}
+	})
+}
+
+func TestConcurrentRequests(t *testing.T) {
+	a := New(Options{})
+	limited := func(key string) *gateway.Call {
+		call := requestOf(t, key, 10)
+		call.Caller.Key.ConcurrentRequests, call.Caller.Project.ConcurrentRequests = 2, 3
+		return call
+	}
+	var running []*gateway.Call
+	for _, key := range []string{"a", "a", "b"} {
+		call := limited(key)
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		running = append(running, call)
+	}
+	refused(t, begin(a, limited("a")), apierror.RateLimited, true)
+	refused(t, begin(a, limited("b")), apierror.RateLimited, true) // the project's
+	a.Release(running[0], gateway.Result{})
+	a.Release(running[0], gateway.Result{}) // nothing more
+	if err := begin(a, limited("b")); err != nil {
+		t.Error(err)
+	}
+	refused(t, begin(a, limited("a")), apierror.RateLimited, true)
+}
+
+// However many callers there are at once, and whatever they spend, no budget is
+// passed, and when all are gone nothing is held and all that was spent counts.
+func TestBudgetsAreNeverPassed(t *testing.T) {
+	const callers, each = 64, 200
+	a := New(Options{Store: nothingSpent{}, Model: priced})
+	tokens := limitOf(budget.Key, "k", budget.Month, budget.Tokens, 2_000_000)
+	dollars := limitOf(budget.Project, "p", budget.Total, budget.USD, 6_000_000)
+	var mu sync.Mutex
+	var total budget.Amount
+	var wg sync.WaitGroup
+	admitted := 0
+	for caller := range callers {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(caller), 1))
+			for range each {
+				call := requestWith(t, []budget.Limit{tokens, dollars})
+				if err := begin(a, call); err != nil {
+					continue
+				}
+				// A request uses at most what was reserved for it.
+				output := random.Int64N(call.MaxTokens + 1)
+				read := random.Int64N(input(call) + 1)
+				result := used(output, read+5*output)
+				result.Usage.InputTokens = read
+				mu.Lock()
+				total = total.Add(budget.Amount{Tokens: read + output, MicroUSD: read + 5*output})
+				admitted++
+				if total.Tokens > tokens.Hard || total.MicroUSD > dollars.Hard {
+					t.Errorf("%+v was spent", total)
+				}
+				mu.Unlock()
+				a.Release(call, result)
+			}
+		})
+	}
+	wg.Wait()
+	if admitted < 500 || admitted == callers*each {
+		t.Errorf("%d of %d requests were admitted: the budgets weren't put to the test", admitted, callers*each)
+	}
+	for i := range a.shards {
+		for owner, account := range a.shards[i].accounts {
+			for period, w := range account.periods {
+				if w.current.held != (budget.Amount{}) || w.current.spent != total || account.running != 0 {
+					t.Errorf("%v, %s: held %+v, spent %+v of %+v, running %d", owner, period, w.current.held, w.current.spent, total, account.running)
+				}
+			}
+		}
+	}
+}
