@@ -23,14 +23,20 @@ var stopFrame = sse.Append(nil, message.EventMessageStop, []byte(`{"type":"messa
 func (h *Handler) setHeader(header http.Header, call *gateway.Call) {
 	header["Request-Id"] = []string{call.RequestID}
 	protocol.SetHeader(header, call)
-	limits := call.Limits
-	if limits.RequestsLimit == 0 {
-		return
+	reset := func(d time.Duration) []string {
+		return []string{h.now().Add(d + time.Second - 1).UTC().Truncate(time.Second).Format(time.RFC3339)}
 	}
-	reset := h.now().Add(limits.RequestsReset + time.Second - 1).UTC().Truncate(time.Second)
-	header["Anthropic-Ratelimit-Requests-Limit"] = []string{strconv.Itoa(limits.RequestsLimit)}
-	header["Anthropic-Ratelimit-Requests-Remaining"] = []string{strconv.Itoa(limits.RequestsRemaining)}
-	header["Anthropic-Ratelimit-Requests-Reset"] = []string{reset.Format(time.RFC3339)}
+	limits := &call.Limits
+	if limits.RequestsLimit > 0 {
+		header["Anthropic-Ratelimit-Requests-Limit"] = []string{strconv.Itoa(limits.RequestsLimit)}
+		header["Anthropic-Ratelimit-Requests-Remaining"] = []string{strconv.Itoa(limits.RequestsRemaining)}
+		header["Anthropic-Ratelimit-Requests-Reset"] = reset(limits.RequestsReset)
+	}
+	if limits.TokensLimit > 0 {
+		header["Anthropic-Ratelimit-Tokens-Limit"] = []string{strconv.Itoa(limits.TokensLimit)}
+		header["Anthropic-Ratelimit-Tokens-Remaining"] = []string{strconv.Itoa(limits.TokensRemaining)}
+		header["Anthropic-Ratelimit-Tokens-Reset"] = reset(limits.TokensReset)
+	}
 }
 
 // streamWriter passes a stream on.

@@ -45,7 +45,7 @@ func streaming(body string) string { return strings.Replace(body, "{", `{"stream
 func TestWholeAnswerPassesUnchanged(t *testing.T) {
 	rooms := &protocoltest.Rooms{
 		Message: []byte(whole), Warn: []string{"temperature: has no effect"},
-		Limits: gateway.Limits{RequestsLimit: 100, RequestsRemaining: 99, RequestsReset: 600 * time.Millisecond},
+		Limits: gateway.Limits{RequestsLimit: 100, RequestsRemaining: 99, RequestsReset: 600 * time.Millisecond, TokensLimit: 5000, TokensRemaining: 4000, TokensReset: 12 * time.Second},
 	}
 	url := serve(t, rooms)
 	answer := protocoltest.Post(t, url+"/v1/messages?beta=true", plain, "anthropic-version", "2023-06-01", "anthropic-beta", "a,b", "x-claude-backend", "cli")
@@ -58,6 +58,9 @@ func TestWholeAnswerPassesUnchanged(t *testing.T) {
 		"Anthropic-Ratelimit-Requests-Limit":     "100",
 		"Anthropic-Ratelimit-Requests-Remaining": "99",
 		"Anthropic-Ratelimit-Requests-Reset":     "2026-03-01T12:00:01Z",
+		"Anthropic-Ratelimit-Tokens-Limit":       "5000",
+		"Anthropic-Ratelimit-Tokens-Remaining":   "4000",
+		"Anthropic-Ratelimit-Tokens-Reset":       "2026-03-01T12:00:12Z",
 	} {
 		if got := answer.Header.Get(name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)

@@ -61,7 +61,7 @@ func TestWholeAnswer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			rooms := &protocoltest.Rooms{
 				Message: []byte(tt.body), Result: gateway.Result{Summary: message.Summary{Usage: usage}, CostMicroUSD: tt.cost},
-				Limits: gateway.Limits{RequestsLimit: 100, RequestsRemaining: 40, RequestsReset: 359_200 * time.Millisecond},
+				Limits: gateway.Limits{RequestsLimit: 100, RequestsRemaining: 40, RequestsReset: 359_200 * time.Millisecond, TokensLimit: 900, TokensRemaining: 8, TokensReset: 59 * time.Second},
 				Header: http.Header{"Request-Id": {"req_up"}},
 			}
 			answer := protocoltest.Post(t, serve(t, rooms), plain)
@@ -71,6 +71,7 @@ func TestWholeAnswer(t *testing.T) {
 			for name, want := range map[string]string{
 				"Content-Type": "application/json", "X-Request-Id": protocoltest.RequestID, "X-Claude-Backend": "cli", "Request-Id": "req_up",
 				"X-Ratelimit-Limit-Requests": "100", "X-Ratelimit-Remaining-Requests": "40", "X-Ratelimit-Reset-Requests": "6m0s",
+				"X-Ratelimit-Limit-Tokens": "900", "X-Ratelimit-Remaining-Tokens": "8", "X-Ratelimit-Reset-Tokens": "59s",
 			} {
 				if got := answer.Header.Get(name); got != want {
 					t.Errorf("%s = %q, want %q", name, got, want)

@@ -17,14 +17,20 @@ import (
 // seconds: 1s, 6m0s.
 func SetOpenAIHeader(header http.Header, call *gateway.Call) {
 	SetHeader(header, call)
-	limits := call.Limits
-	if limits.RequestsLimit == 0 {
-		return
+	reset := func(d time.Duration) []string {
+		return []string{(d + time.Second - 1).Truncate(time.Second).String()}
 	}
-	reset := (limits.RequestsReset + time.Second - 1).Truncate(time.Second)
-	header["X-Ratelimit-Limit-Requests"] = []string{strconv.Itoa(limits.RequestsLimit)}
-	header["X-Ratelimit-Remaining-Requests"] = []string{strconv.Itoa(limits.RequestsRemaining)}
-	header["X-Ratelimit-Reset-Requests"] = []string{reset.String()}
+	limits := &call.Limits
+	if limits.RequestsLimit > 0 {
+		header["X-Ratelimit-Limit-Requests"] = []string{strconv.Itoa(limits.RequestsLimit)}
+		header["X-Ratelimit-Remaining-Requests"] = []string{strconv.Itoa(limits.RequestsRemaining)}
+		header["X-Ratelimit-Reset-Requests"] = reset(limits.RequestsReset)
+	}
+	if limits.TokensLimit > 0 {
+		header["X-Ratelimit-Limit-Tokens"] = []string{strconv.Itoa(limits.TokensLimit)}
+		header["X-Ratelimit-Remaining-Tokens"] = []string{strconv.Itoa(limits.TokensRemaining)}
+		header["X-Ratelimit-Reset-Tokens"] = reset(limits.TokensReset)
+	}
 }
 
 // OpenAIErrorWriter makes the ErrorWriter of OpenAI's APIs. A nil logger is
