@@ -60,8 +60,9 @@ func (a *account) idle(now time.Duration) bool {
 }
 
 // learn reads what the caller's accounts have spent where it isn't known yet. It
-// is the only I/O of an admission, and happens once for each.
-func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, now time.Time) error {
+// is the only I/O of an admission, and happens once for each. own is how many of the
+// calls that run on an account are the one that asks.
+func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, now time.Time, own int) error {
 	for _, limit := range limits {
 		start := limit.Period.Start(now)
 		s.mu.Lock()
@@ -78,7 +79,7 @@ func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, n
 		s.mu.Lock()
 		a := s.account(limit.Owner)
 		if spending := a.at(limit.Period, start); !spending.known && spending.start.Equal(start) {
-			spending.known, spending.doubtful = true, a.running > 1
+			spending.known, spending.doubtful = true, a.running > own
 			spending.spent = spending.spent.Add(amount)
 		}
 		s.mu.Unlock()

@@ -42,7 +42,7 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	s := a.shard(call.Caller)
 	limits := call.Caller.Budgets
 	if len(limits) > 0 {
-		if err := s.learn(ctx, a.options.Store, limits, r.arrived); err != nil {
+		if err := s.learn(ctx, a.options.Store, limits, r.arrived, 1); err != nil {
 			return &apierror.Error{
 				Category: apierror.Overloaded, Message: "the budget can't be checked at the moment", RetryAfter: heldRetry, Cause: err,
 			}

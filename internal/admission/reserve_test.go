@@ -296,6 +296,31 @@ func TestConcurrentRequests(t *testing.T) {
 	refused(t, begin(a, limited("a")), apierror.RateLimited, true)
 }
 
+func TestTokensLeft(t *testing.T) {
+	a := New(Options{Store: &spentBefore{amount: budget.Amount{Tokens: 100}}, Model: priced})
+	call := requestWith(t, []budget.Limit{
+		limitOf(budget.Key, "k", budget.Month, budget.Tokens, 50_000), limitOf(budget.Project, "p", budget.Day, budget.Tokens, 20_000),
+		limitOf(budget.Key, "k", budget.Day, budget.USD, 1<<40),
+	})
+	left := func(want int64) {
+		t.Helper()
+		limit, remaining, err := a.TokensLeft(t.Context(), call.Caller)
+		if err != nil || limit == nil || *limit != 20_000 || *remaining != want {
+			t.Errorf("%v of %v, %v, want %d of the project's", remaining, limit, err, want)
+		}
+	}
+	left(19_900)
+	if err := begin(a, call); err != nil {
+		t.Fatal(err)
+	}
+	left(19_900 - input(call) - 1000) // what runs is held
+	a.Release(call, used(30, 1))
+	left(19_870)
+	if limit, remaining, err := a.TokensLeft(t.Context(), &gateway.Caller{KeyID: "other"}); limit != nil || remaining != nil || err != nil {
+		t.Errorf("without a budget: %v of %v, %v", remaining, limit, err)
+	}
+}
+
 // However many callers there are at once, and whatever they spend, no budget is
 // passed, and when all are gone nothing is held and all that was spent counts.
 func TestBudgetsAreNeverPassed(t *testing.T) {

@@ -115,18 +115,24 @@ func (a *App) build(ctx context.Context) error {
 	}
 	instruments := telemetry.New(telemetry.Options{Version: Version})
 	a.registerPool(instruments.Registerer())
+	admitter := admission.New(admission.Options{Store: db, Model: dearest(catalogue)})
 	g := gateway.New(gateway.Options{
 		Authenticator: a.authenticator,
-		Admitter:      admission.New(admission.Options{Store: db, Model: dearest(catalogue)}),
+		Admitter:      admitter,
 		Router: route.New(route.Options{
 			Backends: backends, DefaultBackend: a.defaultBackend(),
 			RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
+			BudgetLeft: func(caller *gateway.Caller) *int64 {
+				// Where it can't be told, the reservation says so.
+				_, left, _ := admitter.TokensLeft(a.life, caller)
+				return left
+			},
 		}),
 		Recorder: ledger,
 		Observer: instruments,
 		Strict:   a.config.Strict,
 	})
-	a.process = a.makeProcess(g, catalogue, db)
+	a.process = a.makeProcess(g, catalogue, db, admitter)
 	a.server, err = a.newServer(g, catalogue, instruments)
 	return err
 }

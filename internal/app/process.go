@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
@@ -13,10 +14,10 @@ import (
 )
 
 // makeProcess makes the endpoints of the former service's own family.
-func (a *App) makeProcess(g *gateway.Gateway, catalogue *pricing.Catalogue, store usage.Store) *processapi.Handler {
+func (a *App) makeProcess(g *gateway.Gateway, catalogue *pricing.Catalogue, store usage.Store, admitter *admission.Admitter) *processapi.Handler {
 	return processapi.New(processapi.Options{
 		Gateway: g, Archive: a.archive, Usage: usage.NewReports(usage.ReportsOptions{Store: store}),
-		Recommend: route.Recommend, Providers: a.providers(catalogue),
+		Budget: admitter.TokensLeft, Recommend: route.Recommend, Providers: a.providers(catalogue),
 		Models: processModels(a.config.ModelMap), Rules: rules(catalogue, a.config.ModelMap),
 		MaxBody: a.config.MaxBodyBytes, Log: a.log,
 	})
