@@ -67,6 +67,12 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 fuzz-short: ## run each fuzz target for one second
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 
+ROUNDS ?= 100
+
+.PHONY: soak
+soak: ## kill the service under load, ROUNDS (100) times, and hold the ledger against what was answered and spent
+	$(GO) test -run '^TestKillInLoad$$' -count=$(ROUNDS) -timeout 2h ./cmd/claude-api
+
 .PHONY: bench-cli
 bench-cli: ## measure the CLI path against a bare warm process and a process per request
 	$(GO) run ./cmd/claude-api bench cli

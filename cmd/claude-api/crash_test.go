@@ -53,6 +53,9 @@ func TestKillInLoad(t *testing.T) {
 	if got := integrity(t, path); got != "ok" {
 		t.Fatalf("integrity_check: %s", got)
 	}
+	if off := outOfBalance(t, path); off != "" {
+		t.Errorf("what was spent isn't what the ledger says: %s", off)
+	}
 	again := serveOn(t, s.data, up.url, "off")
 	recorded := map[string]int{}
 	for _, r := range rows(t, again.ledger(t)) {
@@ -115,4 +118,28 @@ func integrity(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return result
+}
+
+// outOfBalance compares what keys and projects have spent with the sums of the
+// ledger's rows, "" when all are equal.
+func outOfBalance(t *testing.T, path string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var off sql.Null[string]
+	err = db.QueryRowContext(t.Context(), `
+		WITH rows AS (
+			SELECT 'key' AS kind, key_id AS id, input_tokens + output_tokens AS tokens, coalesce(cost_micro_usd, 0) AS cost FROM usage
+			UNION ALL SELECT 'project', project_id, input_tokens + output_tokens, coalesce(cost_micro_usd, 0) FROM usage
+		), sums AS (SELECT kind, id, sum(tokens) AS tokens, sum(cost) AS cost FROM rows GROUP BY kind, id HAVING sum(tokens) > 0)
+		SELECT group_concat(kind || ' ' || id || ': ' || sums.tokens || ' in the ledger, ' || coalesce(spent.tokens, 0) || ' spent', '; ')
+		FROM sums LEFT JOIN spent ON owner_kind = kind AND owner_id = id AND period = 'total'
+		WHERE spent.tokens IS NOT sums.tokens OR spent.micro_usd IS NOT sums.cost`).Scan(&off)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return off.V
 }
