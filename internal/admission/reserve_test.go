@@ -220,7 +220,7 @@ func TestPeriodsEnd(t *testing.T) {
 
 func TestSoftLimitsAreToldOfOnce(t *testing.T) {
 	var told []int64
-	a := New(Options{Store: nothingSpent{}, Crossed: func(l budget.Limit, _ time.Time, spent int64) { told = append(told, spent) }})
+	a := New(Options{Store: nothingSpent{}, Crossed: func(_ budget.Limit, _ time.Time, spent int64) { told = append(told, spent) }})
 	limits := []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: "k"}, Period: budget.Day, Unit: budget.Tokens, Soft: 250}}
 	for range 5 {
 		call := requestWith(t, limits)
