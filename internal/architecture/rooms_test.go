@@ -43,6 +43,7 @@ func rooms() map[string]room {
 		"internal/apikey":    {row: "owners", may: with(walk, "budget")},
 		"internal/usage":     {row: "owners", may: with(walk, "budget")},
 		"internal/archive":   {row: "owners"},
+		"internal/audit":     {row: "owners", may: with(walk)},
 
 		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
 
@@ -74,7 +75,7 @@ func rooms() map[string]room {
 
 		// The stores.
 		"internal/sqlite": {
-			row: "stores", may: with(walk, "apikey", "archive", "budget", "usage"),
+			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "usage"),
 			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
 		},
 
@@ -103,7 +104,7 @@ func rooms() map[string]room {
 
 		// For tests.
 		"internal/architecture":         {tests: true},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "budget", "usage")},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {

@@ -140,6 +140,7 @@ type Entry struct {
 	Result    Result
 	Status    int    // the HTTP status that the outcome stands for
 	Category  string // the error's category, "" on success
+	Refused   bool   // the request failed before a backend was asked
 	Clock     *latency.Clock
 }
 
@@ -205,6 +206,7 @@ type Call struct {
 	UpstreamHeader http.Header
 
 	served bool // Serve was called: it tells the observer
+	asked  bool // a backend was asked
 }
 
 // Warn notes something of the request that can't be honoured.
@@ -323,6 +325,7 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 	if err != nil {
 		return Result{}, err
 	}
+	call.asked = true
 	return backend.Generate(ctx, call, out)
 }
 
@@ -342,6 +345,7 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 	}
 	if e := apierror.From(withContext(ctx, err)); e != nil {
 		entry.Status, entry.Category = e.Status(), string(e.Category)
+		entry.Refused = !call.asked
 	}
 	return entry
 }

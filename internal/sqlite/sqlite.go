@@ -59,6 +59,7 @@ type DB struct {
 	keys        keyStatements
 	usage       usageStatements
 	documents   documentStatements
+	audit       auditStatements
 
 	closeOnce sync.Once
 	closeErr  error
@@ -146,7 +147,7 @@ func open(ctx context.Context, o Options) (db *DB, err error) {
 	if err := db.usage.prepare(ctx, db); err != nil {
 		return db, err
 	}
-	return db, db.documents.prepare(ctx, db)
+	return db, errors.Join(db.documents.prepare(ctx, db), db.audit.prepare(ctx, db))
 }
 
 func create(path string) error {

@@ -1,0 +1,80 @@
+// Package audit is the append-only log of who did what: changes of keys and
+// budgets, and every request that was refused. It holds no key's text and no word
+// of a prompt.
+package audit
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Actions that this package itself writes. Others write their own, in the same
+// form: what it was done to, a full stop, what was done.
+const (
+	// Refused is a request that the service refused.
+	Refused = "request.refused"
+	// Dropped says how many events were lost because they came faster than they
+	// could be stored.
+	Dropped = "audit.dropped"
+)
+
+// CLI is the actor of what was done with the commands on the machine itself.
+const CLI = "cli"
+
+// maxText bounds each text of an event, in bytes. Callers choose some of them (a
+// request id), and no real one is longer.
+const maxText = 256
+
+// Event is one thing that was done or refused. What isn't known is "".
+type Event struct {
+	ID        int64 // the store's, rising; 0 before the event is stored
+	Time      time.Time
+	Actor     string // a key's id, CLI, or ""
+	Address   string // the network address that the actor spoke from
+	Action    string // key.created, key.revoked, budget.set, request.refused, …
+	Target    string // what it was done to: a key's id, an endpoint
+	Project   string // whose it is
+	Detail    string // a short text for people
+	RequestID string // as in the ledger and in the log
+}
+
+// Filter chooses events. A zero field chooses all.
+type Filter struct {
+	Since   time.Time // those of this moment and later
+	Action  string
+	Project string
+}
+
+// Store keeps the events. It is safe for concurrent use, and other processes may
+// write to the same log. It can neither change nor remove an event.
+type Store interface {
+	// AppendAudit stores all events or none, in one transaction; they are durable on
+	// return. Event.ID is ignored. Times are kept to the microsecond, in UTC.
+	AppendAudit(ctx context.Context, events []Event) error
+	// ListAudit gives at most limit of the chosen events whose ID is above after, by
+	// ID: the way to page through the log.
+	ListAudit(ctx context.Context, after int64, limit int, filter Filter) ([]Event, error)
+}
+
+// storable makes the event's texts what any database keeps: valid UTF-8 without
+// NUL, at most 256 bytes.
+func (e Event) storable() Event {
+	for _, text := range []*string{&e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.Detail, &e.RequestID} {
+		*text = storable(*text)
+	}
+	return e
+}
+
+func storable(s string) string {
+	if len(s) > maxText {
+		cut := maxText
+		for cut > maxText-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut]
+	}
+	s = strings.ReplaceAll(s, "\x00", "")
+	return strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
+}
