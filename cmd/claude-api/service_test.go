@@ -163,7 +163,7 @@ func row(t testing.TB, db *sqlite.DB, requestID string) usage.Row {
 
 func rows(t testing.TB, db *sqlite.DB) []usage.Row {
 	t.Helper()
-	list, err := db.ListUsage(context.WithoutCancel(t.Context()), 0, 1_000_000)
+	list, err := db.ListUsage(context.WithoutCancel(t.Context()), 0, 1_000_000, usage.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 	}
 
 	db := open(t, sqlite.Options{Path: path})
-	rows, err := db.ListUsage(t.Context(), 0, 1_000_000)
+	rows, err := db.ListUsage(t.Context(), 0, 1_000_000, usage.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestTwoProcessesOnOneFile(t *testing.T) {
 	if err := ledger.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if rows, err := db.ListUsage(t.Context(), 0, 1_000_000); err != nil || len(rows) != recorded || recorded == 0 {
+	if rows, err := db.ListUsage(t.Context(), 0, 1_000_000, usage.Filter{}); err != nil || len(rows) != recorded || recorded == 0 {
 		t.Errorf("%d rows, %v; recorded %d", len(rows), err, recorded)
 	}
 }

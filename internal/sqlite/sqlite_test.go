@@ -158,7 +158,7 @@ func TestReopenKeepsRows(t *testing.T) {
 		if err := db.AppendUsage(t.Context(), []usage.Row{{RequestID: "again"}}, nil); err != nil {
 			t.Fatal(err)
 		}
-		rows, err := db.ListUsage(t.Context(), 0, 100)
+		rows, err := db.ListUsage(t.Context(), 0, 100, usage.Filter{})
 		if err != nil || len(rows) != n {
 			t.Fatalf("after opening %d times: %d rows, %v", n, len(rows), err)
 		}
@@ -216,7 +216,7 @@ func TestBusyTimeout(t *testing.T) {
 	if err := db.AppendUsage(t.Context(), []usage.Row{{}}, nil); err == nil {
 		t.Error("two writers at once")
 	}
-	if _, err := db.ListUsage(t.Context(), 0, 1); err != nil {
+	if _, err := db.ListUsage(t.Context(), 0, 1, usage.Filter{}); err != nil {
 		t.Errorf("a reader waits for a writer: %v", err)
 	}
 	if _, err := raw.ExecContext(t.Context(), "COMMIT"); err != nil {

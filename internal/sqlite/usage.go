@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"claude-code-api-service/internal/budget"
@@ -28,7 +29,7 @@ var usageStages = [...]latency.Stage{
 }
 
 type usageStatements struct {
-	insert, sum, list, spend, spent *sql.Stmt
+	insert, sumProject, sumAll, list, spend, spent *sql.Stmt
 }
 
 func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
@@ -43,14 +44,37 @@ func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 	}
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
 		`SELECT tokens, micro_usd FROM spent WHERE owner_kind = ? AND owner_id = ? AND period = ? AND start = ?`: &s.spent,
-		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ? ORDER BY id LIMIT ?`:                            &s.list,
-		`SELECT time / ` + dayMicros + ` AS day, key_id, coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
-			count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
-			coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
-			FROM usage WHERE project_id = ? AND time >= ?
-			AND input_tokens + output_tokens + cache_read_input_tokens + cache_creation_input_tokens > 0
-			GROUP BY day, key_id, model ORDER BY day, key_id, model`: &s.sum,
+		`SELECT id, ` + usageColumns + ` FROM usage
+			WHERE id > ?5 AND (?3 = '' OR project_id = ?3) AND ` + usageChosen + ` ORDER BY id LIMIT ?6`: &s.list,
+		sumUsage(`project_id = ?3`): &s.sumProject,
+		sumUsage(`?3 = ''`):         &s.sumAll,
 	})
+}
+
+// usageChosen are the conditions of a usage.Filter but for the project, with the
+// parameters of usageArgs.
+const usageChosen = `time >= ?1 AND time < ?2 AND (?4 = '' OR key_id = ?4)`
+
+// sumUsage adds up rows of one project or of all. They are two queries, because an
+// index serves only the first.
+func sumUsage(project string) string {
+	return `SELECT time / ` + dayMicros + ` AS day, project_id, key_id, coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
+		count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
+		coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
+		FROM usage WHERE ` + project + ` AND ` + usageChosen + `
+		AND input_tokens + output_tokens + cache_read_input_tokens + cache_creation_input_tokens > 0
+		GROUP BY day, project_id, key_id, model ORDER BY day, project_id, key_id, model`
+}
+
+func usageArgs(f usage.Filter) []any {
+	since, until := int64(math.MinInt64), int64(math.MaxInt64)
+	if !f.Since.IsZero() {
+		since = f.Since.UnixMicro()
+	}
+	if !f.Until.IsZero() {
+		until = f.Until.UnixMicro()
+	}
+	return []any{since, until, f.ProjectID, f.KeyID}
 }
 
 // AppendUsage implements usage.Store.
@@ -113,8 +137,12 @@ func appendUsageArgs(args []any, r *usage.Row) []any {
 }
 
 // SumUsage implements usage.Store.
-func (db *DB) SumUsage(ctx context.Context, projectID string, since time.Time) ([]usage.Sum, error) {
-	rows, err := db.usage.sum.QueryContext(ctx, projectID, since.UnixMicro())
+func (db *DB) SumUsage(ctx context.Context, filter usage.Filter) ([]usage.Sum, error) {
+	statement := db.usage.sumAll
+	if filter.ProjectID != "" {
+		statement = db.usage.sumProject
+	}
+	rows, err := statement.QueryContext(ctx, usageArgs(filter)...)
 	if err != nil {
 		return nil, fmt.Errorf("sum usage: %w", err)
 	}
@@ -123,7 +151,7 @@ func (db *DB) SumUsage(ctx context.Context, projectID string, since time.Time) (
 	for rows.Next() {
 		var s usage.Sum
 		var day int64
-		err := rows.Scan(&day, &s.KeyID, &s.Model, &s.Requests, &s.Usage.InputTokens, &s.Usage.OutputTokens, &s.Usage.CacheReadInputTokens,
+		err := rows.Scan(&day, &s.ProjectID, &s.KeyID, &s.Model, &s.Requests, &s.Usage.InputTokens, &s.Usage.OutputTokens, &s.Usage.CacheReadInputTokens,
 			&s.Usage.CacheCreationInputTokens, &s.CostMicroUSD, &s.Unpriced)
 		if err != nil {
 			return nil, fmt.Errorf("scan usage sum: %w", err)
@@ -138,8 +166,8 @@ func (db *DB) SumUsage(ctx context.Context, projectID string, since time.Time) (
 }
 
 // ListUsage implements usage.Store.
-func (db *DB) ListUsage(ctx context.Context, after int64, limit int) ([]usage.Row, error) {
-	rows, err := db.usage.list.QueryContext(ctx, after, limit)
+func (db *DB) ListUsage(ctx context.Context, after int64, limit int, filter usage.Filter) ([]usage.Row, error) {
+	rows, err := db.usage.list.QueryContext(ctx, append(usageArgs(filter), after, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("select usage: %w", err)
 	}

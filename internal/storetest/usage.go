@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -39,7 +40,12 @@ func mustAppend(t *testing.T, s usage.Store, rows ...usage.Row) {
 
 func list(t *testing.T, s usage.Store, after int64, limit int) []usage.Row {
 	t.Helper()
-	rows, err := s.ListUsage(t.Context(), after, limit)
+	return listChosen(t, s, after, limit, usage.Filter{})
+}
+
+func listChosen(t *testing.T, s usage.Store, after int64, limit int, filter usage.Filter) []usage.Row {
+	t.Helper()
+	rows, err := s.ListUsage(t.Context(), after, limit, filter)
 	if err != nil {
 		t.Fatalf("ListUsage: %v", err)
 	}
@@ -77,7 +83,7 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		refused := sampleRow(1)
 		refused.Usage, refused.CostMicroUSD, refused.Answered, refused.Status = message.Usage{}, nil, "", 429
 		mustAppend(t, s, refused)
-		if sums, err := s.SumUsage(t.Context(), refused.ProjectID, start.Add(-time.Hour)); err != nil || len(sums) != 0 {
+		if sums, err := s.SumUsage(t.Context(), usage.Filter{}); err != nil || len(sums) != 0 {
 			t.Errorf("%+v, %v", sums, err)
 		}
 	})
@@ -113,12 +119,55 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		if got := list(t, s, 0, 10); len(got) != 0 {
 			t.Errorf("%d rows", len(got))
 		}
-		if got, err := s.SumUsage(t.Context(), "alpha", start); err != nil || len(got) != 0 {
+		if got, err := s.SumUsage(t.Context(), usage.Filter{}); err != nil || len(got) != 0 {
 			t.Errorf("SumUsage = %v, %v", got, err)
 		}
 	})
 
-	t.Run("sums by day, key and model", func(t *testing.T) {
+	t.Run("what a filter chooses", func(t *testing.T) {
+		s := open(t)
+		var rows []usage.Row
+		for n, owner := range [][2]string{{"alpha", "key_1"}, {"alpha", "key_2"}, {"beta", "key_3"}, {"alpha", "key_1"}} {
+			row := sampleRow(n)
+			row.ProjectID, row.KeyID = owner[0], owner[1]
+			rows = append(rows, row)
+		}
+		mustAppend(t, s, rows...)
+		for _, tt := range []struct {
+			name   string
+			filter usage.Filter
+			want   []string
+		}{
+			{"all", usage.Filter{}, []string{"req-0", "req-1", "req-2", "req-3"}},
+			{"a project", usage.Filter{ProjectID: "alpha"}, []string{"req-0", "req-1", "req-3"}},
+			{"a key", usage.Filter{KeyID: "key_1"}, []string{"req-0", "req-3"}},
+			{"a key of another project", usage.Filter{ProjectID: "beta", KeyID: "key_1"}, nil},
+			{"from a moment on", usage.Filter{Since: rows[2].Time}, []string{"req-2", "req-3"}},
+			{"before a moment", usage.Filter{Until: rows[2].Time}, []string{"req-0", "req-1"}},
+			{"all together", usage.Filter{Since: rows[1].Time, Until: rows[3].Time, ProjectID: "alpha", KeyID: "key_2"}, []string{"req-1"}},
+		} {
+			var listed []string
+			for after := int64(0); ; {
+				page := listChosen(t, s, after, 2, tt.filter)
+				if len(page) == 0 {
+					break
+				}
+				for _, row := range page {
+					listed, after = append(listed, row.RequestID), row.ID
+				}
+			}
+			sums, err := s.SumUsage(t.Context(), tt.filter)
+			summed := int64(0)
+			for _, sum := range sums {
+				summed += sum.Requests
+			}
+			if err != nil || summed != int64(len(tt.want)) || !reflect.DeepEqual(listed, tt.want) {
+				t.Errorf("%s: listed %v, %d added up, %v; want %v", tt.name, listed, summed, err, tt.want)
+			}
+		}
+	})
+
+	t.Run("sums by day, project, key and model", func(t *testing.T) {
 		s := open(t)
 		day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 		row := func(n int, at time.Time, change func(r *usage.Row)) usage.Row {
@@ -140,14 +189,19 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		one := message.Usage{InputTokens: 10, OutputTokens: 20, CacheReadInputTokens: 30, CacheCreationInputTokens: 40}
 		two := message.Usage{InputTokens: 20, OutputTokens: 40, CacheReadInputTokens: 60, CacheCreationInputTokens: 80}
 		want := []usage.Sum{
-			{Day: day, KeyID: "key_0", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1007},
-			{Day: day, KeyID: "key_1", Model: "haiku", Requests: 1, Usage: one, CostMicroUSD: 1005},
-			{Day: day, KeyID: "key_1", Model: "model-answered", Requests: 2, Usage: two, CostMicroUSD: 1001, Unpriced: 1},
-			{Day: day, KeyID: "key_1", Model: "model-routed", Requests: 1, Usage: one, CostMicroUSD: 1004},
-			{Day: day.Add(24 * time.Hour), KeyID: "key_1", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1006},
+			{Day: day, ProjectID: "alpha", KeyID: "key_0", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1007},
+			{Day: day, ProjectID: "alpha", KeyID: "key_1", Model: "haiku", Requests: 1, Usage: one, CostMicroUSD: 1005},
+			{Day: day, ProjectID: "alpha", KeyID: "key_1", Model: "model-answered", Requests: 2, Usage: two, CostMicroUSD: 1001, Unpriced: 1},
+			{Day: day, ProjectID: "alpha", KeyID: "key_1", Model: "model-routed", Requests: 1, Usage: one, CostMicroUSD: 1004},
+			{Day: day.Add(24 * time.Hour), ProjectID: "alpha", KeyID: "key_1", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1006},
 		}
-		if got, err := s.SumUsage(t.Context(), "alpha", day); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := s.SumUsage(t.Context(), usage.Filter{ProjectID: "alpha", Since: day}); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("SumUsage =\n%+v, %v; want\n%+v", got, err, want)
+		}
+		// Those of all projects: beta's comes behind the others of its day.
+		want = slices.Insert(want, 4, usage.Sum{Day: day, ProjectID: "beta", KeyID: "key_1", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1002})
+		if got, err := s.SumUsage(t.Context(), usage.Filter{Since: day}); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("SumUsage of all =\n%+v, %v; want\n%+v", got, err, want)
 		}
 	})
 

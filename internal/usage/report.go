@@ -106,7 +106,7 @@ func (r *Reports) Report(ctx context.Context, projectID string, period Period) (
 	case <-ctx.Done():
 		return Report{}, fmt.Errorf("report usage: %w", ctx.Err())
 	}
-	sums, err := r.store.SumUsage(ctx, projectID, since)
+	sums, err := r.store.SumUsage(ctx, Filter{ProjectID: projectID, Since: since})
 	if err != nil {
 		return Report{}, fmt.Errorf("report usage: %w", err)
 	}

@@ -49,13 +49,13 @@ type sums struct {
 	hold, began chan struct{} // nil: nobody waits
 }
 
-func (s *sums) SumUsage(_ context.Context, projectID string, since time.Time) ([]usage.Sum, error) {
+func (s *sums) SumUsage(_ context.Context, filter usage.Filter) ([]usage.Sum, error) {
 	if s.hold != nil {
 		s.began <- struct{}{}
 		<-s.hold
 		return nil, nil
 	}
-	s.project, s.since = projectID, since
+	s.project, s.since = filter.ProjectID, filter.Since
 	return s.list, s.err
 }
 

@@ -90,17 +90,26 @@ func storable(s string) string {
 	return strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
 }
 
-// Sum adds up rows of one project: those of one day, key and model.
+// Sum adds up the rows of one day, project, key and model.
 type Sum struct {
-	Day      time.Time // its first moment, in UTC
-	KeyID    string
-	Model    string // as answered; as routed or asked where nothing was answered
-	Requests int64
-	Usage    message.Usage
+	Day       time.Time // its first moment, in UTC
+	ProjectID string
+	KeyID     string
+	Model     string // as answered; as routed or asked where nothing was answered
+	Requests  int64
+	Usage     message.Usage
 	// CostMicroUSD adds up the known prices, in millionths of a US dollar.
 	CostMicroUSD int64
 	// Unpriced counts the requests whose price isn't known.
 	Unpriced int64
+}
+
+// Filter chooses rows by their times, project and key. A zero field chooses all.
+type Filter struct {
+	Since     time.Time // those of this moment and later
+	Until     time.Time // those before this moment
+	ProjectID string
+	KeyID     string
 }
 
 // Store keeps the ledger. It is safe for concurrent use, and other processes
@@ -113,11 +122,11 @@ type Store interface {
 	// Spent gives what an owner has spent in the period that begins at start, as the
 	// spends added it up.
 	Spent(ctx context.Context, owner budget.Owner, period budget.Period, start time.Time) (budget.Amount, error)
-	// SumUsage adds up a project's rows from since on by day, key and model, and
-	// gives them in this order. What AppendUsage has stored is in it, except rows
-	// without tokens: those of requests that were refused or only counted.
-	SumUsage(ctx context.Context, projectID string, since time.Time) ([]Sum, error)
-	// ListUsage gives at most limit rows whose ID is above after, by ID: the way
-	// to page through the ledger.
-	ListUsage(ctx context.Context, after int64, limit int) ([]Row, error)
+	// SumUsage adds up the chosen rows by day, project, key and model, and gives them
+	// in this order. What AppendUsage has stored is in it, except rows without
+	// tokens: those of requests that were refused or only counted.
+	SumUsage(ctx context.Context, filter Filter) ([]Sum, error)
+	// ListUsage gives at most limit of the chosen rows whose ID is above after, by ID:
+	// the way to page through the ledger.
+	ListUsage(ctx context.Context, after int64, limit int, filter Filter) ([]Row, error)
 }
