@@ -25,23 +25,6 @@ type Event struct {
 	Raw  []byte // the event as the upstream framed it; nil when it came from elsewhere
 }
 
-// Usage counts the tokens of one answer, in the words of the Messages API.
-// InputTokens leaves out what was read from or written to the cache.
-type Usage struct {
-	InputTokens              int64 `json:"input_tokens"`
-	OutputTokens             int64 `json:"output_tokens"`
-	CacheReadInputTokens     int64 `json:"cache_read_input_tokens"`
-	CacheCreationInputTokens int64 `json:"cache_creation_input_tokens"`
-}
-
-// Total is what budgets count: input and output, without the cache.
-func (u Usage) Total() int64 { return u.InputTokens + u.OutputTokens }
-
-// Prompt is everything that the model read.
-func (u Usage) Prompt() int64 {
-	return u.InputTokens + u.CacheReadInputTokens + u.CacheCreationInputTokens
-}
-
 // Stop reasons of the Messages API that the service itself reads.
 const (
 	StopEndTurn      = "end_turn"
@@ -73,56 +56,38 @@ type Message struct {
 	Usage        Usage            `json:"usage"`
 }
 
-// usagePatch tells a field that is absent from one that is zero: message_delta
-// repeats only some.
-type usagePatch struct {
-	InputTokens              *int64 `json:"input_tokens"`
-	OutputTokens             *int64 `json:"output_tokens"`
-	CacheReadInputTokens     *int64 `json:"cache_read_input_tokens"`
-	CacheCreationInputTokens *int64 `json:"cache_creation_input_tokens"`
-}
-
-func (p usagePatch) apply(u *Usage) {
-	set := func(to *int64, from *int64) {
-		if from != nil {
-			*to = *from
-		}
-	}
-	set(&u.InputTokens, p.InputTokens)
-	set(&u.OutputTokens, p.OutputTokens)
-	set(&u.CacheReadInputTokens, p.CacheReadInputTokens)
-	set(&u.CacheCreationInputTokens, p.CacheCreationInputTokens)
-}
-
 // Observe takes from an event what the summary keeps. Only message_start and
 // message_delta carry any; other events cost one comparison.
 func (s *Summary) Observe(e Event) error {
-	if e.Type != EventMessageStart && e.Type != EventMessageDelta {
-		return nil
-	}
-	var data struct {
-		Message struct {
-			ID    string     `json:"id"`
-			Model string     `json:"model"`
-			Usage usagePatch `json:"usage"`
-		} `json:"message"`
-		Delta struct {
-			StopReason string `json:"stop_reason"`
-		} `json:"delta"`
-		Usage usagePatch `json:"usage"`
-	}
-	if err := json.Unmarshal(e.Data, &data); err != nil {
-		return err
-	}
-	if e.Type == EventMessageStart {
+	switch e.Type {
+	case EventMessageStart:
+		var data struct {
+			Message struct {
+				ID    string     `json:"id"`
+				Model string     `json:"model"`
+				Usage usagePatch `json:"usage"`
+			} `json:"message"`
+		}
+		if err := json.Unmarshal(e.Data, &data); err != nil {
+			return err
+		}
 		s.ID, s.Model = data.Message.ID, data.Message.Model
 		data.Message.Usage.apply(&s.Usage)
-		return nil
+	case EventMessageDelta:
+		var data struct {
+			Delta struct {
+				StopReason string `json:"stop_reason"`
+			} `json:"delta"`
+			Usage usagePatch `json:"usage"`
+		}
+		if err := json.Unmarshal(e.Data, &data); err != nil {
+			return err
+		}
+		if data.Delta.StopReason != "" {
+			s.StopReason = data.Delta.StopReason
+		}
+		data.Usage.apply(&s.Usage)
 	}
-	if data.Delta.StopReason != "" {
-		s.StopReason = data.Delta.StopReason
-	}
-	data.Usage.apply(&s.Usage)
 	return nil
 }
 
