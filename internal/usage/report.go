@@ -45,7 +45,8 @@ type Total struct {
 	Unpriced     int64 // requests whose price isn't known
 }
 
-func (t *Total) add(s *Sum) {
+// Add adds what a sum holds.
+func (t *Total) Add(s *Sum) {
 	t.Requests += s.Requests
 	t.Usage.InputTokens += s.Usage.InputTokens
 	t.Usage.OutputTokens += s.Usage.OutputTokens
@@ -113,7 +114,7 @@ func (r *Reports) Report(ctx context.Context, projectID string, period Period) (
 	report := Report{Since: since, ByModel: map[string]Total{}, ByKey: map[string]Total{}, ByDay: map[string]Total{}}
 	for i := range sums {
 		s := &sums[i]
-		report.add(s)
+		report.Add(s)
 		addTo(report.ByModel, s.Model, s)
 		addTo(report.ByKey, s.KeyID, s)
 		addTo(report.ByDay, s.Day.Format(time.DateOnly), s)
@@ -123,6 +124,6 @@ func (r *Reports) Report(ctx context.Context, projectID string, period Period) (
 
 func addTo(totals map[string]Total, name string, s *Sum) {
 	total := totals[name]
-	total.add(s)
+	total.Add(s)
 	totals[name] = total
 }
