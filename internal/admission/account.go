@@ -28,6 +28,8 @@ type spending struct {
 	// doubtful says that calls ran while it was read: they may have been counted
 	// twice. It is read again when none runs.
 	doubtful bool
+	// told are the soft limits in each unit that were told of; 0: none.
+	told budget.Amount
 }
 
 // window is a period and the one before it, to which calls still belong that
@@ -79,7 +81,8 @@ func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, n
 		s.mu.Lock()
 		a := s.account(limit.Owner)
 		if spending := a.at(limit.Period, start); !spending.known && spending.start.Equal(start) {
-			spending.known, spending.doubtful = true, a.running > own
+			// One that has settled meanwhile may have been read too.
+			spending.known, spending.doubtful = true, a.running > own || spending.spent != (budget.Amount{})
 			spending.spent = spending.spent.Add(amount)
 		}
 		s.mu.Unlock()

@@ -47,8 +47,11 @@ type Options struct {
 	OutputCap int64
 	// Model tells of a model by its id; false when it isn't known. nil: none is.
 	Model func(id string) (Model, bool)
-	// Crossed hears when a soft limit is crossed. It must not wait. May be nil.
-	Crossed func(limit budget.Limit, start time.Time, spent int64)
+	// Crossed hears of each soft limit that is reached: when a request reaches it,
+	// and also where it was reached before, with the first request that the Admitter
+	// sees after it was started, or had forgotten the account. It must not wait. May
+	// be nil.
+	Crossed func(Crossing)
 }
 
 // Model is what a reservation needs to know of a model: the most that it reads,
@@ -88,7 +91,7 @@ func New(options Options) *Admitter {
 		options.Model = func(string) (Model, bool) { return Model{}, false }
 	}
 	if options.Crossed == nil {
-		options.Crossed = func(budget.Limit, time.Time, int64) {}
+		options.Crossed = func(Crossing) {}
 	}
 	a := &Admitter{options: options, start: time.Now(), seed: maphash.MakeSeed()}
 	for i := range a.shards {
@@ -207,7 +210,8 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 	}
 	s := a.shard(call.Caller)
 	s.mu.Lock()
-	crossed := r.settle(s, spent)
+	r.settle(s, spent)
+	crossed := s.crossed(r.limits, call.Caller.ProjectID, r.arrived)
 	for i, account := range [...]*account{r.key, r.project} {
 		account.running--
 		account.usedAt = a.now()
@@ -218,8 +222,12 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 		account.settled()
 	}
 	s.mu.Unlock()
+	a.tell(crossed)
+}
+
+func (a *Admitter) tell(crossed []Crossing) {
 	for _, c := range crossed {
-		a.options.Crossed(c.limit, c.start, c.spent)
+		a.options.Crossed(c)
 	}
 }
 

@@ -53,7 +53,16 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	crossed := s.crossed(limits, call.Caller.ProjectID, r.arrived)
+	err = a.reserve(s, call, r, need)
+	s.mu.Unlock()
+	a.tell(crossed)
+	return err
+}
+
+// reserve holds what the call needs, or nothing. The shard's lock is held.
+func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need need) error {
+	limits := call.Caller.Budgets
 	now := a.now()
 	scopes := s.scopes(call.Caller)
 	defer func() { fill(&call.Limits, scopes, now) }()
@@ -224,15 +233,8 @@ func (r *reservation) hold(s *shard, sign int64) {
 	}
 }
 
-// crossing is a soft limit that was crossed.
-type crossing struct {
-	limit budget.Limit
-	start time.Time
-	spent int64
-}
-
 // settle turns what was held into what was spent.
-func (r *reservation) settle(s *shard, amount budget.Amount) (crossed []crossing) {
+func (r *reservation) settle(s *shard, amount budget.Amount) {
 	r.hold(s, -1)
 	for _, account := range [...]*account{r.key, r.project} {
 		for period := range account.periods {
@@ -242,14 +244,6 @@ func (r *reservation) settle(s *shard, amount budget.Amount) (crossed []crossing
 			}
 		}
 	}
-	for _, l := range r.limits {
-		start := l.Period.Start(r.arrived)
-		after := s.account(l.Owner).at(l.Period, start).spent.In(l.Unit)
-		if l.Soft > 0 && after >= l.Soft && after-amount.In(l.Unit) < l.Soft {
-			crossed = append(crossed, crossing{l, start, after})
-		}
-	}
-	return crossed
 }
 
 // settled reads again, with the next call, what may have been counted twice.

@@ -218,22 +218,6 @@ func TestPeriodsEnd(t *testing.T) {
 	})
 }
 
-func TestSoftLimitsAreToldOfOnce(t *testing.T) {
-	var told []int64
-	a := New(Options{Store: nothingSpent{}, Crossed: func(_ budget.Limit, _ time.Time, spent int64) { told = append(told, spent) }})
-	limits := []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: "k"}, Period: budget.Day, Unit: budget.Tokens, Soft: 250}}
-	for range 5 {
-		call := requestWith(t, limits)
-		if err := begin(a, call); err != nil {
-			t.Fatal(err)
-		}
-		a.Release(call, used(100, 0))
-	}
-	if len(told) != 1 || told[0] != 300 {
-		t.Errorf("told of %v, want once 300", told)
-	}
-}
-
 func TestTokensPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := New(Options{})
