@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -70,6 +71,16 @@ func (a *Archive) Get(ctx context.Context, kind, keyID, id string) (Document, er
 		return Document{}, fmt.Errorf("read %s: %w", kind, err)
 	}
 	return d, nil
+}
+
+// List gives the key's documents of a kind, the oldest first.
+func (a *Archive) List(ctx context.Context, kind, keyID string) ([]Document, error) {
+	all, err := a.store.Documents(ctx, kind, keyID)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", kind, err)
+	}
+	now := a.now()
+	return slices.DeleteFunc(all, func(d Document) bool { return !now.Before(d.Expires) }), nil
 }
 
 // Delete removes a document of the key, or gives ErrNotFound.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,18 @@ func (m *memory) Document(_ context.Context, kind, keyID, id string) (archive.Do
 		return d, archive.ErrNotFound
 	}
 	return d, m.err
+}
+
+func (m *memory) Documents(_ context.Context, kind, keyID string) (list []archive.Document, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.documents {
+		if d.Kind == kind && d.KeyID == keyID {
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, func(a, b archive.Document) int { return a.Created.Compare(b.Created) })
+	return list, m.err
 }
 
 func (m *memory) DeleteDocument(ctx context.Context, kind, keyID, id string) error {
@@ -142,6 +155,35 @@ func TestPutReplacesAndDeleteRemoves(t *testing.T) {
 	}
 }
 
+func TestList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := archive.New(archive.Options{Store: newMemory()})
+		for _, d := range []struct {
+			kind, key, id string
+			ttl           time.Duration
+		}{
+			{"alert", "", "short", time.Minute}, {"alert", "", "long", time.Hour}, {"alert", "", "longer", 2 * time.Hour},
+			{"response", "", "other", time.Hour}, {"alert", "key_1", "other", time.Hour},
+		} {
+			if err := a.Put(t.Context(), d.kind, d.key, d.id, d.ttl, nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		for _, want := range []string{"short long longer ", "long longer ", "longer "} {
+			list, err := a.List(t.Context(), "alert", "")
+			got := ""
+			for _, d := range list {
+				got += d.ID + " "
+			}
+			if err != nil || got != want {
+				t.Errorf("List = %s, %v, want %s", got, err, want)
+			}
+			time.Sleep(list[0].Expires.Sub(time.Now()))
+		}
+	})
+}
+
 func TestFailures(t *testing.T) {
 	broken := errors.New("disk on fire")
 	store := newMemory()
@@ -155,6 +197,9 @@ func TestFailures(t *testing.T) {
 	}
 	if _, err := a.Get(t.Context(), "response", "key_1", "resp_1"); !errors.Is(err, broken) || errors.Is(err, archive.ErrNotFound) {
 		t.Errorf("Get = %v", err)
+	}
+	if _, err := a.List(t.Context(), "response", "key_1"); !errors.Is(err, broken) {
+		t.Errorf("List = %v", err)
 	}
 	if err := a.Delete(t.Context(), "response", "key_1", "resp_1"); !errors.Is(err, broken) {
 		t.Errorf("Delete = %v", err)

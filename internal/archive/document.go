@@ -16,7 +16,7 @@ var ErrNotFound = errors.New("no such document")
 type Document struct {
 	Kind  string // which protocol's documents these are: "response"
 	ID    string // chosen by whoever puts it, from crypto/rand
-	KeyID string // whose it is
+	KeyID string // whose it is; "": the service's own
 	// Created and Expires are kept to the microsecond, in UTC. From Expires on
 	// the document is not there any more.
 	Created, Expires time.Time
@@ -31,6 +31,9 @@ type Store interface {
 	PutDocument(ctx context.Context, d Document) error
 	// Document gives a document, or ErrNotFound. The body is the caller's.
 	Document(ctx context.Context, kind, keyID, id string) (Document, error)
+	// Documents gives all documents of a kind that a key has, by Created and ID. The
+	// bodies are the caller's.
+	Documents(ctx context.Context, kind, keyID string) ([]Document, error)
 	// DeleteDocument removes a document, or gives ErrNotFound.
 	DeleteDocument(ctx context.Context, kind, keyID, id string) error
 	// DeleteExpired removes what expires at now or before, in pieces so that

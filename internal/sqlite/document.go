@@ -16,7 +16,7 @@ import (
 const sweepBatch = 100
 
 type documentStatements struct {
-	put, get, remove, sweep *sql.Stmt
+	put, get, list, remove, sweep *sql.Stmt
 }
 
 func (s *documentStatements) prepare(ctx context.Context, db *DB) error {
@@ -30,7 +30,8 @@ func (s *documentStatements) prepare(ctx context.Context, db *DB) error {
 		return err
 	}
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
-		`SELECT created_at, expires_at, body FROM documents WHERE kind = ? AND key_id = ? AND id = ?`: &s.get,
+		`SELECT created_at, expires_at, body FROM documents WHERE kind = ? AND key_id = ? AND id = ?`:                  &s.get,
+		`SELECT id, created_at, expires_at, body FROM documents WHERE kind = ? AND key_id = ? ORDER BY created_at, id`: &s.list,
 	})
 }
 
@@ -60,6 +61,29 @@ func (db *DB) Document(ctx context.Context, kind, keyID, id string) (archive.Doc
 	}
 	d.Created, d.Expires = fromMicros(created), fromMicros(expires)
 	return d, nil
+}
+
+// Documents implements archive.Store.
+func (db *DB) Documents(ctx context.Context, kind, keyID string) ([]archive.Document, error) {
+	rows, err := db.documents.list.QueryContext(ctx, kind, keyID)
+	if err != nil {
+		return nil, fmt.Errorf("select documents: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	var list []archive.Document
+	for rows.Next() {
+		d := archive.Document{Kind: kind, KeyID: keyID}
+		var created, expires int64
+		if err := rows.Scan(&d.ID, &created, &expires, &d.Body); err != nil {
+			return nil, fmt.Errorf("scan document: %w", err)
+		}
+		d.Created, d.Expires = fromMicros(created), fromMicros(expires)
+		list = append(list, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("select documents: %w", err)
+	}
+	return list, nil
 }
 
 // DeleteDocument implements archive.Store.

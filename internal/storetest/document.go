@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -113,6 +114,28 @@ func TestDocuments(t *testing.T, open func(t *testing.T) archive.Store) {
 			}
 		}
 		checkDocument(t, s, sampleDocument(1))
+	})
+
+	t.Run("all of a kind that a key has", func(t *testing.T) {
+		s := open(t)
+		otherKind, otherKey, noKey := sampleDocument(2), sampleDocument(3), sampleDocument(4)
+		otherKind.Kind, otherKey.KeyID, noKey.KeyID = "batch", "key_2", ""
+		same := sampleDocument(5)
+		same.ID = "resp_0"
+		mustPut(t, s, sampleDocument(5), otherKind, otherKey, noKey, sampleDocument(1), same)
+		for _, tt := range []struct {
+			kind, keyID string
+			want        []archive.Document
+		}{
+			{"response", "key_1", []archive.Document{sampleDocument(1), same, sampleDocument(5)}},
+			{"response", "", []archive.Document{noKey}},
+			{"batch", "key_2", nil},
+		} {
+			got, err := s.Documents(t.Context(), tt.kind, tt.keyID)
+			if err != nil || !slices.EqualFunc(got, tt.want, sameDocument) {
+				t.Errorf("Documents(%s, %s) =\n%+v, %v; want\n%+v", tt.kind, tt.keyID, got, err, tt.want)
+			}
+		}
 	})
 
 	t.Run("expired ones go, however many", func(t *testing.T) {
