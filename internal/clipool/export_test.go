@@ -28,9 +28,9 @@ func (p *Pool) Account() string {
 	for _, w := range rest {
 		distinct[w] = true
 	}
-	if len(distinct) != len(rest) || len(rest) != len(p.alive) || len(rest) != p.options.Workers || p.starting+len(p.emptying)+len(p.waiting) != 0 {
-		return fmt.Sprintf("%d workers idle, %d kept, %d different ones, %d alive, %d starting, %d classes being emptied, %d requests wait",
-			len(p.idle), len(p.kept), len(distinct), len(p.alive), p.starting, len(p.emptying), len(p.waiting))
+	if len(distinct) != len(rest) || len(rest) != len(p.alive) || len(rest) != p.options.Workers || p.starting+len(p.emptying)+p.queue.size+len(p.queue.shares) != 0 {
+		return fmt.Sprintf("%d workers idle, %d kept, %d different ones, %d alive, %d starting, %d classes being emptied, %d requests wait, %d keys have a share",
+			len(p.idle), len(p.kept), len(distinct), len(p.alive), p.starting, len(p.emptying), p.queue.size, len(p.queue.shares))
 	}
 	for class, n := range owners {
 		if p.owners[class] != n {

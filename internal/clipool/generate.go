@@ -60,14 +60,14 @@ func (a answered) again() bool {
 func (p *Pool) serve(ctx context.Context, call *gateway.Call, w *work, out gateway.EventWriter) (answer answered) {
 	worker, held := p.claim(w)
 	if worker == nil {
-		worker, answer.err = p.acquire(ctx, demand{project: call.Caller.ProjectID, system: w.System})
+		worker, answer.err = p.acquire(ctx, demand{key: w.key, project: call.Caller.ProjectID, system: w.System})
 	}
 	call.Clock.Mark(latency.Queue)
 	if answer.err != nil {
 		return answer
 	}
 	var keep *kept
-	defer func() { p.release(worker, keep) }()
+	defer func() { p.release(w.key, worker, keep) }()
 	// It may have waited for the probe's end.
 	if answer.err = p.check(call, w); answer.err != nil {
 		return answer

@@ -44,6 +44,7 @@ func (p *Pool) claim(w *work) (*worker, *kept) {
 		case worker.exited():
 		case w.continues(k):
 			p.unkeep(i)
+			p.queue.began(w.key)
 			p.publish()
 			return worker, k
 		case w.overtakes(k):
@@ -132,7 +133,7 @@ func (p *Pool) reclaim(i int) {
 // are kept, the oldest first. Those of the same class are emptied: that takes less
 // time than a start. Others are replaced, where nothing else will be free soon.
 func (p *Pool) reclaimFor() {
-	if len(p.waiting) == 0 {
+	if p.queue.size == 0 {
 		return
 	}
 	for i := 0; i < len(p.kept); {
@@ -151,13 +152,7 @@ func (p *Pool) reclaimFor() {
 // wanted says that more requests of the class wait than workers of it will be
 // free in a moment.
 func (p *Pool) wanted(class string) bool {
-	n := -p.emptying[class]
-	for _, waiter := range p.waiting {
-		if waiter.class == class {
-			n++
-		}
-	}
-	return n > 0
+	return p.queue.count(class) > p.emptying[class]
 }
 
 // hurried says that more requests wait than workers will be free soon, and that
@@ -167,7 +162,7 @@ func (p *Pool) hurried() bool {
 	for _, n := range p.emptying {
 		soon += n
 	}
-	return len(p.waiting) > soon && p.starting < p.options.Starting && len(p.alive)+p.starting >= p.options.Workers && !p.troubled()
+	return p.queue.size > soon && p.starting < p.options.Starting && len(p.alive)+p.starting >= p.options.Workers && !p.troubled()
 }
 
 // expire ends what has been kept for too long, and workers that have grown.

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/message"
 )
@@ -149,22 +148,6 @@ type worker struct {
 	lot float64
 }
 
-// demand is what decides which workers may serve a request.
-type demand struct{ project, system string }
-
-// waiter is a request in the queue.
-type waiter struct {
-	demand demand
-	class  string
-	since  time.Time
-	grant  chan grant // holds one
-}
-
-type grant struct {
-	worker *worker
-	err    error
-}
-
 // Pool hands workers to requests. It is safe for concurrent use. Its lock is
 // never held over I/O.
 type Pool struct {
@@ -173,10 +156,10 @@ type Pool struct {
 	features atomic.Pointer[claudecli.Features]
 	status   gauges
 
-	mu      sync.Mutex
-	idle    []*worker // empty; the one that became idle last is last
-	kept    []*worker // with a conversation; the one that has held it longest is first
-	waiting []*waiter // first in, first out within a class
+	mu    sync.Mutex
+	idle  []*worker // empty; the one that became idle last is last
+	kept  []*worker // with a conversation; the one that has held it longest is first
+	queue *queue
 	// alive are the workers that are ready: idle, with a request, or being emptied.
 	alive    map[*worker]bool
 	starting int
@@ -199,7 +182,7 @@ type Pool struct {
 // New makes a pool that has no workers yet: requests queue until Start or Fail.
 func New(options Options) *Pool {
 	options.setDefaults()
-	p := &Pool{options: options, alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{}}
+	p := &Pool{options: options, queue: newQueue(), alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{}}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.status.reason.Store(&notStarted)
 	return p
@@ -221,8 +204,9 @@ func (p *Pool) Start(features claudecli.Features) {
 		return
 	}
 	p.failure = nil
-	for _, waiter := range p.waiting {
+	for _, waiter := range p.queue.empty(func(string) bool { return true }) {
 		waiter.class = p.class(waiter.demand) // it came before anything was known
+		p.queue.add(waiter)
 	}
 	p.tasks.Go(p.inspect)
 	p.arrange()
@@ -266,86 +250,18 @@ func (p *Pool) Close() {
 	p.tasks.Wait()
 }
 
-// acquire gives a worker that may serve the demand: at once when one is idle,
-// else in turn.
-func (p *Pool) acquire(ctx context.Context, demand demand) (*worker, error) {
-	p.mu.Lock()
-	class := p.class(demand)
-	if !p.closed {
-		if w := p.match(class); w != nil {
-			p.publish()
-			p.mu.Unlock()
-			return w, nil
-		}
-	}
-	if err := p.refusal(class); err != nil {
-		p.mu.Unlock()
-		return nil, err
-	}
-	if len(p.waiting) >= p.options.Workers*p.options.QueuePerWorker {
-		p.mu.Unlock()
-		return nil, &apierror.Error{Category: apierror.Overloaded, Message: "the CLI queue is full", RetryAfter: time.Second}
-	}
-	waiter := &waiter{demand: demand, class: class, since: time.Now(), grant: make(chan grant, 1)}
-	p.waiting = append(p.waiting, waiter)
-	p.arrange()
-	p.publish()
-	p.mu.Unlock()
-	select {
-	case g := <-waiter.grant:
-		return g.worker, g.err
-	case <-ctx.Done():
-		p.leave(waiter)
-		return nil, ctx.Err()
-	}
-}
-
-// refusal is why no request of the class can be served now: nobody is there to
-// serve it, and no worker can be started. The lock must be held.
-func (p *Pool) refusal(class string) error {
-	switch {
-	case p.closed:
-		return &apierror.Error{Category: apierror.Overloaded, Message: "the service is shutting down", RetryAfter: time.Second}
-	case p.failure != nil && p.owners[class] == 0:
-		return &apierror.Error{
-			Category: apierror.Overloaded, Message: "the Claude Code CLI isn't available: " + callerText(p.failure),
-			RetryAfter: time.Second, Cause: p.failure,
-		}
-	}
-	return nil
-}
-
-func callerText(err error) string { return apierror.From(err).Message }
-
-// leave takes a request out of the queue. A worker that it was given in the
-// same moment goes to the next.
-func (p *Pool) leave(waiter *waiter) {
+// release takes a worker back after a request of the key. It keeps the
+// conversation where k says so and nobody waits for the worker; else it is
+// emptied, off the request's path, or ended.
+func (p *Pool) release(key string, w *worker, k *kept) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, other := range p.waiting {
-		if other == waiter {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			p.publish()
-			return
-		}
-	}
-	if g := <-waiter.grant; g.worker != nil {
-		p.park(g.worker)
-		p.publish()
-	}
-}
-
-// release takes a worker back after a request. It keeps the conversation where k
-// says so and nobody waits for the worker; else it is emptied, off the request's
-// path, or ended.
-func (p *Pool) release(w *worker, k *kept) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.queue.ended(key)
 	switch {
 	case p.closed || !p.reusable() && !k.parked():
 		p.discard(w)
 		p.arrange()
-	case k != nil && (k.parked() || len(p.waiting) == 0 && p.isTalker(k.key)):
+	case k != nil && (k.parked() || p.queue.size == 0 && p.isTalker(k.key)):
 		p.keep(w, k)
 	default:
 		p.empty(w)

@@ -46,13 +46,15 @@ func (p *Pool) own(w *worker, class string) {
 
 // park gives an emptied or new worker to a request that waits, or keeps it.
 func (p *Pool) park(w *worker) {
-	switch i := p.next(w); {
-	case p.closed || w.exited():
+	if p.closed || w.exited() {
 		p.discard(w)
 		p.arrange()
-	case i >= 0:
-		p.hand(w, i)
-	case i == replace:
+		return
+	}
+	switch waiter, replace := p.next(w); {
+	case waiter != nil:
+		p.hand(w, waiter)
+	case replace:
 		p.discard(w)
 		p.arrange()
 	default:
@@ -72,45 +74,32 @@ func (w *worker) exited() bool {
 	}
 }
 
-func (p *Pool) hand(w *worker, i int) {
-	waiter := p.waiting[i]
-	p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+func (p *Pool) hand(w *worker, waiter *waiter) {
+	p.queue.remove(waiter)
+	p.queue.began(waiter.demand.key)
 	p.own(w, waiter.class)
 	waiter.grant <- grant{worker: w}
 }
 
-const (
-	keep    = -1
-	replace = -2
-)
-
-// next decides what becomes of a free worker: the index of the waiter that gets
-// it, keep, or replace. The head of the queue has the first claim; a worker of
+// next decides what becomes of a free worker: which waiter gets it, else whether
+// it is replaced or kept. The head of the queue has the first claim; a worker of
 // another class passes it over only while somebody else serves the head's class
 // or will soon, and not for longer than the head's patience, so that two busy
 // projects share the pool without a new process for each request, and neither
 // waits for ever. While no worker can be started none is replaced.
-func (p *Pool) next(w *worker) int {
-	if len(p.waiting) == 0 {
-		return keep
+func (p *Pool) next(w *worker) (waiter *waiter, replace bool) {
+	head := p.queue.first()
+	if head == nil || w.class == "" || w.class == head.class {
+		return head, false
 	}
-	head := p.waiting[0].class
-	if w.class == "" || w.class == head {
-		return 0
-	}
-	impatient := p.owners[head] == 0 || time.Since(p.waiting[0].since) > p.options.Patience
+	impatient := p.owners[head.class] == 0 || time.Since(head.since) > p.options.Patience
 	if impatient && p.starting == 0 && !p.troubled() {
-		return replace
+		return nil, true
 	}
-	for i, waiter := range p.waiting {
-		if waiter.class == w.class {
-			return i
-		}
+	if waiter := p.queue.firstOf(w.class); waiter != nil {
+		return waiter, false
 	}
-	if p.starting < p.options.Starting && !p.troubled() {
-		return replace
-	}
-	return keep
+	return nil, p.starting < p.options.Starting && !p.troubled()
 }
 
 // arrange starts as many workers as there is room for, and makes room when a
@@ -121,7 +110,7 @@ func (p *Pool) arrange() {
 		return
 	}
 	p.reclaimFor()
-	if len(p.waiting) > p.starting && len(p.idle) > 0 && !p.troubled() && p.starting < p.options.Starting &&
+	if p.queue.size > p.starting && len(p.idle) > 0 && !p.troubled() && p.starting < p.options.Starting &&
 		len(p.alive)+p.starting >= p.options.Workers {
 		p.discard(p.takeIdle(0)) // idle the longest
 	}
@@ -190,15 +179,9 @@ func (p *Pool) startFailed(err error) {
 
 // refuseHopeless refuses the waiters whom nobody can serve.
 func (p *Pool) refuseHopeless() {
-	waiting := p.waiting[:0]
-	for _, waiter := range p.waiting {
-		if err := p.refusal(waiter.class); err != nil {
-			waiter.grant <- grant{err: err}
-		} else {
-			waiting = append(waiting, waiter)
-		}
+	for _, waiter := range p.queue.empty(func(class string) bool { return p.refusal(class) != nil }) {
+		waiter.grant <- grant{err: p.refusal(waiter.class)}
 	}
-	p.waiting = waiting
 }
 
 // watch replaces a worker that dies while it is idle. One that dies with a

@@ -38,7 +38,7 @@ func (p *Pool) publish() {
 	p.status.parked.Store(int64(parked))
 	p.status.busy.Store(int64(len(p.alive) - resting - parked))
 	p.status.starting.Store(int64(p.starting))
-	p.status.queued.Store(int64(len(p.waiting)))
+	p.status.queued.Store(int64(p.queue.size))
 	reason := &noReason
 	switch {
 	case p.closed:
@@ -50,7 +50,7 @@ func (p *Pool) publish() {
 	case len(p.alive) == 0:
 		text := "starting: no CLI worker is ready yet"
 		reason = &text
-	case len(p.waiting) >= p.options.Workers*p.options.QueuePerWorker:
+	case p.queue.size >= p.places():
 		text := "saturated: the CLI queue is full"
 		reason = &text
 	}
