@@ -120,8 +120,8 @@ func integrity(t *testing.T, path string) string {
 	return result
 }
 
-// outOfBalance compares what keys and projects have spent with the sums of the
-// ledger's rows, "" when all are equal.
+// outOfBalance compares the sums of days with those of the ledger's rows, "" when
+// all are equal.
 func outOfBalance(t *testing.T, path string) string {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
@@ -132,12 +132,14 @@ func outOfBalance(t *testing.T, path string) string {
 	var off sql.Null[string]
 	err = db.QueryRowContext(t.Context(), `
 		WITH rows AS (
-			SELECT 'key' AS kind, key_id AS id, input_tokens + output_tokens AS tokens, coalesce(cost_micro_usd, 0) AS cost FROM usage
-			UNION ALL SELECT 'project', project_id, input_tokens + output_tokens, coalesce(cost_micro_usd, 0) FROM usage
-		), sums AS (SELECT kind, id, sum(tokens) AS tokens, sum(cost) AS cost FROM rows GROUP BY kind, id HAVING sum(tokens) > 0)
-		SELECT group_concat(kind || ' ' || id || ': ' || sums.tokens || ' in the ledger, ' || coalesce(spent.tokens, 0) || ' spent', '; ')
-		FROM sums LEFT JOIN spent ON owner_kind = kind AND owner_id = id AND period = 'total'
-		WHERE spent.tokens IS NOT sums.tokens OR spent.micro_usd IS NOT sums.cost`).Scan(&off)
+			SELECT project_id, key_id, answered_model AS model, sum(input_tokens + output_tokens) AS tokens, sum(cost_micro_usd) AS cost
+			FROM usage WHERE cost_micro_usd IS NOT NULL GROUP BY 1, 2, 3
+		), days AS (
+			SELECT project_id, key_id, model, sum(input_tokens + output_tokens) AS tokens, sum(cost_micro_usd) AS cost FROM usage_days GROUP BY 1, 2, 3
+		)
+		SELECT group_concat(coalesce(rows.key_id, days.key_id) || ': ' || coalesce(rows.tokens, 0) || ' in the ledger, ' || coalesce(days.tokens, 0) || ' by days', '; ')
+		FROM rows FULL JOIN days USING (project_id, key_id, model)
+		WHERE days.tokens IS NOT rows.tokens OR days.cost IS NOT rows.cost`).Scan(&off)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func rooms() map[string]room {
 
 		// Keys, limits and the ledger; each declares its own Store.
 		"internal/admission": {row: "owners", may: with(walk, "budget")},
-		"internal/apikey":    {row: "owners", may: with(walk, "budget")},
+		"internal/apikey":    {row: "owners", may: with(walk, "budget"), outside: []string{jsonLibrary}},
 		"internal/usage":     {row: "owners", may: with(walk, "budget")},
 		"internal/archive":   {row: "owners"},
 		"internal/audit":     {row: "owners", may: with(walk)},
@@ -64,7 +64,7 @@ func rooms() map[string]room {
 			row: "protocols", may: with(walk, "openapi", "protocol"),
 			outside: []string{jsonLibrary, "github.com/coder/websocket"},
 		},
-		"internal/processapi": {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
+		"internal/processapi": {row: "protocols", may: with(walk, "archive", "budget", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.

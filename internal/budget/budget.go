@@ -105,11 +105,3 @@ func (a Amount) In(u Unit) int64 {
 	}
 	return a.Tokens
 }
-
-// Spend is what an owner has spent in one period.
-type Spend struct {
-	Owner  Owner
-	Period Period
-	Start  time.Time // of the period
-	Amount Amount
-}

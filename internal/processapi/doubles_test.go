@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/protocol/protocoltest"
@@ -65,7 +66,7 @@ type reports struct {
 	asked  string
 }
 
-func (r *reports) Report(_ context.Context, projectID string, period usage.Period) (usage.Report, error) {
-	r.asked = projectID + " " + string(period)
+func (r *reports) Report(_ context.Context, caller *gateway.Caller, period budget.Period) (usage.Report, error) {
+	r.asked = caller.ProjectID + " " + string(period)
 	return r.report, r.err
 }

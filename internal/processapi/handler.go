@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/archive"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
@@ -53,7 +54,7 @@ type Archive interface {
 
 // Reports adds up the ledger: a usage.Reports.
 type Reports interface {
-	Report(ctx context.Context, projectID string, period usage.Period) (usage.Report, error)
+	Report(ctx context.Context, caller *gateway.Caller, period budget.Period) (usage.Report, error)
 }
 
 // Options are what a Handler needs. Gateway, Archive, Usage and Recommend are

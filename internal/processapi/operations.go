@@ -7,7 +7,6 @@ import (
 
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
-	"claude-code-api-service/internal/usage"
 )
 
 // tag is the family that the operations belong to.
@@ -58,7 +57,7 @@ func (h *Handler) Operations() []openapi.Operation {
 			Method: http.MethodGet, Path: pathUsage, ID: "usage", Tag: tag, Summary: "What the key's project has used.",
 			Description: "In the current day, week (from Monday) or month of UTC, up to the last request that was answered.",
 			Parameters: []openapi.Parameter{
-				{Name: "period", In: "query", Schema: &openapi.Schema{Type: openapi.String, Enum: usage.Periods(), Default: string(defaultPeriod)}},
+				{Name: "period", In: "query", Schema: &openapi.Schema{Type: openapi.String, Enum: periods(), Default: string(defaultPeriod)}},
 				{Name: "group_by", In: "query", Description: "Adds by_key or by_day; by_model is always there. It chooses the lines of a CSV.", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{groupModel, groupKey, groupDay}, Default: groupModel}},
 				{Name: "format", In: "query", Description: "The header Accept: text/csv asks for CSV too.", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{formatJSON, formatCSV}, Default: formatJSON}},
 			},
@@ -213,7 +212,7 @@ func usageSchema() *openapi.Schema {
 	}
 	return openapi.Members("UsageResponse", "", append(append([]openapi.Property{
 		openapi.Always("project_id", openapi.Text("The key's.")),
-		openapi.Always("period", &openapi.Schema{Type: openapi.String, Enum: usage.Periods()}),
+		openapi.Always("period", &openapi.Schema{Type: openapi.String, Enum: periods()}),
 		openapi.Always("since", &openapi.Schema{Type: openapi.String, Format: "date-time", Description: "The period's first moment."}),
 		openapi.Always("total_tokens", openapi.Int("Input and output: what budgets count.")),
 		openapi.Always("total_cost", openapi.Float("US dollars.")),

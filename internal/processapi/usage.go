@@ -10,13 +10,19 @@ import (
 	"strings"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
 	"claude-code-api-service/internal/usage"
 )
 
 // defaultPeriod is the period of a report that names none.
-const defaultPeriod = usage.Month
+const defaultPeriod = budget.Month
+
+// periods are those of which there are reports.
+func periods() []string {
+	return []string{string(budget.Day), string(budget.Week), string(budget.Month)}
+}
 
 // How a report may be grouped beside by model.
 const (
@@ -34,7 +40,7 @@ const (
 
 // usageQuery is what a report is asked for.
 type usageQuery struct {
-	period usage.Period
+	period budget.Period
 	group  string
 	csv    bool
 }
@@ -46,8 +52,8 @@ func readUsageQuery(r *http.Request, call *gateway.Call) (usageQuery, error) {
 		value := values.Get(name)
 		switch name {
 		case "period":
-			q.period = usage.Period(value)
-			if !slices.Contains(usage.Periods(), value) {
+			q.period = budget.Period(value)
+			if !slices.Contains(periods(), value) {
 				return q, apierror.Invalid(name, "period: must be day, week or month")
 			}
 		case "group_by":
@@ -82,7 +88,7 @@ func (h *Handler) serveUsage(w http.ResponseWriter, r *http.Request, call *gatew
 	if err != nil {
 		return err
 	}
-	report, err := h.options.Usage.Report(r.Context(), call.Caller.ProjectID, q.period)
+	report, err := h.options.Usage.Report(r.Context(), call.Caller, q.period)
 	if err != nil {
 		if r.Context().Err() != nil {
 			return gone(r.Context())

@@ -80,8 +80,8 @@ func TestDocuments(t *testing.T) {
 	storetest.TestDocuments(t, func(t *testing.T) archive.Store { return open(t, sqlite.Options{}) })
 }
 
-func TestSpent(t *testing.T) {
-	storetest.TestSpent(t, func(t *testing.T) usage.Store { return open(t, sqlite.Options{}) })
+func TestSums(t *testing.T) {
+	storetest.TestSums(t, func(t *testing.T) usage.Store { return open(t, sqlite.Options{}) })
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -17,53 +16,44 @@ const usageColumns = `request_id, time, endpoint, key_id, project_id, backend, r
 	input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens, cost_micro_usd, stop_reason, status, category,
 	auth_us, decode_us, admit_us, queue_us, bind_us, first_byte_us, generate_us, total_us`
 
-// A day of UTC has no leap seconds in these times.
-const (
-	daySeconds = 24 * 60 * 60
-	dayMicros  = "86400000000"
-)
-
 // usageStages are the stages in the order of their columns.
 var usageStages = [...]latency.Stage{
 	latency.Auth, latency.Decode, latency.Admit, latency.Queue, latency.Bind, latency.FirstByte, latency.Generate, latency.Total,
 }
 
+// sumColumns are those of a usage.Sum.
+const sumColumns = `day, project_id, key_id, model, requests, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+	cost_micro_usd, unpriced`
+
 type usageStatements struct {
-	insert, sumProject, sumAll, list, spend, spent *sql.Stmt
+	insert, add, list, sumProject, sumAll, spentKey, spentProject *sql.Stmt
 }
 
 func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 	err := prepareAll(ctx, db.write, map[string]**sql.Stmt{
 		`INSERT INTO usage (` + usageColumns + `)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`: &s.insert,
-		`INSERT INTO spent (owner_kind, owner_id, period, start, tokens, micro_usd) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens, micro_usd = micro_usd + excluded.micro_usd`: &s.spend,
+		`INSERT INTO usage_days (` + sumColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
+			output_tokens = output_tokens + excluded.output_tokens, cache_read_input_tokens = cache_read_input_tokens + excluded.cache_read_input_tokens,
+			cache_creation_input_tokens = cache_creation_input_tokens + excluded.cache_creation_input_tokens,
+			cost_micro_usd = cost_micro_usd + excluded.cost_micro_usd, unpriced = unpriced + excluded.unpriced`: &s.add,
 	})
 	if err != nil {
 		return err
 	}
+	const spent = `SELECT coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(cost_micro_usd), 0) FROM usage_days WHERE `
+	const sum = `SELECT ` + sumColumns + ` FROM usage_days WHERE day >= ?1 AND day < ?2 AND (?4 = '' OR key_id = ?4) AND `
+	const order = ` ORDER BY day, project_id, key_id, model`
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
-		`SELECT tokens, micro_usd FROM spent WHERE owner_kind = ? AND owner_id = ? AND period = ? AND start = ?`: &s.spent,
-		`SELECT id, ` + usageColumns + ` FROM usage
-			WHERE id > ?5 AND (?3 = '' OR project_id = ?3) AND ` + usageChosen + ` ORDER BY id LIMIT ?6`: &s.list,
-		sumUsage(`project_id = ?3`): &s.sumProject,
-		sumUsage(`?3 = ''`):         &s.sumAll,
+		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ?5 AND time >= ?1 AND time < ?2
+			AND (?3 = '' OR project_id = ?3) AND (?4 = '' OR key_id = ?4) ORDER BY id LIMIT ?6`: &s.list,
+		spent + `key_id = ? AND day >= ? AND day < ?`:     &s.spentKey,
+		spent + `project_id = ? AND day >= ? AND day < ?`: &s.spentProject,
+		// Two queries, because an index serves only the first.
+		sum + `project_id = ?3` + order: &s.sumProject,
+		sum + `?3 = ''` + order:         &s.sumAll,
 	})
-}
-
-// usageChosen are the conditions of a usage.Filter but for the project, with the
-// parameters of usageArgs.
-const usageChosen = `time >= ?1 AND time < ?2 AND (?4 = '' OR key_id = ?4)`
-
-// sumUsage adds up rows of one project or of all. They are two queries, because an
-// index serves only the first.
-func sumUsage(project string) string {
-	return `SELECT time / ` + dayMicros + ` AS day, project_id, key_id, coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model) AS model,
-		count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),
-		coalesce(sum(cost_micro_usd), 0), count(*) - count(cost_micro_usd)
-		FROM usage WHERE ` + project + ` AND ` + usageChosen + `
-		AND input_tokens + output_tokens + cache_read_input_tokens + cache_creation_input_tokens > 0
-		GROUP BY day, project_id, key_id, model ORDER BY day, project_id, key_id, model`
 }
 
 func usageArgs(f usage.Filter) []any {
@@ -78,8 +68,8 @@ func usageArgs(f usage.Filter) []any {
 }
 
 // AppendUsage implements usage.Store.
-func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, spends []budget.Spend) error {
-	if len(rows)+len(spends) == 0 {
+func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, sums []usage.Sum) error {
+	if len(rows)+len(sums) == 0 {
 		return nil
 	}
 	tx, err := db.write.BeginTx(ctx, nil)
@@ -95,11 +85,13 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, spends []budget
 			return fmt.Errorf("insert usage: %w", err)
 		}
 	}
-	spend := tx.StmtContext(ctx, db.usage.spend) //nolint:sqlclosecheck // the transaction closes it
-	for _, s := range spends {
-		_, err := spend.ExecContext(ctx, string(s.Owner.Kind), s.Owner.ID, string(s.Period), s.Start.UnixMicro(), s.Amount.Tokens, s.Amount.MicroUSD)
+	add := tx.StmtContext(ctx, db.usage.add) //nolint:sqlclosecheck // the transaction closes it
+	for i := range sums {
+		s := &sums[i]
+		_, err := add.ExecContext(ctx, s.Day.UnixMicro(), s.ProjectID, s.KeyID, s.Model, s.Requests, s.Usage.InputTokens, s.Usage.OutputTokens,
+			s.Usage.CacheReadInputTokens, s.Usage.CacheCreationInputTokens, s.CostMicroUSD, s.Unpriced)
 		if err != nil {
-			return fmt.Errorf("add to what was spent: %w", err)
+			return fmt.Errorf("add to the day's sums: %w", err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
@@ -110,9 +102,16 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, spends []budget
 
 // Spent implements usage.Store.
 func (db *DB) Spent(ctx context.Context, owner budget.Owner, period budget.Period, start time.Time) (budget.Amount, error) {
+	statement := db.usage.spentKey
+	if owner.Kind == budget.Project {
+		statement = db.usage.spentProject
+	}
+	until := int64(math.MaxInt64)
+	if end, ends := period.End(start); ends {
+		until = end.UnixMicro()
+	}
 	var a budget.Amount
-	err := db.usage.spent.QueryRowContext(ctx, string(owner.Kind), owner.ID, string(period), start.UnixMicro()).Scan(&a.Tokens, &a.MicroUSD)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err := statement.QueryRowContext(ctx, owner.ID, start.UnixMicro(), until).Scan(&a.Tokens, &a.MicroUSD); err != nil {
 		return budget.Amount{}, fmt.Errorf("select what was spent: %w", err)
 	}
 	return a, nil
@@ -156,7 +155,7 @@ func (db *DB) SumUsage(ctx context.Context, filter usage.Filter) ([]usage.Sum, e
 		if err != nil {
 			return nil, fmt.Errorf("scan usage sum: %w", err)
 		}
-		s.Day = time.Unix(day*daySeconds, 0).UTC()
+		s.Day = fromMicros(day)
 		sums = append(sums, s)
 	}
 	if err := rows.Err(); err != nil {

@@ -78,16 +78,6 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		}
 	})
 
-	t.Run("rows without tokens aren't added up", func(t *testing.T) {
-		s := open(t)
-		refused := sampleRow(1)
-		refused.Usage, refused.CostMicroUSD, refused.Answered, refused.Status = message.Usage{}, nil, "", 429
-		mustAppend(t, s, refused)
-		if sums, err := s.SumUsage(t.Context(), usage.Filter{}); err != nil || len(sums) != 0 {
-			t.Errorf("%+v, %v", sums, err)
-		}
-	})
-
 	t.Run("pages", func(t *testing.T) {
 		s := open(t)
 		for n := range 5 {
@@ -156,52 +146,9 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 					listed, after = append(listed, row.RequestID), row.ID
 				}
 			}
-			sums, err := s.SumUsage(t.Context(), tt.filter)
-			summed := int64(0)
-			for _, sum := range sums {
-				summed += sum.Requests
+			if !reflect.DeepEqual(listed, tt.want) {
+				t.Errorf("%s: listed %v, want %v", tt.name, listed, tt.want)
 			}
-			if err != nil || summed != int64(len(tt.want)) || !reflect.DeepEqual(listed, tt.want) {
-				t.Errorf("%s: listed %v, %d added up, %v; want %v", tt.name, listed, summed, err, tt.want)
-			}
-		}
-	})
-
-	t.Run("sums by day, project, key and model", func(t *testing.T) {
-		s := open(t)
-		day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-		row := func(n int, at time.Time, change func(r *usage.Row)) usage.Row {
-			r := sampleRow(n)
-			r.Time = at
-			change(&r)
-			return r
-		}
-		mustAppend(t, s,
-			row(0, day.Add(-time.Microsecond), func(*usage.Row) {}), // before since
-			row(1, day, func(*usage.Row) {}),                        // since is included
-			row(2, day, func(r *usage.Row) { r.ProjectID = "beta" }),
-			row(3, day.Add(24*time.Hour-time.Microsecond), func(r *usage.Row) { r.CostMicroUSD = nil }),
-			row(4, day, func(r *usage.Row) { r.Answered = "" }),
-			row(5, day, func(r *usage.Row) { r.Answered, r.Routed = "", "" }),
-			row(6, day.Add(24*time.Hour), func(*usage.Row) {}),
-			row(7, day, func(r *usage.Row) { r.KeyID = "key_0" }),
-		)
-		one := message.Usage{InputTokens: 10, OutputTokens: 20, CacheReadInputTokens: 30, CacheCreationInputTokens: 40}
-		two := message.Usage{InputTokens: 20, OutputTokens: 40, CacheReadInputTokens: 60, CacheCreationInputTokens: 80}
-		want := []usage.Sum{
-			{Day: day, ProjectID: "alpha", KeyID: "key_0", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1007},
-			{Day: day, ProjectID: "alpha", KeyID: "key_1", Model: "haiku", Requests: 1, Usage: one, CostMicroUSD: 1005},
-			{Day: day, ProjectID: "alpha", KeyID: "key_1", Model: "model-answered", Requests: 2, Usage: two, CostMicroUSD: 1001, Unpriced: 1},
-			{Day: day, ProjectID: "alpha", KeyID: "key_1", Model: "model-routed", Requests: 1, Usage: one, CostMicroUSD: 1004},
-			{Day: day.Add(24 * time.Hour), ProjectID: "alpha", KeyID: "key_1", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1006},
-		}
-		if got, err := s.SumUsage(t.Context(), usage.Filter{ProjectID: "alpha", Since: day}); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("SumUsage =\n%+v, %v; want\n%+v", got, err, want)
-		}
-		// Those of all projects: beta's comes behind the others of its day.
-		want = slices.Insert(want, 4, usage.Sum{Day: day, ProjectID: "beta", KeyID: "key_1", Model: "model-answered", Requests: 1, Usage: one, CostMicroUSD: 1002})
-		if got, err := s.SumUsage(t.Context(), usage.Filter{Since: day}); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("SumUsage of all =\n%+v, %v; want\n%+v", got, err, want)
 		}
 	})
 
@@ -245,71 +192,128 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 	})
 }
 
-// TestSpent checks what a usage.Store keeps of what was spent.
-func TestSpent(t *testing.T, open func(t *testing.T) usage.Store) {
-	key, project := budget.Owner{Kind: budget.Key, ID: "key_1"}, budget.Owner{Kind: budget.Project, ID: "key_1"} // of one name
-	day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	spend := func(owner budget.Owner, period budget.Period, start time.Time, tokens int64) budget.Spend {
-		return budget.Spend{Owner: owner, Period: period, Start: start, Amount: budget.Amount{Tokens: tokens, MicroUSD: 10 * tokens}}
+// sum is one of a day's sums; its figures follow from n.
+func sum(day time.Time, project, key, model string, n int64) usage.Sum {
+	return usage.Sum{
+		Day: day, ProjectID: project, KeyID: key, Model: model, Requests: n,
+		Usage:        message.Usage{InputTokens: 10 * n, OutputTokens: 20 * n, CacheReadInputTokens: 30 * n, CacheCreationInputTokens: 40 * n},
+		CostMicroUSD: 50 * n, Unpriced: 60 * n,
 	}
-	want := func(t *testing.T, s usage.Store, owner budget.Owner, period budget.Period, start time.Time, tokens int64) {
+}
+
+// TestSums checks what a usage.Store keeps of days: the reports and what was spent.
+func TestSums(t *testing.T, open func(t *testing.T) usage.Store) {
+	day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC) // a Sunday
+	next := day.AddDate(0, 0, 1)
+	add := func(t *testing.T, s usage.Store, sums ...usage.Sum) {
 		t.Helper()
-		got, err := s.Spent(t.Context(), owner, period, start)
-		if err != nil || got != (budget.Amount{Tokens: tokens, MicroUSD: 10 * tokens}) {
-			t.Errorf("%v has spent %+v in the %s from %s, %v; want %d tokens", owner, got, period, start, err, tokens)
-		}
-	}
-
-	t.Run("spends add up, apart by owner, period and start", func(t *testing.T) {
-		s := open(t)
-		want(t, s, key, budget.Day, day, 0)
-		for _, spends := range [][]budget.Spend{
-			{spend(key, budget.Day, day, 1), spend(project, budget.Day, day, 2), spend(key, budget.Month, day, 4)},
-			{spend(key, budget.Day, day, 8), spend(key, budget.Day, day.AddDate(0, 0, 1), 16)},
-		} {
-			if err := s.AppendUsage(t.Context(), []usage.Row{sampleRow(1)}, spends); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want(t, s, key, budget.Day, day, 9)
-		want(t, s, key, budget.Day, day.AddDate(0, 0, 1), 16)
-		want(t, s, project, budget.Day, day, 2)
-		want(t, s, key, budget.Month, day, 4)
-		want(t, s, key, budget.Week, day, 0)
-	})
-
-	t.Run("the moment counts, not the zone that it is written in", func(t *testing.T) {
-		s := open(t)
-		if err := s.AppendUsage(t.Context(), nil, []budget.Spend{spend(key, budget.Day, day.In(time.FixedZone("", 3600)), 3)}); err != nil {
+		if err := s.AppendUsage(t.Context(), nil, sums); err != nil {
 			t.Fatal(err)
 		}
-		want(t, s, key, budget.Day, day, 3)
+	}
+
+	t.Run("sums add up and come in order", func(t *testing.T) {
+		s := open(t)
+		add(t, s, sum(next, "alpha", "key_1", "m", 1), sum(day, "beta", "key_1", "m", 2), sum(day, "alpha", "key_2", "m", 3), sum(day, "alpha", "key_1", "n", 4))
+		add(t, s, sum(day, "alpha", "key_1", "m", 5), sum(day, "alpha", "key_2", "m", 6))
+		all := []usage.Sum{
+			sum(day, "alpha", "key_1", "m", 5), sum(day, "alpha", "key_1", "n", 4), sum(day, "alpha", "key_2", "m", 9),
+			sum(day, "beta", "key_1", "m", 2), sum(next, "alpha", "key_1", "m", 1),
+		}
+		for _, tt := range []struct {
+			name   string
+			filter usage.Filter
+			want   []usage.Sum
+		}{
+			{"all", usage.Filter{}, all},
+			{"a project", usage.Filter{ProjectID: "beta"}, all[3:4]},
+			{"a key", usage.Filter{KeyID: "key_2"}, all[2:3]},
+			{"a key of a project", usage.Filter{ProjectID: "alpha", KeyID: "key_1", Until: next}, all[:2]},
+			{"from a day on", usage.Filter{Since: next}, all[4:]},
+			{"from within a day on", usage.Filter{Since: day.Add(time.Microsecond)}, all[4:]},
+			{"before a day", usage.Filter{Until: next}, all[:4]},
+			{"none", usage.Filter{Since: next, ProjectID: "beta"}, nil},
+		} {
+			if got, err := s.SumUsage(t.Context(), tt.filter); err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %+v, %v; want %+v", tt.name, got, err, tt.want)
+			}
+		}
 	})
 
-	t.Run("rows and spends are stored together or not at all", func(t *testing.T) {
+	spent := func(t *testing.T, s usage.Store, kind budget.Kind, id string, period budget.Period, at time.Time, n int64) {
+		t.Helper()
+		got, err := s.Spent(t.Context(), budget.Owner{Kind: kind, ID: id}, period, period.Start(at))
+		if err != nil || got != (budget.Amount{Tokens: 30 * n, MicroUSD: 50 * n}) {
+			t.Errorf("%s %s has spent %+v in the %s of %s, %v; want %d requests'", kind, id, got, period, at, err, n)
+		}
+	}
+
+	t.Run("what keys and projects have spent", func(t *testing.T) {
+		s := open(t)
+		spent(t, s, budget.Key, "one", budget.Day, day, 0)
+		add(
+			t, s, sum(day, "one", "a", "m", 1), sum(day, "one", "a", "n", 2), sum(day, "one", "b", "m", 4), sum(day, "other", "one", "m", 8),
+			sum(next, "one", "a", "m", 16), sum(day.AddDate(0, 0, -1), "one", "a", "m", 32), sum(day.AddDate(-1, 0, 0), "one", "a", "m", 64),
+		)
+		spent(t, s, budget.Key, "a", budget.Day, day, 3)
+		spent(t, s, budget.Key, "one", budget.Day, day, 8) // not the project of that name
+		spent(t, s, budget.Project, "one", budget.Day, day, 7)
+		spent(t, s, budget.Project, "one", budget.Day, next, 16)
+		spent(t, s, budget.Project, "one", budget.Week, day, 7+32)
+		spent(t, s, budget.Project, "one", budget.Month, day, 7+16)
+		spent(t, s, budget.Project, "one", budget.Total, day, 7+16+32+64)
+		spent(t, s, budget.Key, "b", budget.Total, day, 4)
+		spent(t, s, budget.Key, "c", budget.Total, day, 0)
+	})
+
+	t.Run("days of another time zone", func(t *testing.T) {
+		s := open(t)
+		berlin, err := time.LoadLocation("Europe/Berlin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := time.Date(2026, 10, 25, 0, 0, 0, 0, berlin) // 25 hours
+		add(t, s, sum(long, "p", "a", "m", 1), sum(long.AddDate(0, 0, 1), "p", "a", "m", 2), sum(long.AddDate(0, 0, -1), "p", "a", "m", 4))
+		spent(t, s, budget.Key, "a", budget.Day, long.Add(24*time.Hour+30*time.Minute), 1)
+		spent(t, s, budget.Key, "a", budget.Week, long, 5)
+		spent(t, s, budget.Project, "p", budget.Month, long, 7)
+	})
+
+	t.Run("rows and sums are stored together or not at all", func(t *testing.T) {
 		s := open(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := s.AppendUsage(ctx, []usage.Row{sampleRow(1)}, []budget.Spend{spend(key, budget.Day, day, 1)}); err == nil {
-			t.Error("stored under an ended context")
+		if err := s.AppendUsage(ctx, []usage.Row{sampleRow(1)}, []usage.Sum{sum(day, "p", "a", "m", 1)}); !errors.Is(err, context.Canceled) {
+			t.Errorf("AppendUsage under an ended context = %v", err)
 		}
-		want(t, s, key, budget.Day, day, 0)
+		spent(t, s, budget.Key, "a", budget.Day, day, 0)
+		if err := s.AppendUsage(t.Context(), []usage.Row{sampleRow(1)}, []usage.Sum{sum(day, "p", "a", "m", 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if rows := list(t, s, 0, 10); len(rows) != 1 {
+			t.Errorf("%d rows, want 1", len(rows))
+		}
+		spent(t, s, budget.Key, "a", budget.Day, day, 1)
 	})
 
 	t.Run("many writers at once", func(t *testing.T) {
 		s := open(t)
 		var wg sync.WaitGroup
-		for range 8 {
+		for w := range 8 {
 			wg.Go(func() {
 				for range 10 {
-					if err := s.AppendUsage(t.Context(), nil, []budget.Spend{spend(key, budget.Total, time.Unix(0, 0), 1), spend(project, budget.Total, time.Unix(0, 0), 1)}); err != nil {
+					sums := []usage.Sum{sum(day, "p", "a", "m", 1), sum(day, "p", "b", "m", 1)}
+					if w%2 == 0 { // in another order: no two writers may wait for each other
+						slices.Reverse(sums)
+					}
+					if err := s.AppendUsage(t.Context(), nil, sums); err != nil {
 						t.Error(err)
 					}
 				}
 			})
 		}
 		wg.Wait()
-		want(t, s, key, budget.Total, time.Unix(0, 0), 80)
-		want(t, s, project, budget.Total, time.Unix(0, 0), 80)
+		spent(t, s, budget.Key, "a", budget.Day, day, 80)
+		spent(t, s, budget.Project, "p", budget.Day, day, 160)
 	})
 }

@@ -181,7 +181,7 @@ func (l *Ledger) commit(ctx context.Context, batch []*waiter, rows []Row) []Row 
 	for _, w := range batch {
 		rows = append(rows, w.row)
 	}
-	err := l.store.AppendUsage(ctx, rows, spends(batch))
+	err := l.store.AppendUsage(ctx, rows, sums(batch))
 	if err != nil {
 		err = fmt.Errorf("append %d usage rows: %w", len(rows), err)
 	}

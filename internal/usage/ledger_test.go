@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +14,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -30,11 +30,11 @@ type memory struct {
 
 	mu      sync.Mutex
 	batches [][]usage.Row
-	spends  []budget.Spend
+	sums    []usage.Sum
 	fail    map[string]error // by request id: the batch that holds it fails
 }
 
-func (m *memory) AppendUsage(ctx context.Context, rows []usage.Row, spends []budget.Spend) error {
+func (m *memory) AppendUsage(ctx context.Context, rows []usage.Row, sums []usage.Sum) error {
 	if m.gate != nil {
 		select {
 		case <-m.gate:
@@ -50,7 +50,7 @@ func (m *memory) AppendUsage(ctx context.Context, rows []usage.Row, spends []bud
 		}
 	}
 	m.batches = append(m.batches, append([]usage.Row(nil), rows...)) // the ledger uses rows again
-	m.spends = append(m.spends, spends...)
+	m.sums = append(m.sums, sums...)
 	return nil
 }
 
@@ -387,7 +387,7 @@ func BenchmarkRecord(b *testing.B) {
 
 type discard struct{ usage.Store }
 
-func (discard) AppendUsage(context.Context, []usage.Row, []budget.Spend) error { return nil }
+func (discard) AppendUsage(context.Context, []usage.Row, []usage.Sum) error { return nil }
 
 // What a commit's rows have spent is added up by owner and period, in the
 // project's own calendar.
@@ -398,7 +398,7 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 		tokyo := time.FixedZone("JST", 9*3600)
 		record := func(key string, at time.Time, tokens, micros int64) {
 			t.Helper()
-			e := gateway.Entry{Time: at, Caller: &gateway.Caller{KeyID: key, ProjectID: "p", Location: tokyo}}
+			e := gateway.Entry{Time: at, Requested: "m", Caller: &gateway.Caller{KeyID: key, ProjectID: "p", Location: tokyo}}
 			e.Result.Usage.OutputTokens = tokens
 			if micros > 0 {
 				e.Result.CostMicroUSD = &micros
@@ -420,24 +420,20 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 			store.gate <- struct{}{}
 		}
 		closeLedger(t, l)
-		got := map[string]budget.Amount{}
-		for _, s := range store.spends {
-			name := fmt.Sprintf("%s %s %s %s", s.Owner.Kind, s.Owner.ID, s.Period, s.Start.In(tokyo).Format("01-02"))
-			got[name] = got[name].Add(s.Amount)
+		type sum struct{ requests, tokens, micros, unpriced int64 }
+		got := map[string]sum{}
+		for _, s := range store.sums {
+			name := fmt.Sprintf("%s %s %s %s", s.Day.In(tokyo).Format("01-02 15:04"), s.ProjectID, s.KeyID, s.Model)
+			before := got[name]
+			got[name] = sum{before.requests + s.Requests, before.tokens + s.Usage.Total(), before.micros + s.CostMicroUSD, before.unpriced + s.Unpriced}
 		}
-		for name, want := range map[string]budget.Amount{
-			"key a day 03-02":       {Tokens: 3, MicroUSD: 30},
-			"key a day 03-01":       {Tokens: 8, MicroUSD: 80},
-			"key a week 03-02":      {Tokens: 3, MicroUSD: 30},
-			"key a week 02-23":      {Tokens: 8, MicroUSD: 80},
-			"key a month 03-01":     {Tokens: 11, MicroUSD: 110},
-			"key b total 01-01":     {Tokens: 4},
-			"project p total 01-01": {Tokens: 15, MicroUSD: 110},
-			"project p day 03-02":   {Tokens: 7, MicroUSD: 30},
-		} {
-			if got[name] != want {
-				t.Errorf("%s: %+v, want %+v", name, got[name], want)
-			}
+		want := map[string]sum{
+			"03-02 00:00 p a m": {2, 3, 30, 0},
+			"03-02 00:00 p b m": {1, 4, 0, 1},
+			"03-01 00:00 p a m": {1, 8, 80, 0},
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("the sums are %v, want %v", got, want)
 		}
 	})
 }

@@ -92,7 +92,8 @@ func storable(s string) string {
 
 // Sum adds up the rows of one day, project, key and model.
 type Sum struct {
-	Day       time.Time // its first moment, in UTC
+	// Day is the first moment of the day in the project's time zone, given in UTC.
+	Day       time.Time
 	ProjectID string
 	KeyID     string
 	Model     string // as answered; as routed or asked where nothing was answered
@@ -115,16 +116,15 @@ type Filter struct {
 // Store keeps the ledger. It is safe for concurrent use, and other processes
 // may write to the same ledger.
 type Store interface {
-	// AppendUsage stores all rows and adds the spends to what their owners have
-	// spent, all or nothing, in one transaction; they are durable on return. Row.ID
-	// is ignored. No two spends are of one owner, period and start.
-	AppendUsage(ctx context.Context, rows []Row, spends []budget.Spend) error
-	// Spent gives what an owner has spent in the period that begins at start, as the
-	// spends added it up.
+	// AppendUsage stores all rows and adds the sums to those that are stored, all or
+	// nothing, in one transaction; they are durable on return. Row.ID is ignored. No
+	// two sums are of one day, project, key and model.
+	AppendUsage(ctx context.Context, rows []Row, sums []Sum) error
+	// Spent gives what an owner has spent in the period that begins at start, in
+	// start's time zone: the sum of the sums of its days.
 	Spent(ctx context.Context, owner budget.Owner, period budget.Period, start time.Time) (budget.Amount, error)
-	// SumUsage adds up the chosen rows by day, project, key and model, and gives them
-	// in this order. What AppendUsage has stored is in it, except rows without
-	// tokens: those of requests that were refused or only counted.
+	// SumUsage gives the sums of the chosen days: those that begin at Filter.Since or
+	// later and before Filter.Until, by day, project, key and model.
 	SumUsage(ctx context.Context, filter Filter) ([]Sum, error)
 	// ListUsage gives at most limit of the chosen rows whose ID is above after, by ID:
 	// the way to page through the ledger.
