@@ -66,7 +66,7 @@ func status(e *apierror.Error) int {
 // (platform.claude.com/docs, "Errors").
 func errorType(e *apierror.Error) string {
 	switch status(e) {
-	case http.StatusBadRequest, http.StatusMethodNotAllowed:
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusUnprocessableEntity:
 		return "invalid_request_error"
 	case http.StatusUnauthorized:
 		return "authentication_error"

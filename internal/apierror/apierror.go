@@ -45,12 +45,24 @@ const (
 	CodeTooLarge      Code = "request_too_large"
 	CodeInvalidKey    Code = "invalid_api_key"
 	CodeMethod        Code = "method_not_allowed"
+	// CodeAdminKey refuses a key that administers the service where a caller's key
+	// is needed.
+	CodeAdminKey Code = "admin_key"
 	// CodeNotImplemented is for what an endpoint's former service knew and this
 	// one doesn't do there.
 	CodeNotImplemented Code = "not_implemented"
 	// CodeThread refuses a conversation that the Messages API would hold itself (its
 	// beta message-threads). The SDKs then send the whole history instead.
 	CodeThread Code = "thread_unsupported_request"
+	// CodeIdempotencyInProgress is for a request whose Idempotency-Key another one
+	// has that still runs: it may be tried again soon.
+	CodeIdempotencyInProgress Code = "idempotency_in_progress"
+	// CodeIdempotencyMismatch is for an Idempotency-Key that stands for another
+	// request.
+	CodeIdempotencyMismatch Code = "idempotency_mismatch"
+	// CodeIdempotencyTooLarge is for an Idempotency-Key whose answer was too large
+	// to be kept.
+	CodeIdempotencyTooLarge Code = "idempotency_answer_too_large"
 )
 
 // Error is a failure with two texts: Message may be shown to the caller, Cause
@@ -105,6 +117,10 @@ func (e *Error) Status() int {
 		return http.StatusMethodNotAllowed
 	case CodeNotImplemented:
 		return http.StatusNotImplemented
+	case CodeIdempotencyInProgress, CodeIdempotencyTooLarge:
+		return http.StatusConflict
+	case CodeIdempotencyMismatch:
+		return http.StatusUnprocessableEntity
 	}
 	switch e.Category {
 	case BadRequest:

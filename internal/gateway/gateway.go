@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -207,6 +208,8 @@ type Call struct {
 
 	served bool // Serve was called: it tells the observer
 	asked  bool // a backend was asked
+	// Others than the goroutine that serves the request may ask for these.
+	paid, failed atomic.Bool
 }
 
 // Warn notes something of the request that can't be honoured.
@@ -277,6 +280,7 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	call.served = true
 	call.Clock.Mark(latency.Decode)
 	if err := g.Admitter.Admit(ctx, call); err != nil {
+		call.failed.Store(true)
 		g.observe(call, Result{}, err)
 		return err
 	}
@@ -284,6 +288,7 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 
 	result, err := g.generate(ctx, call, out)
 	call.Clock.Mark(latency.Generate)
+	call.paid.Store(paid(call, result, withContext(ctx, err)))
 
 	entry := g.entry(ctx, call, result, err)
 	if recordErr := g.Recorder.Record(ctx, entry); recordErr != nil {
@@ -297,8 +302,10 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	if err == nil {
 		err = out.End(result)
 	}
-	g.observe(call, result, withContext(ctx, err))
-	return withContext(ctx, err)
+	err = withContext(ctx, err)
+	call.failed.Store(err != nil)
+	g.observe(call, result, err)
+	return err
 }
 
 // generate routes and generates. A panic becomes an error, so that the request

@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +32,9 @@ const chunkedBuffer = 8 << 10
 //
 // An error is an apierror.Error.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if read, ok := r.Body.(*readBody); ok {
+		return read.body, nil
+	}
 	if limit <= 0 {
 		limit = DefaultBodyLimit
 	}
@@ -64,6 +69,22 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		}
 	}
 }
+
+// WithBody gives a copy of the request under a context, with a body that was read
+// already: ReadBody gives it away without another copy, once.
+func WithBody(ctx context.Context, r *http.Request, body []byte) *http.Request {
+	r = r.WithContext(ctx)
+	r.Body = &readBody{Reader: *bytes.NewReader(body), body: body}
+	return r
+}
+
+// readBody is a request's body that was read before.
+type readBody struct {
+	bytes.Reader
+	body []byte
+}
+
+func (*readBody) Close() error { return nil }
 
 // readPause is how long a caller may take between two pieces of its body.
 const readPause = 60 * time.Second

@@ -57,8 +57,9 @@ func warningLine(warnings []string) string {
 // SetErrorHeader sets what every family says of a failure beside its envelope:
 // X-Error-Category; X-Upstream-Status when the upstream answered; Retry-After in
 // whole seconds, rounded up and at least 1; and x-should-retry: false when a
-// budget is spent, because both families' SDKs retry a 429 otherwise, and when the
-// key is wrong: Claude Code asks seven times in a minute otherwise.
+// budget is spent, because both families' SDKs retry a 429 otherwise; when the
+// key is wrong: Claude Code asks seven times in a minute otherwise; and when an
+// Idempotency-Key has nothing else to give.
 func SetErrorHeader(h http.Header, e *apierror.Error) {
 	h.Set(HeaderErrorCategory, string(e.Category))
 	if e.Upstream != nil && e.Upstream.Status != 0 {
@@ -67,7 +68,8 @@ func SetErrorHeader(h http.Header, e *apierror.Error) {
 	if e.RetryAfter > 0 {
 		h.Set(HeaderRetryAfter, strconv.FormatInt(wholeSeconds(e.RetryAfter), 10))
 	}
-	if BudgetSpent(e) || e.Category == apierror.AuthError && e.Upstream == nil {
+	if BudgetSpent(e) || e.Category == apierror.AuthError && e.Upstream == nil ||
+		e.Code == apierror.CodeIdempotencyMismatch || e.Code == apierror.CodeIdempotencyTooLarge {
 		h.Set(HeaderShouldRetry, "false")
 	}
 }

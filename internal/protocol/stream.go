@@ -77,10 +77,15 @@ func (s *Stream) extend() {
 	}
 }
 
-// Close sends the last bytes and, as a trailer, all stages of the call.
+// Close sends the last bytes and, as a trailer, all stages of the call. Where the
+// answer is kept for an Idempotency-Key, it is kept before; an error then says that
+// it couldn't be.
 func (s *Stream) Close(call *gateway.Call) error {
 	call.Clock.Finish()
 	s.w.Header()[HeaderServerTiming] = []string{serverTiming(call)}
+	if kept, ok := s.w.(KeptWriter); ok {
+		return kept.Complete()
+	}
 	return s.Flush()
 }
 
