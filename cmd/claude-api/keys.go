@@ -68,7 +68,7 @@ func (c *createKeyCommand) Run() error {
 			return nil
 		}
 		printf("Key:      %s\n          (shown once: only its hash is kept)\nID:       %s\nProject:  %s\nProfile:  %s\nLimit:    %s\n",
-			text, key.ID, key.ProjectID, key.Profile, limit(key.RequestsPerMinute))
+			text, key.ID, key.ProjectID, key.Profile, limit(key.Limits.RequestsPerMinute))
 		return nil
 	})
 }
@@ -94,7 +94,7 @@ func (c *listKeysCommand) Run() error {
 		fmt.Fprintln(w, "ID\tKEY\tPROJECT\tPROFILE\tLIMIT\tCREATED\tSTATE\tNAME")
 		for _, k := range list {
 			fmt.Fprintf(w, "%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Prefix, k.ProjectID, k.Profile,
-				limit(k.RequestsPerMinute), k.CreatedAt.Local().Format("2006-01-02 15:04"), state(k), k.Name)
+				limit(k.Limits.RequestsPerMinute), k.CreatedAt.Local().Format("2006-01-02 15:04"), state(k), k.Name)
 		}
 		return w.Flush()
 	})

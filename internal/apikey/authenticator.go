@@ -2,7 +2,9 @@ package apikey
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -37,9 +39,10 @@ type AuthenticatorOptions struct {
 // is a gateway.Authenticator and safe for concurrent use.
 //
 // Keys are looked up by their SHA-256, in memory as in the store. How long a
-// comparison of hashes takes tells nothing about a stored key: whoever presents
-// keys can't choose their hashes byte by byte. So no constant-time comparison
-// of the texts is needed, and no text is kept to compare with.
+// look-up takes tells nothing about a stored key: whoever presents keys can't
+// choose their hashes byte by byte, and no text is kept to compare with. The hash
+// that was found is held against the presented one in constant time all the same,
+// so that this doesn't rest on how a map or a database compares.
 type Authenticator struct {
 	store    Store
 	interval time.Duration
@@ -52,13 +55,12 @@ type Authenticator struct {
 	known atomic.Pointer[sync.Map] // Hash → *known
 }
 
-// known is a stored key: its caller, or why it is refused. Only keys that the
-// store has are remembered, so made-up keys can't fill the memory, and a key
-// made a moment ago works at once.
+// known is a stored account and its caller. Only keys that the store has are
+// remembered, so made-up keys can't fill the memory, and a key made a moment ago
+// works at once.
 type known struct {
+	account Account
 	caller  *gateway.Caller
-	expires time.Time // zero: never
-	revoked bool
 }
 
 var _ gateway.Authenticator = (*Authenticator)(nil)
@@ -84,56 +86,82 @@ func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
 // unknown, expired or revoked is an apierror.AuthError with the code
 // CodeInvalidKey. When the store fails it is apierror.Overloaded: the key may
 // well be good.
-func (a *Authenticator) Authenticate(ctx context.Context, key string) (*gateway.Caller, error) {
-	if !WellFormed(key) {
-		if key == "" {
-			return nil, refuse("missing API key: send x-api-key or Authorization: Bearer")
-		}
-		return nil, refuse("invalid API key")
+func (a *Authenticator) Authenticate(ctx context.Context, key, _ string) (*gateway.Caller, error) {
+	if err := checkForm(key); err != nil {
+		return nil, err
 	}
 	hash := HashOf(key)
 	generation := a.known.Load()
 	if found, ok := generation.Load(hash); ok {
-		return a.check(found.(*known))
+		return a.check(found.(*known), hash)
 	}
-	stored, err := a.store.KeyByHash(ctx, hash)
+	account, err := a.store.AccountByHash(ctx, hash)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return nil, refuse("invalid API key")
+		return nil, refuseUnknown()
 	case err != nil && ctx.Err() != nil:
 		return nil, apierror.Wrap(apierror.ClientClosed, "the caller left", err)
 	case err != nil:
-		return nil, &apierror.Error{
-			Category: apierror.Overloaded, Message: "the API key can't be checked at the moment", RetryAfter: time.Second, Cause: err,
-		}
+		return nil, unchecked(err)
 	}
-	found := &known{caller: callerOf(stored), revoked: stored.RevokedAt != nil}
-	if stored.ExpiresAt != nil {
-		found.expires = *stored.ExpiresAt
+	account.complete()
+	caller, err := callerOf(&account)
+	if err != nil {
+		return nil, unchecked(err)
 	}
+	found := &known{account, caller}
 	generation.Store(hash, found)
-	return a.check(found)
+	return a.check(found, hash)
 }
 
-func (a *Authenticator) check(k *known) (*gateway.Caller, error) {
-	if k.revoked {
-		return nil, refuse("the API key was revoked")
+func (a *Authenticator) check(k *known, presented Hash) (*gateway.Caller, error) {
+	if subtle.ConstantTimeCompare(k.account.Hash[:], presented[:]) != 1 {
+		return nil, refuseUnknown()
 	}
-	if !k.expires.IsZero() && !a.now().Before(k.expires) {
-		return nil, refuse("the API key has expired")
+	if err := k.account.refusal(a.now()); err != nil {
+		return nil, err
 	}
 	return k.caller, nil
 }
 
-func callerOf(k Key) *gateway.Caller {
-	return &gateway.Caller{KeyID: k.ID, ProjectID: k.ProjectID, Profile: k.Profile, Key: gateway.RateLimits{RequestsPerMinute: k.RequestsPerMinute}}
+// callerOf gives what the other rooms know of an account. An error says that this
+// machine doesn't know the project's time zone: its budgets can't be counted.
+func callerOf(a *Account) (*gateway.Caller, error) {
+	zone, err := time.LoadLocation(a.Project.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("time zone of project %s: %w", a.Project.ID, err)
+	}
+	return &gateway.Caller{
+		KeyID: a.Key.ID, ProjectID: a.Key.ProjectID, Profile: a.Key.Profile, Permissions: a.Profile.Permissions, Admin: a.Key.Admin,
+		Key: a.Key.Limits, Project: a.Project.Limits, Budgets: a.Budgets, Location: zone,
+	}, nil
 }
+
+// checkForm refuses what can't be a key.
+func checkForm(text string) error {
+	switch {
+	case text == "":
+		return refuse("missing API key: send x-api-key or Authorization: Bearer")
+	case !WellFormed(text):
+		return refuseUnknown()
+	}
+	return nil
+}
+
+func refuseUnknown() error { return refuse("invalid API key") }
 
 func refuse(message string) error {
 	return &apierror.Error{Category: apierror.AuthError, Code: apierror.CodeInvalidKey, Message: message}
 }
 
-// Watch forgets the known keys whenever a key changed, in this process or
+// unchecked says that the service couldn't find out: the key may well be good.
+func unchecked(cause error) error {
+	return &apierror.Error{
+		Category: apierror.Overloaded, Message: "the API key can't be checked at the moment", RetryAfter: time.Second, Cause: cause,
+	}
+}
+
+// Watch forgets the known keys whenever an account changed, in this process or
 // another, until ctx ends. While the store can't say whether keys changed,
 // every answer is forgotten: an unnoticed revocation would be worse than a
 // look-up. Run it once, in its own goroutine.

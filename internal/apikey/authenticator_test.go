@@ -43,7 +43,7 @@ func (f *fixture) create(t testing.TB, create apikey.Create) (string, apikey.Key
 
 func (f *fixture) accepted(t *testing.T, key string) *gateway.Caller {
 	t.Helper()
-	caller, err := f.auth.Authenticate(t.Context(), key)
+	caller, err := f.auth.Authenticate(t.Context(), key, "192.0.2.1")
 	if err != nil || caller == nil {
 		t.Fatalf("Authenticate = %v, %v; want a caller", caller, err)
 	}
@@ -52,7 +52,7 @@ func (f *fixture) accepted(t *testing.T, key string) *gateway.Caller {
 
 func (f *fixture) refused(t *testing.T, key, message string) {
 	t.Helper()
-	caller, err := f.auth.Authenticate(t.Context(), key)
+	caller, err := f.auth.Authenticate(t.Context(), key, "192.0.2.1")
 	var e *apierror.Error
 	if caller != nil || !errors.As(err, &e) || e.Category != apierror.AuthError || e.Code != apierror.CodeInvalidKey || e.Status() != 401 {
 		t.Fatalf("Authenticate = %v, %v; want auth_error", caller, err)
@@ -69,7 +69,13 @@ func TestAuthenticateOnceFromStoreThenFromMemory(t *testing.T) {
 	f := newFixture()
 	text, key := f.create(t, apikey.Create{Profile: "free", RequestsPerMinute: new(7)})
 	first := f.accepted(t, text)
-	if want := (gateway.Caller{KeyID: key.ID, ProjectID: "alpha", Profile: "free", Key: gateway.RateLimits{RequestsPerMinute: 7}}); !reflect.DeepEqual(*first, want) {
+	free, err := f.keys.Profile(t.Context(), "free")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (gateway.Caller{
+		KeyID: key.ID, ProjectID: "alpha", Profile: "free", Permissions: free.Permissions, Key: gateway.RateLimits{RequestsPerMinute: 7}, Location: time.UTC,
+	}); !reflect.DeepEqual(*first, want) {
 		t.Errorf("caller is %+v, want %+v", *first, want)
 	}
 	for range 5 {
@@ -106,7 +112,7 @@ func TestUnknownKeyWorksOnceItIsMade(t *testing.T) {
 	f := newFixture()
 	text := "cc_" + strings.Repeat("0a", 20)
 	f.refused(t, text, "invalid API key")
-	if err := f.store.CreateKey(t.Context(), apikey.Key{ID: "key_late"}, apikey.HashOf(text)); err != nil {
+	if err := f.store.CreateKey(t.Context(), apikey.Key{ID: "key_late"}, apikey.HashOf(text), nil); err != nil {
 		t.Fatal(err)
 	}
 	if caller := f.accepted(t, text); caller.KeyID != "key_late" {
@@ -204,7 +210,7 @@ func TestStoreFailure(t *testing.T) {
 		f.store.fail(broken)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		_, err := f.auth.Authenticate(t.Context(), text)
+		_, err := f.auth.Authenticate(t.Context(), text, "192.0.2.1")
 		var e *apierror.Error
 		if !errors.As(err, &e) || e.Category != apierror.Overloaded || e.Status() != 503 || e.RetryAfter <= 0 || !errors.Is(err, broken) {
 			t.Errorf("error is %v, want overloaded with the cause", err)
@@ -231,7 +237,7 @@ func TestCallerLeavesDuringTheLookUp(t *testing.T) {
 	text, _ := f.create(t, apikey.Create{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := f.auth.Authenticate(ctx, text)
+	_, err := f.auth.Authenticate(ctx, text, "192.0.2.1")
 	if e := apierror.From(err); e.Category != apierror.ClientClosed {
 		t.Errorf("error is %v, want client_closed", err)
 	}
@@ -243,7 +249,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	text, _ := f.create(b, apikey.Create{})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := f.auth.Authenticate(context.Background(), text); err != nil {
+		if _, err := f.auth.Authenticate(context.Background(), text, "192.0.2.1"); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -258,7 +264,7 @@ func BenchmarkAuthenticateParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := f.auth.Authenticate(context.Background(), text); err != nil {
+			if _, err := f.auth.Authenticate(context.Background(), text, "192.0.2.1"); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -1,13 +1,14 @@
-// Package apikey makes, lists and revokes the keys of the service, and
-// authenticates callers by them. A key's text is shown once, when it is made:
-// only its SHA-256 is stored.
+// Package apikey keeps the accounts of the service: keys, the projects and
+// profiles that they belong to, and the budgets of both. It authenticates callers
+// by their keys. A key's text is shown once, when it is made: only its SHA-256 is
+// stored.
 package apikey
 
 import (
-	"context"
 	"crypto/sha256"
-	"errors"
 	"time"
+
+	"claude-code-api-service/internal/gateway"
 )
 
 // The form of a key: textPrefix and 40 lower hexadecimal characters, the
@@ -21,25 +22,23 @@ const (
 	visibleLength = len(textPrefix) + 8
 )
 
-// The profiles: what a key may do on the agentic endpoints.
-const (
-	ProfileFree       = "free"
-	ProfilePro        = "pro"
-	ProfileEnterprise = "enterprise"
-)
-
 // Key is what is known of a key: everything but its text. Times are in UTC and
 // whole microseconds.
 type Key struct {
-	ID                string // "key_" and 16 hexadecimal characters
-	Prefix            string // the key's first 11 characters, for people
-	Name              string // free text, may be empty
-	ProjectID         string
-	Profile           string
-	RequestsPerMinute int // 0: no limit
-	CreatedAt         time.Time
-	ExpiresAt         *time.Time // nil: never
-	RevokedAt         *time.Time // nil: not revoked
+	ID        string // "key_" and 16 hexadecimal characters
+	Prefix    string // the first 11 characters of the key's text, for people
+	Name      string // free text, may be empty
+	ProjectID string
+	Profile   string // the name of one
+	// Admin says that the key administers the service. It generates nothing.
+	Admin     bool
+	Limits    gateway.RateLimits
+	CreatedAt time.Time
+	ExpiresAt *time.Time // nil: never
+	RevokedAt *time.Time // nil: not revoked
+	// FormerUntil is the moment until which the key's text before its last rotation
+	// is taken too; nil: there is none.
+	FormerUntil *time.Time
 }
 
 // Hash is the SHA-256 of a key's text.
@@ -71,35 +70,4 @@ func WellFormed(text string) bool {
 		}
 	}
 	return true
-}
-
-// Errors of a Store, for errors.Is.
-var (
-	// ErrNotFound says that no key matches.
-	ErrNotFound = errors.New("no such key")
-	// ErrExists says that a key with the same id or hash is stored already.
-	ErrExists = errors.New("key exists")
-	// ErrAmbiguous says that a visible prefix belongs to several keys. Only Keys
-	// returns it.
-	ErrAmbiguous = errors.New("several keys have this prefix")
-)
-
-// Store keeps keys. It is safe for concurrent use, and other processes may
-// change the same keys at the same time.
-type Store interface {
-	// CreateKey stores a new key. It is durable on return.
-	CreateKey(ctx context.Context, key Key, hash Hash) error
-	// KeyByHash finds a key, also an expired or revoked one, or ErrNotFound.
-	KeyByHash(ctx context.Context, hash Hash) (Key, error)
-	// KeysByRef finds the keys whose id or visible prefix is ref; none is no
-	// error.
-	KeysByRef(ctx context.Context, ref string) ([]Key, error)
-	// ListKeys gives every key, the oldest first.
-	ListKeys(ctx context.Context) ([]Key, error)
-	// RevokeKey marks a key as revoked. A key that is revoked already keeps its
-	// first time, without an error. It is durable on return.
-	RevokeKey(ctx context.Context, id string, at time.Time) error
-	// KeysVersion is a counter that every change of a key raises, in the same
-	// transaction, whichever process makes it.
-	KeysVersion(ctx context.Context) (int64, error)
 }

@@ -6,27 +6,20 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/gateway"
 )
 
-// Defaults and bounds of a new key.
+// Defaults of a new key.
 const (
 	// DefaultProfile is the middle one: it can read and use the limited tools,
 	// and a forgotten flag doesn't hand out everything.
 	DefaultProfile = ProfilePro
 	// DefaultRequestsPerMinute is the service contract's.
 	DefaultRequestsPerMinute = 100
-	// MaxRequestsPerMinute only keeps out typing errors; 0 means no limit.
-	MaxRequestsPerMinute = 1_000_000
-
-	maxProjectID = 64
-	maxName      = 128
 )
 
 // Options are what Keys needs.
@@ -36,7 +29,9 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Keys makes, lists and revokes keys. It is safe for concurrent use.
+// Keys makes and changes keys, projects, profiles and budgets. It is safe for
+// concurrent use. What is wrong with a wish is an apierror.BadRequest that names
+// the field, and nothing is changed then.
 type Keys struct {
 	store Store
 	now   func() time.Time
@@ -50,79 +45,114 @@ func NewKeys(options Options) *Keys {
 	return &Keys{options.Store, options.Now}
 }
 
+// moment is the present, as stores keep it.
+func (k *Keys) moment() time.Time { return k.now().UTC().Truncate(time.Microsecond) }
+
 // Create is what a new key shall be.
 type Create struct {
 	ProjectID string // 1 to 64 of A-Z a-z 0-9 . _ -
 	Name      string // optional, at most 128 characters, none a control character
-	Profile   string // free, pro or enterprise; "" is DefaultProfile
+	Profile   string // a built-in or a custom one; "" is DefaultProfile
+	// Admin makes a key that administers the service and generates nothing.
+	Admin bool
 	// RequestsPerMinute is the key's limit; nil is DefaultRequestsPerMinute and 0
 	// is no limit.
-	RequestsPerMinute *int
-	ExpiresAt         *time.Time // optional, in the future
+	RequestsPerMinute  *int
+	TokensPerMinute    int // 0: no limit
+	ConcurrentRequests int // 0: no limit
+	// Budgets are the key's. Their owner is filled in.
+	Budgets   []budget.Limit
+	ExpiresAt *time.Time // optional, in the future
 }
 
 // Create makes a key and stores it. The text is returned here and never again.
-// What is wrong with the wish is an apierror.BadRequest that names the field.
 func (k *Keys) Create(ctx context.Context, wish Create) (text string, key Key, err error) {
-	now := k.now().UTC().Truncate(time.Microsecond)
-	key, err = wish.key(now)
+	key = Key{
+		ID: "key_" + randomHex(8), Name: wish.Name, ProjectID: wish.ProjectID, Profile: wish.Profile, Admin: wish.Admin,
+		Limits: gateway.RateLimits{
+			RequestsPerMinute: DefaultRequestsPerMinute, TokensPerMinute: wish.TokensPerMinute, ConcurrentRequests: wish.ConcurrentRequests,
+		},
+		CreatedAt: k.moment(),
+	}
+	if wish.RequestsPerMinute != nil {
+		key.Limits.RequestsPerMinute = *wish.RequestsPerMinute
+	}
+	if key.Profile == "" {
+		key.Profile = DefaultProfile
+	}
+	if err := CheckProjectID(key.ProjectID); err != nil {
+		return "", Key{}, err
+	}
+	if err := k.setExpiry(&key, wish.ExpiresAt); err != nil {
+		return "", Key{}, err
+	}
+	if err := k.check(ctx, key); err != nil {
+		return "", Key{}, err
+	}
+	budgets, err := wish.budgets(key.ID)
 	if err != nil {
 		return "", Key{}, err
 	}
-	text = textPrefix + randomHex(randomBytes)
-	key.ID = "key_" + randomHex(8)
+	text = randomText()
 	key.Prefix = text[:visibleLength]
-	if err := k.store.CreateKey(ctx, key, HashOf(text)); err != nil {
+	if err := k.store.CreateKey(ctx, key, HashOf(text), budgets); err != nil {
 		return "", Key{}, fmt.Errorf("create key: %w", err)
 	}
 	return text, key, nil
 }
 
-func (c Create) key(now time.Time) (Key, error) {
-	key := Key{
-		Name: c.Name, ProjectID: c.ProjectID, Profile: c.Profile,
-		RequestsPerMinute: DefaultRequestsPerMinute, CreatedAt: now,
+// budgets gives the wish's budgets their owner.
+func (c Create) budgets(keyID string) ([]budget.Limit, error) {
+	if c.Admin && len(c.Budgets) > 0 {
+		return nil, apierror.Invalid("budget", "budget: an admin key generates nothing and has no budgets")
 	}
-	if err := CheckProjectID(c.ProjectID); err != nil {
-		return Key{}, err
+	type place struct {
+		period budget.Period
+		unit   budget.Unit
 	}
-	if utf8.RuneCountInString(c.Name) > maxName || !utf8.ValidString(c.Name) || strings.ContainsFunc(c.Name, unicode.IsControl) {
-		return Key{}, apierror.Invalid("name", "name must be at most %d characters without control characters", maxName)
-	}
-	if key.Profile == "" {
-		key.Profile = DefaultProfile
-	}
-	if !slices.Contains([]string{ProfileFree, ProfilePro, ProfileEnterprise}, key.Profile) {
-		return Key{}, apierror.Invalid("profile", "profile must be free, pro or enterprise")
-	}
-	if c.RequestsPerMinute != nil {
-		key.RequestsPerMinute = *c.RequestsPerMinute
-	}
-	if key.RequestsPerMinute < 0 || key.RequestsPerMinute > MaxRequestsPerMinute {
-		return Key{}, apierror.Invalid("requests_per_minute", "requests_per_minute must be between 0 (no limit) and %d", MaxRequestsPerMinute)
-	}
-	if c.ExpiresAt != nil {
-		at := c.ExpiresAt.UTC().Truncate(time.Microsecond)
-		if !at.After(now) {
-			return Key{}, apierror.Invalid("expires_at", "expires_at must be in the future")
+	taken := map[place]bool{}
+	budgets := make([]budget.Limit, 0, len(c.Budgets))
+	for _, limit := range c.Budgets {
+		limit.Owner = budget.Owner{Kind: budget.Key, ID: keyID}
+		if err := checkBudget(limit); err != nil {
+			return nil, err
 		}
-		key.ExpiresAt = &at
+		if at := (place{limit.Period, limit.Unit}); taken[at] {
+			return nil, apierror.Invalid("budget", "budget: there are two in %s for each %s", limit.Unit, limit.Period)
+		}
+		taken[place{limit.Period, limit.Unit}] = true
+		budgets = append(budgets, limit)
 	}
-	return key, nil
+	return budgets, nil
 }
 
-// CheckProjectID says what is wrong with a project id: an apierror.BadRequest
-// with the parameter project_id, or nil.
-func CheckProjectID(id string) error {
-	if id == "" {
-		return apierror.Invalid("project_id", "project_id is required")
+// check says what is wrong with what may be chosen of a key.
+func (k *Keys) check(ctx context.Context, key Key) error {
+	if err := checkName(key.Name); err != nil {
+		return err
 	}
-	foreign := func(c rune) bool {
-		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
+	if err := checkLimits(key.Limits); err != nil {
+		return err
 	}
-	if len(id) > maxProjectID || strings.ContainsFunc(id, foreign) {
-		return apierror.Invalid("project_id", "project_id must be 1 to %d characters of A-Z a-z 0-9 . _ -", maxProjectID)
+	if _, err := k.Profile(ctx, key.Profile); errors.Is(err, ErrNotFound) {
+		return apierror.Invalid("profile", "profile must be free, pro, enterprise or a profile that was made before")
+	} else if err != nil {
+		return err
 	}
+	return nil
+}
+
+// setExpiry sets when the key expires: at a moment in the future, or never.
+func (k *Keys) setExpiry(key *Key, at *time.Time) error {
+	key.ExpiresAt = nil
+	if at == nil {
+		return nil
+	}
+	expires := at.UTC().Truncate(time.Microsecond)
+	if !expires.After(k.moment()) {
+		return apierror.Invalid("expires_at", "expires_at must be in the future")
+	}
+	key.ExpiresAt = &expires
 	return nil
 }
 
@@ -135,19 +165,77 @@ func (k *Keys) List(ctx context.Context) ([]Key, error) {
 	return keys, nil
 }
 
-// Revoke revokes the key that ref names: the whole key, its id, or its visible
-// prefix where only one key has it. It returns the revoked key. Revoking a key
-// twice is no error and keeps the first time. A ref that names none or several
-// is an apierror.BadRequest around ErrNotFound or ErrAmbiguous.
-func (k *Keys) Revoke(ctx context.Context, ref string) (Key, error) {
-	key, err := k.find(ctx, ref)
+// Update is what shall change of a key; nil leaves it.
+type Update struct {
+	Name, Profile      *string
+	RequestsPerMinute  *int // 0: no limit
+	TokensPerMinute    *int
+	ConcurrentRequests *int
+	ExpiresAt          *time.Time // in the future; the zero time: never
+}
+
+// Update changes a key, which ref names as in Find, and gives what it is then.
+func (k *Keys) Update(ctx context.Context, ref string, wish Update) (Key, error) {
+	key, err := k.usable(ctx, ref)
 	if err != nil {
 		return Key{}, err
 	}
-	if key.RevokedAt != nil {
-		return key, nil
+	set(&key.Name, wish.Name)
+	set(&key.Profile, wish.Profile)
+	set(&key.Limits.RequestsPerMinute, wish.RequestsPerMinute)
+	set(&key.Limits.TokensPerMinute, wish.TokensPerMinute)
+	set(&key.Limits.ConcurrentRequests, wish.ConcurrentRequests)
+	if at := wish.ExpiresAt; at != nil {
+		if at.IsZero() {
+			at = nil
+		}
+		if err := k.setExpiry(&key, at); err != nil {
+			return Key{}, err
+		}
 	}
-	at := k.now().UTC().Truncate(time.Microsecond)
+	if err := k.check(ctx, key); err != nil {
+		return Key{}, err
+	}
+	if err := k.store.UpdateKey(ctx, key); err != nil {
+		return Key{}, fmt.Errorf("update key: %w", err)
+	}
+	return key, nil
+}
+
+func set[T any](field *T, wish *T) {
+	if wish != nil {
+		*field = *wish
+	}
+}
+
+// Rotate gives a key, which ref names as in Find, another text, returned here and
+// never again. The present text is taken too until grace has passed, at most
+// MaxGrace; with 0 it is refused as soon as a revoked one would be. A text from
+// an earlier rotation ends at once.
+func (k *Keys) Rotate(ctx context.Context, ref string, grace time.Duration) (text string, key Key, err error) {
+	if grace < 0 || grace > MaxGrace {
+		return "", Key{}, apierror.Invalid("grace", "grace must be between 0 and %d hours", int(MaxGrace/time.Hour))
+	}
+	if key, err = k.usable(ctx, ref); err != nil {
+		return "", Key{}, err
+	}
+	until := k.moment().Add(grace.Truncate(time.Microsecond))
+	text = randomText()
+	key.Prefix, key.FormerUntil = text[:visibleLength], &until
+	if err := k.store.RotateKey(ctx, key.ID, key.Prefix, HashOf(text), until); err != nil {
+		return "", Key{}, fmt.Errorf("rotate key: %w", err)
+	}
+	return text, key, nil
+}
+
+// Revoke revokes a key, which ref names as in Find, and gives it. Revoking a key
+// twice is no error and keeps the first time.
+func (k *Keys) Revoke(ctx context.Context, ref string) (Key, error) {
+	key, err := k.find(ctx, ref)
+	if err != nil || key.RevokedAt != nil {
+		return key, err
+	}
+	at := k.moment()
 	if err := k.store.RevokeKey(ctx, key.ID, at); err != nil {
 		return Key{}, fmt.Errorf("revoke key: %w", err)
 	}
@@ -155,35 +243,7 @@ func (k *Keys) Revoke(ctx context.Context, ref string) (Key, error) {
 	return key, nil
 }
 
-func (k *Keys) find(ctx context.Context, ref string) (Key, error) {
-	// The messages never repeat ref: it may be a whole key.
-	notFound := &apierror.Error{
-		Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "key", Message: "no such key", Cause: ErrNotFound,
-	}
-	if WellFormed(ref) {
-		key, err := k.store.KeyByHash(ctx, HashOf(ref))
-		if errors.Is(err, ErrNotFound) {
-			return Key{}, notFound
-		}
-		if err != nil {
-			return Key{}, fmt.Errorf("find key: %w", err)
-		}
-		return key, nil
-	}
-	keys, err := k.store.KeysByRef(ctx, ref)
-	if err != nil {
-		return Key{}, fmt.Errorf("find key: %w", err)
-	}
-	switch len(keys) {
-	case 0:
-		return Key{}, notFound
-	case 1:
-		return keys[0], nil
-	}
-	return Key{}, &apierror.Error{
-		Category: apierror.BadRequest, Param: "key", Message: "several keys have this prefix: name the key by its id", Cause: ErrAmbiguous,
-	}
-}
+func randomText() string { return textPrefix + randomHex(randomBytes) }
 
 func randomHex(n int) string {
 	b := make([]byte, n)

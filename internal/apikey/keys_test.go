@@ -32,7 +32,7 @@ func TestCreate(t *testing.T) {
 	if key.Prefix != text[:11] || !regexp.MustCompile(`^key_[0-9a-f]{16}$`).MatchString(key.ID) {
 		t.Errorf("prefix %q, id %q", key.Prefix, key.ID)
 	}
-	if key.ProjectID != "my.project_1-A" || key.Name != "Größe" || key.Profile != "enterprise" || key.RequestsPerMinute != 0 {
+	if key.ProjectID != "my.project_1-A" || key.Name != "Größe" || key.Profile != "enterprise" || key.Limits.RequestsPerMinute != 0 {
 		t.Errorf("key is %+v", key)
 	}
 	if !key.CreatedAt.Equal(now.Truncate(time.Microsecond)) || !key.ExpiresAt.Equal(expires.Truncate(time.Microsecond)) || key.RevokedAt != nil {
@@ -50,7 +50,7 @@ func TestCreate(t *testing.T) {
 func TestCreateDefaults(t *testing.T) {
 	keys := apikey.NewKeys(apikey.Options{Store: newMemory()})
 	_, key, err := keys.Create(t.Context(), apikey.Create{ProjectID: "p"})
-	if err != nil || key.Profile != "pro" || key.RequestsPerMinute != 100 || key.ExpiresAt != nil {
+	if err != nil || key.Profile != "pro" || key.Limits.RequestsPerMinute != 100 || key.ExpiresAt != nil {
 		t.Errorf("key is %+v, %v", key, err)
 	}
 }
@@ -121,7 +121,7 @@ func TestRevokeRefuses(t *testing.T) {
 	store := newMemory()
 	for i := range 2 {
 		key := apikey.Key{ID: "key_" + string(rune('a'+i)), Prefix: "cc_12345678"}
-		if err := store.CreateKey(t.Context(), key, apikey.Hash{byte(i)}); err != nil {
+		if err := store.CreateKey(t.Context(), key, apikey.Hash{byte(i)}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -31,6 +31,8 @@ type Caller struct {
 	KeyID     string
 	ProjectID string
 	Profile   string
+	// Permissions are the profile's.
+	Permissions Permissions
 	// Admin says that the key administers the service. It generates nothing.
 	Admin bool
 	// Key and Project are the limits of both; each holds.
@@ -62,7 +64,9 @@ type RateLimits struct {
 // apierror.Error. It is safe for concurrent use and, for a key that is known,
 // does no I/O.
 type Authenticator interface {
-	Authenticate(ctx context.Context, key string) (*Caller, error)
+	// Authenticate may let the refusal of a key wait when many keys from the same
+	// network address were refused.
+	Authenticate(ctx context.Context, key, address string) (*Caller, error)
 }
 
 // Limits is what the caller's limits say after a request was admitted or
@@ -134,6 +138,7 @@ type Entry struct {
 	RequestID string
 	Time      time.Time // when the request arrived
 	Endpoint  string
+	Address   string // the network address of the client, without a port
 	Caller    *Caller
 	Backend   string
 	Requested string // the model as asked
@@ -163,6 +168,7 @@ type Call struct {
 	// What the protocol package knows.
 	RequestID string
 	Endpoint  string // the route's path, as metrics and ledger name it
+	Address   string // the network address of the client, without a port
 	Request   *message.Request
 	Prefer    string // the backend that the caller asks for, "" for none
 	// Requested is the model as asked, for the ledger, where Request names another
@@ -228,7 +234,7 @@ func (c *Call) Honoured() error {
 // several. Its clock starts now; it has passed authentication with its parent.
 func (c *Call) Child(requestID string) *Call {
 	child := &Call{
-		RequestID: requestID, Endpoint: c.Endpoint, Prefer: c.Prefer, Strict: c.Strict,
+		RequestID: requestID, Endpoint: c.Endpoint, Address: c.Address, Prefer: c.Prefer, Strict: c.Strict,
 		Forward: c.Forward, Caller: c.Caller, Clock: latency.Start(),
 	}
 	child.Clock.Mark(latency.Auth)
@@ -253,13 +259,19 @@ type Gateway struct{ Options }
 func New(options Options) *Gateway { return &Gateway{options} }
 
 // Open starts the walk: it starts the call's clock and authenticates the
-// caller, before anything of the body is read. The call is there also beside an
-// error, for what is known of it.
-func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key string) (*Call, error) {
-	call := &Call{RequestID: requestID, Endpoint: endpoint, Strict: g.Strict, Clock: latency.Start()}
-	caller, err := g.Authenticator.Authenticate(ctx, key)
+// caller, before anything of the body is read. A key that administers the service
+// is refused here: it generates nothing. The address is the client's, without a
+// port. The call is there also beside an error, for what is known of it.
+func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key, address string) (*Call, error) {
+	call := &Call{RequestID: requestID, Endpoint: endpoint, Address: address, Strict: g.Strict, Clock: latency.Start()}
+	caller, err := g.Authenticator.Authenticate(ctx, key, address)
 	call.Clock.Mark(latency.Auth)
 	call.Caller = caller
+	if err == nil && caller.Admin {
+		err = &apierror.Error{
+			Category: apierror.Permission, Code: apierror.CodeAdminKey, Message: "an admin key administers the service: it generates nothing",
+		}
+	}
 	return call, err
 }
 
@@ -343,7 +355,7 @@ func (g *Gateway) observe(call *Call, result Result, err error) {
 
 func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err error) Entry {
 	entry := Entry{
-		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint,
+		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
 		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock,
 	}

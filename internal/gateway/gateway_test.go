@@ -30,7 +30,7 @@ func (r *rooms) step(name string) error {
 	return r.fail[name]
 }
 
-func (r *rooms) Authenticate(context.Context, string) (*gateway.Caller, error) {
+func (r *rooms) Authenticate(context.Context, string, string) (*gateway.Caller, error) {
 	if err := r.step("authenticate"); err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (r *rooms) End(gateway.Result) error  { return r.step("end") }
 func serve(t *testing.T, ctx context.Context, r *rooms) (*gateway.Call, error) {
 	t.Helper()
 	g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
-	call, err := g.Open(ctx, "id", "/v1/x", "key")
+	call, err := g.Open(ctx, "id", "/v1/x", "key", "192.0.2.1")
 	if err != nil {
 		g.Refuse(ctx, call, err)
 		return call, err
@@ -203,7 +203,7 @@ func TestStagesAreMeasured(t *testing.T) {
 func TestAStrictCallIsRefusedWhatCannotBeHonoured(t *testing.T) {
 	r := &rooms{}
 	g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
-	parent, err := g.Open(t.Context(), "id", "/v1/x", "key")
+	parent, err := g.Open(t.Context(), "id", "/v1/x", "key", "192.0.2.1")
 	if err != nil {
 		t.Fatal(err)
 	}

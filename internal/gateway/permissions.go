@@ -19,6 +19,7 @@ type Permissions struct {
 	// MaxTimeout is the longest that one task may run; 0: no limit.
 	MaxTimeout time.Duration
 	// WorkingDirectories are the absolute paths of folders in which, and below
-	// which, a task may work.
+	// which, a task may work; All stands for every folder that the operator lets
+	// tasks work in.
 	WorkingDirectories []string
 }

@@ -4,6 +4,7 @@
 package protocol
 
 import (
+	"net"
 	"net/http"
 	"strings"
 
@@ -29,12 +30,22 @@ const (
 // endpoint is the route's path, as metrics and ledger name it. An error is an
 // apierror.Error; the call beside it holds what is known by then.
 func Open(g *gateway.Gateway, w http.ResponseWriter, r *http.Request, endpoint string) (*gateway.Call, error) {
-	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, PresentedKey(r.Header))
+	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, PresentedKey(r.Header), Address(r))
 	if err != nil {
 		return call, err
 	}
 	call.Prefer, err = PreferredBackend(r.Header)
 	return call, err
+}
+
+// Address is the network address that a request came from, without its port. A
+// proxy in front of the service is what is seen then: no header is believed.
+func Address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // PreferredBackend is the backend that the header asks for, "" for none. An

@@ -59,7 +59,7 @@ func BenchmarkLedger(b *testing.B) {
 	b.Run("full/32", func(b *testing.B) { benchmarkLedger(b, 32, sqlite.SynchronousFull) })
 }
 
-func BenchmarkKeyByHash(b *testing.B) {
+func BenchmarkAccountByHash(b *testing.B) {
 	db := open(b, sqlite.Options{})
 	text, _, err := apikey.NewKeys(apikey.Options{Store: db}).Create(context.Background(), apikey.Create{ProjectID: "p"})
 	if err != nil {
@@ -68,7 +68,7 @@ func BenchmarkKeyByHash(b *testing.B) {
 	hash := apikey.HashOf(text)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := db.KeyByHash(context.Background(), hash); err != nil {
+		if _, err := db.AccountByHash(context.Background(), hash); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,81 +3,100 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/budget"
 )
 
-const keyColumns = `id, prefix, name, project_id, profile, requests_per_minute, created_at, expires_at, revoked_at`
+const keyColumns = `k.id, k.prefix, k.name, k.project_id, k.profile, k.admin, k.requests_per_minute, k.tokens_per_minute, k.concurrent_requests,
+	k.created_at, k.expires_at, k.revoked_at, k.former_until`
 
 type keyStatements struct {
-	create, byHash, byRef, list, revoke, exists, version *sql.Stmt
+	create, update, rotate, revoke, byRef, list, exists, version *sql.Stmt
 }
 
 func (s *keyStatements) prepare(ctx context.Context, db *DB) error {
 	err := prepareAll(ctx, db.write, map[string]**sql.Stmt{
-		`INSERT INTO api_keys (` + keyColumns + `, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`: &s.create,
-		`UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`:                &s.revoke,
+		`INSERT INTO api_keys (id, prefix, name, project_id, profile, admin, requests_per_minute, tokens_per_minute, concurrent_requests,
+			created_at, expires_at, revoked_at, former_until, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`: &s.create,
+		`UPDATE api_keys SET name = ?, profile = ?, requests_per_minute = ?, tokens_per_minute = ?, concurrent_requests = ?, expires_at = ?
+			WHERE id = ?`: &s.update,
+		`UPDATE api_keys SET former_hash = hash, former_until = ?, prefix = ?, hash = ? WHERE id = ?`: &s.rotate,
+		`UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`:                      &s.revoke,
 	})
 	if err != nil {
 		return err
 	}
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
-		`SELECT ` + keyColumns + ` FROM api_keys WHERE hash = ?`:                                   &s.byHash,
-		`SELECT ` + keyColumns + ` FROM api_keys WHERE id = ?1 OR prefix = ?1 ORDER BY created_at`: &s.byRef,
-		`SELECT ` + keyColumns + ` FROM api_keys ORDER BY created_at, id`:                          &s.list,
-		`SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?)`:                                      &s.exists,
-		`SELECT version FROM api_keys_version`:                                                     &s.version,
+		`SELECT ` + keyColumns + ` FROM api_keys k WHERE k.id = ?1 OR k.prefix = ?1 ORDER BY k.created_at, k.id`: &s.byRef,
+		`SELECT ` + keyColumns + ` FROM api_keys k ORDER BY k.created_at, k.id`:                                  &s.list,
+		`SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?)`:                                                    &s.exists,
+		`SELECT version FROM api_keys_version`:                                                                   &s.version,
 	})
 }
 
 // CreateKey implements apikey.Store.
-func (db *DB) CreateKey(ctx context.Context, k apikey.Key, hash apikey.Hash) error {
-	_, err := db.keys.create.ExecContext(ctx, k.ID, k.Prefix, k.Name, k.ProjectID, k.Profile, k.RequestsPerMinute,
-		k.CreatedAt.UnixMicro(), optionalMicros(k.ExpiresAt), optionalMicros(k.RevokedAt), hash[:])
-	if isUniqueViolation(err) {
-		return fmt.Errorf("insert key: %w: %w", apikey.ErrExists, err)
-	}
+func (db *DB) CreateKey(ctx context.Context, k apikey.Key, hash apikey.Hash, budgets []budget.Limit) error {
+	return db.change(ctx, func(tx *sql.Tx) error {
+		create := tx.StmtContext(ctx, db.keys.create) //nolint:sqlclosecheck // the transaction closes it
+		_, err := create.ExecContext(ctx, k.ID, k.Prefix, k.Name, k.ProjectID, k.Profile, k.Admin,
+			k.Limits.RequestsPerMinute, k.Limits.TokensPerMinute, k.Limits.ConcurrentRequests,
+			k.CreatedAt.UnixMicro(), optionalMicros(k.ExpiresAt), optionalMicros(k.RevokedAt), optionalMicros(k.FormerUntil), hash[:])
+		if isUniqueViolation(err) {
+			return fmt.Errorf("insert key: %w: %w", apikey.ErrExists, err)
+		}
+		if err != nil {
+			return fmt.Errorf("insert key: %w", err)
+		}
+		for _, limit := range budgets {
+			if err := db.budgets.set(ctx, tx, limit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// UpdateKey implements apikey.Store.
+func (db *DB) UpdateKey(ctx context.Context, k apikey.Key) error {
+	changed, err := exec(ctx, db.keys.update, k.Name, k.Profile,
+		k.Limits.RequestsPerMinute, k.Limits.TokensPerMinute, k.Limits.ConcurrentRequests, optionalMicros(k.ExpiresAt), k.ID)
 	if err != nil {
-		return fmt.Errorf("insert key: %w", err)
+		return fmt.Errorf("update key: %w", err)
+	}
+	if changed == 0 {
+		return apikey.ErrNotFound
 	}
 	return nil
 }
 
-// KeyByHash implements apikey.Store.
-func (db *DB) KeyByHash(ctx context.Context, hash apikey.Hash) (apikey.Key, error) {
-	key, err := scanKey(db.keys.byHash.QueryRowContext(ctx, hash[:]))
-	if errors.Is(err, sql.ErrNoRows) {
-		return apikey.Key{}, apikey.ErrNotFound
+// RotateKey implements apikey.Store.
+func (db *DB) RotateKey(ctx context.Context, id, prefix string, hash apikey.Hash, formerUntil time.Time) error {
+	changed, err := exec(ctx, db.keys.rotate, formerUntil.UnixMicro(), prefix, hash[:], id)
+	if isUniqueViolation(err) {
+		return fmt.Errorf("rotate key: %w: %w", apikey.ErrExists, err)
 	}
 	if err != nil {
-		return apikey.Key{}, fmt.Errorf("select key: %w", err)
+		return fmt.Errorf("rotate key: %w", err)
 	}
-	return key, nil
-}
-
-// KeysByRef implements apikey.Store.
-func (db *DB) KeysByRef(ctx context.Context, ref string) ([]apikey.Key, error) {
-	return selectKeys(ctx, db.keys.byRef, ref)
-}
-
-// ListKeys implements apikey.Store.
-func (db *DB) ListKeys(ctx context.Context) ([]apikey.Key, error) {
-	return selectKeys(ctx, db.keys.list)
+	if changed == 0 {
+		return apikey.ErrNotFound
+	}
+	return nil
 }
 
 // RevokeKey implements apikey.Store.
 func (db *DB) RevokeKey(ctx context.Context, id string, at time.Time) error {
-	result, err := db.keys.revoke.ExecContext(ctx, at.UnixMicro(), id)
+	changed, err := exec(ctx, db.keys.revoke, at.UnixMicro(), id)
 	if err != nil {
-		return fmt.Errorf("update key: %w", err)
+		return fmt.Errorf("revoke key: %w", err)
 	}
-	if n, err := result.RowsAffected(); err != nil || n > 0 {
-		return err
+	if changed > 0 {
+		return nil
 	}
-	// Nothing changed: the key is revoked already, or there is none.
+	// The key is revoked already, or there is none.
 	var exists bool
 	if err := db.keys.exists.QueryRowContext(ctx, id).Scan(&exists); err != nil {
 		return fmt.Errorf("select key: %w", err)
@@ -86,6 +105,16 @@ func (db *DB) RevokeKey(ctx context.Context, id string, at time.Time) error {
 		return apikey.ErrNotFound
 	}
 	return nil
+}
+
+// KeysByRef implements apikey.Store.
+func (db *DB) KeysByRef(ctx context.Context, ref string) ([]apikey.Key, error) {
+	return selectAll(ctx, "keys", db.keys.byRef, scanKey, ref)
+}
+
+// ListKeys implements apikey.Store.
+func (db *DB) ListKeys(ctx context.Context) ([]apikey.Key, error) {
+	return selectAll(ctx, "keys", db.keys.list, scanKey)
 }
 
 // KeysVersion implements apikey.Store.
@@ -97,34 +126,33 @@ func (db *DB) KeysVersion(ctx context.Context) (int64, error) {
 	return version, nil
 }
 
-func selectKeys(ctx context.Context, statement *sql.Stmt, args ...any) ([]apikey.Key, error) {
-	rows, err := statement.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, fmt.Errorf("select keys: %w", err)
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var keys []apikey.Key
-	for rows.Next() {
-		key, err := scanKey(rows)
-		if err != nil {
-			return nil, fmt.Errorf("scan key: %w", err)
-		}
-		keys = append(keys, key)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("select keys: %w", err)
-	}
-	return keys, nil
+// keyRow takes the key columns of a row.
+type keyRow struct {
+	key                      apikey.Key
+	created                  int64
+	expires, revoked, former sql.Null[int64]
 }
 
-func scanKey(row interface{ Scan(...any) error }) (apikey.Key, error) {
-	var k apikey.Key
-	var created int64
-	var expires, revoked sql.Null[int64]
-	err := row.Scan(&k.ID, &k.Prefix, &k.Name, &k.ProjectID, &k.Profile, &k.RequestsPerMinute, &created, &expires, &revoked)
-	if err != nil {
+// fields are where the key columns go, in their order.
+func (r *keyRow) fields() []any {
+	k := &r.key
+	return []any{
+		&k.ID, &k.Prefix, &k.Name, &k.ProjectID, &k.Profile, &k.Admin,
+		&k.Limits.RequestsPerMinute, &k.Limits.TokensPerMinute, &k.Limits.ConcurrentRequests,
+		&r.created, &r.expires, &r.revoked, &r.former,
+	}
+}
+
+func (r *keyRow) scanned() apikey.Key {
+	k := r.key
+	k.CreatedAt, k.ExpiresAt, k.RevokedAt, k.FormerUntil = fromMicros(r.created), optionalTime(r.expires), optionalTime(r.revoked), optionalTime(r.former)
+	return k
+}
+
+func scanKey(rows *sql.Rows) (apikey.Key, error) {
+	var row keyRow
+	if err := rows.Scan(row.fields()...); err != nil {
 		return apikey.Key{}, err
 	}
-	k.CreatedAt, k.ExpiresAt, k.RevokedAt = fromMicros(created), optionalTime(expires), optionalTime(revoked)
-	return k, nil
+	return row.scanned(), nil
 }

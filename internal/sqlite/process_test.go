@@ -181,7 +181,7 @@ func TestTwoProcessesOnOneFile(t *testing.T) {
 		t.Fatalf("%d keys", len(texts))
 	}
 	for i, text := range texts {
-		caller, err := authenticator.Authenticate(ctx, text)
+		caller, err := authenticator.Authenticate(ctx, text, "")
 		if revoked := i%2 == 1; (err != nil) != revoked {
 			t.Errorf("key %d (revoked: %v): %v, %v", i, revoked, caller, err)
 		}
@@ -194,7 +194,7 @@ func TestTwoProcessesOnOneFile(t *testing.T) {
 	}
 	deadline := time.After(10 * time.Second)
 	for {
-		if _, err := authenticator.Authenticate(ctx, texts[0]); err != nil {
+		if _, err := authenticator.Authenticate(ctx, texts[0], ""); err != nil {
 			break
 		}
 		select {

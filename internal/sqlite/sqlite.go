@@ -57,6 +57,9 @@ type Options struct {
 type DB struct {
 	write, read *sql.DB
 	keys        keyStatements
+	accounts    accountStatements
+	projects    projectStatements
+	budgets     budgetStatements
 	usage       usageStatements
 	documents   documentStatements
 	audit       auditStatements
@@ -147,7 +150,10 @@ func open(ctx context.Context, o Options) (db *DB, err error) {
 	if err := db.usage.prepare(ctx, db); err != nil {
 		return db, err
 	}
-	return db, errors.Join(db.documents.prepare(ctx, db), db.audit.prepare(ctx, db))
+	return db, errors.Join(
+		db.accounts.prepare(ctx, db), db.projects.prepare(ctx, db), db.budgets.prepare(ctx, db),
+		db.documents.prepare(ctx, db), db.audit.prepare(ctx, db),
+	)
 }
 
 func create(path string) error {

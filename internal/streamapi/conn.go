@@ -41,6 +41,7 @@ type conn struct {
 	ws        *websocket.Conn
 	out       *outbox
 	requestID string // of the upgrade; a chat's has a number behind it
+	address   string // the client's network address, without a port
 	prefer    string // the backend that the header asked for
 
 	// The reader's own.
@@ -64,8 +65,8 @@ type conn struct {
 	silence  *time.Timer
 }
 
-func newConn(h *Handler, requestID string) *conn {
-	return &conn{h: h, out: newOutbox(), requestID: requestID}
+func newConn(h *Handler, requestID, address string) *conn {
+	return &conn{h: h, out: newOutbox(), requestID: requestID, address: address}
 }
 
 // run serves the connection to its end.

@@ -49,7 +49,7 @@ func discarding(tb testing.TB) *encoder {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = ws.CloseNow() })
-	c := newConn(New(Options{}), "req_1")
+	c := newConn(New(Options{}), "req_1", "192.0.2.1")
 	c.ws, c.out.ws, c.out.raw = ws, ws, u.conn
 	return newEncoder(&chat{conn: c, id: "c1", call: &gateway.Call{}, ctx: context.Background()})
 }

@@ -77,7 +77,7 @@ func (c *conn) authenticate(requestID string, m *incoming) (*gateway.Call, *stop
 	if m.key != "" {
 		key = m.key
 	}
-	call, err := c.h.gateway.Open(c.base, requestID, pathStream, key)
+	call, err := c.h.gateway.Open(c.base, requestID, pathStream, key, c.address)
 	if err == nil {
 		if c.key == "" {
 			c.authenticated()
@@ -88,7 +88,7 @@ func (c *conn) authenticate(requestID string, m *incoming) (*gateway.Call, *stop
 	}
 	c.h.gateway.Refuse(c.base, call, err)
 	switch e := apierror.From(err); {
-	case e.Category == apierror.AuthError:
+	case e.Category == apierror.AuthError, e.Category == apierror.Permission:
 		return nil, &stopped{c.refuse(m.id, e, closeUnauthorized)}
 	case c.key == "":
 		return nil, &stopped{c.refuse(m.id, e, websocket.StatusInternalError)}

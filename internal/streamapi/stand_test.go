@@ -46,11 +46,11 @@ func (l *live) Gateway() *gateway.Gateway {
 	return gateway.New(gateway.Options{Authenticator: l, Admitter: l, Router: l, Recorder: l, Observer: l})
 }
 
-func (l *live) Authenticate(ctx context.Context, key string) (*gateway.Caller, error) {
+func (l *live) Authenticate(ctx context.Context, key, address string) (*gateway.Caller, error) {
 	if l.revoked.Load() {
 		return nil, &apierror.Error{Category: apierror.AuthError, Code: apierror.CodeInvalidKey, Message: "revoked"}
 	}
-	return l.Rooms.Authenticate(ctx, key)
+	return l.Rooms.Authenticate(ctx, key, address)
 }
 
 func (l *live) Route(call *gateway.Call) (gateway.Backend, error) {

@@ -46,12 +46,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 // open makes the connection of a request that may be upgraded. An error is an
 // apierror.Error.
 func (h *Handler) open(w http.ResponseWriter, r *http.Request) (*conn, error) {
-	c := newConn(h, w.Header().Get(protocol.HeaderRequestID))
+	c := newConn(h, w.Header().Get(protocol.HeaderRequestID), protocol.Address(r))
 	if h.isStopping() {
 		return nil, errShuttingDown()
 	}
 	if c.key = presentedKey(r.Header); c.key != "" {
-		call, err := h.gateway.Open(r.Context(), c.requestID, pathStream, c.key)
+		call, err := h.gateway.Open(r.Context(), c.requestID, pathStream, c.key, c.address)
 		if err != nil {
 			h.gateway.Refuse(r.Context(), call, err)
 			return nil, err

@@ -73,7 +73,7 @@ func (r *Rooms) Entries() []gateway.Entry {
 var caller = &gateway.Caller{KeyID: "k1", ProjectID: ProjectID}
 
 // Authenticate implements gateway.Authenticator.
-func (r *Rooms) Authenticate(_ context.Context, key string) (*gateway.Caller, error) {
+func (r *Rooms) Authenticate(_ context.Context, key, _ string) (*gateway.Caller, error) {
 	if key != Key {
 		return nil, &apierror.Error{Category: apierror.AuthError, Code: apierror.CodeInvalidKey, Message: "invalid API key"}
 	}

@@ -1,0 +1,76 @@
+package apikey
+
+import (
+	"slices"
+	"time"
+
+	"claude-code-api-service/internal/gateway"
+)
+
+// The built-in profiles. They are the service contract's.
+const (
+	ProfileFree       = "free"
+	ProfilePro        = "pro"
+	ProfileEnterprise = "enterprise"
+)
+
+// Profile is a named set of permissions: what a key may do on the agentic
+// endpoints.
+type Profile struct {
+	Name        string
+	Permissions gateway.Permissions
+}
+
+// BuiltIn gives the built-in profiles, the narrowest first. The caller may change
+// what it gets.
+//
+// free reads and nothing else. pro has the tools that stay inside the files and
+// the web: none that starts programs, and no agents or skills either, because
+// those may bring such tools along. enterprise may do all that the operator has
+// configured.
+func BuiltIn() []Profile {
+	read := []string{"Read", "Glob", "Grep"}
+	all := []string{gateway.All}
+	return []Profile{
+		{ProfileFree, gateway.Permissions{AllowedTools: read, MaxCostMicroUSD: 100_000}},
+		{ProfilePro, gateway.Permissions{
+			AllowedTools:    slices.Concat(read, []string{"Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "TodoWrite"}),
+			MaxCostMicroUSD: 1_000_000,
+		}},
+		{ProfileEnterprise, gateway.Permissions{
+			AllowedTools: all, AllowedAgents: all, AllowedSkills: all, WorkingDirectories: all, MaxCostMicroUSD: 10_000_000,
+		}},
+	}
+}
+
+// builtIn finds a built-in profile.
+func builtIn(name string) (Profile, bool) {
+	for _, p := range BuiltIn() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Profile{}, false
+}
+
+// complete gives the account its built-in profile, if that is what the key names.
+// A profile that nobody has keeps its name and permits nothing.
+func (a *Account) complete() {
+	if profile, ok := builtIn(a.Key.Profile); ok {
+		a.Profile = profile
+	}
+	a.Profile.Name = a.Key.Profile
+}
+
+// refusal says why the account's key can't be used at a moment, nil when it can.
+func (a *Account) refusal(now time.Time) error {
+	switch k := &a.Key; {
+	case k.RevokedAt != nil:
+		return refuse("the API key was revoked")
+	case k.ExpiresAt != nil && !now.Before(*k.ExpiresAt):
+		return refuse("the API key has expired")
+	case a.Former && (k.FormerUntil == nil || !now.Before(*k.FormerUntil)):
+		return refuse("the API key was replaced by a newer one")
+	}
+	return nil
+}
