@@ -5,6 +5,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -58,9 +59,21 @@ type Store interface {
 	ListAudit(ctx context.Context, after int64, limit int, filter Filter) ([]Event, error)
 }
 
-// storable makes the event's texts what any database keeps: valid UTF-8 without
-// NUL, at most 256 bytes.
+// Write stores one event and returns when it is durable: for what must not happen
+// without a trace. An event without a time gets the present one.
+func Write(ctx context.Context, store Store, e Event) error {
+	if err := store.AppendAudit(ctx, []Event{e.storable()}); err != nil {
+		return fmt.Errorf("write the audit event %s: %w", e.Action, err)
+	}
+	return nil
+}
+
+// storable makes the event what any database keeps: with a time, and texts of
+// valid UTF-8 without NUL, at most 256 bytes each.
 func (e Event) storable() Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
 	for _, text := range []*string{&e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.Detail, &e.RequestID} {
 		*text = storable(*text)
 	}

@@ -6,112 +6,95 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Defaults of Options.
 const (
-	// DefaultBuffer is how many events may wait for the store: some seconds of a
-	// flood of refused requests.
-	DefaultBuffer = 4096
+	// DefaultBuffer is how many events may wait for the store: Refusals lets far
+	// fewer through in a minute.
+	DefaultBuffer = 1024
 	// DefaultBatch is how many events one transaction takes at most, so that the
 	// ledger, which shares the disk, waits milliseconds for it.
 	DefaultBatch = 256
+	// DefaultRetry is how long the log waits after a failed commit.
+	DefaultRetry = time.Second
 )
 
-// ErrClosed is what Close returns beside events that it couldn't store any more.
+// ErrClosed is what Close returns around the reason why the last events couldn't
+// be stored.
 var ErrClosed = errors.New("the audit log was closed before all of it was stored")
 
 // Options are what a Log needs.
 type Options struct {
 	Store  Store
-	Buffer int              // events that wait at most; 0 is DefaultBuffer
-	Batch  int              // events in one transaction at most; 0 is DefaultBatch
-	Now    func() time.Time // nil is time.Now
-	Logger *slog.Logger     // hears of events that are lost; nil is silent
+	Buffer int           // events that wait at most; 0 is DefaultBuffer
+	Batch  int           // events in one transaction at most; 0 is DefaultBatch
+	Retry  time.Duration // between two attempts to store the same events; 0 is DefaultRetry
+	Logger *slog.Logger  // hears of events that can't be stored; nil is silent
 }
 
 // Log writes events off the path of whoever records them: while one transaction
-// is being committed, those that arrive gather for the next one. It is safe for
-// concurrent use.
+// is being committed, those that arrive gather for the next one. What the store
+// can't take at the moment is tried again. It is safe for concurrent use.
 type Log struct {
-	store         Store
-	buffer, batch int
-	now           func() time.Time
-	logger        *slog.Logger
-	wake          chan struct{} // tells the committer that there is work, or the end
+	store   Store
+	retry   time.Duration
+	logger  *slog.Logger
+	events  chan Event
+	batch   []Event // the committer's own
+	dropped atomic.Int64
 
-	mu      sync.Mutex // guards the four below, never held over I/O
-	queue   []Event
-	spare   []Event // the previous queue, to be filled again
-	dropped int64   // since the last event that said so
-	closed  bool
-
-	stopped chan struct{} // closed when the committer has ended
-	abandon context.CancelFunc
-	lost    error // of the committer, once stopped is closed
+	closeOnce sync.Once
+	closing   chan struct{} // closed by the first Close
+	stopped   chan struct{} // closed when the committer has ended
+	abandon   context.CancelFunc
+	lost      error // of the committer, once stopped is closed
 }
 
 // NewLog starts a log. Close must be called.
 func NewLog(options Options) *Log {
+	if options.Buffer <= 0 {
+		options.Buffer = DefaultBuffer
+	}
+	if options.Batch <= 0 {
+		options.Batch = DefaultBatch
+	}
+	if options.Retry <= 0 {
+		options.Retry = DefaultRetry
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
 	ctx, abandon := context.WithCancel(context.Background())
 	l := &Log{
-		store: options.Store, buffer: options.Buffer, batch: options.Batch, now: options.Now, logger: options.Logger,
-		wake: make(chan struct{}, 1), stopped: make(chan struct{}), abandon: abandon,
-	}
-	if l.buffer <= 0 {
-		l.buffer = DefaultBuffer
-	}
-	if l.batch <= 0 {
-		l.batch = DefaultBatch
-	}
-	if l.now == nil {
-		l.now = time.Now
-	}
-	if l.logger == nil {
-		l.logger = slog.New(slog.DiscardHandler)
+		store: options.Store, retry: options.Retry, logger: options.Logger,
+		events: make(chan Event, options.Buffer), batch: make([]Event, 0, options.Batch),
+		closing: make(chan struct{}), stopped: make(chan struct{}), abandon: abandon,
 	}
 	go l.run(ctx)
 	return l
 }
 
 // Record takes an event to be stored soon; it never waits. An event without a
-// time gets the present one. Where events come faster than they are stored, the
-// log counts what it drops and says so in an event of its own (see Dropped).
-// After Close it does nothing.
+// time gets the present one. Where more events wait than there is room for, the
+// log counts what it drops and says so in an event of its own, see Dropped. What
+// is recorded while Close runs may be lost, and what comes after it is.
 func (l *Log) Record(e Event) {
-	if e.Time.IsZero() {
-		e.Time = l.now()
-	}
-	e = e.storable()
-	l.mu.Lock()
-	switch {
-	case l.closed:
-	case len(l.queue) >= l.buffer:
-		l.dropped++
-	default:
-		l.queue = append(l.queue, e)
-	}
-	l.mu.Unlock()
-	l.signal()
-}
-
-func (l *Log) signal() {
 	select {
-	case l.wake <- struct{}{}:
-	default: // a signal is waiting already
+	case l.events <- e.storable():
+	default:
+		l.dropped.Add(1)
 	}
 }
 
-// Close takes no more events and stores those that wait. When ctx ends first, the
-// commit under way is cancelled and Close returns ctx's error at once. An error
-// around ErrClosed says that the last events couldn't be stored. It may be called
-// more than once.
+// Close stores what was recorded before and ends the log. When ctx ends first,
+// the commit under way is cancelled and Close returns ctx's error at once; an
+// error around ErrClosed says that the store refused the last events. It may be
+// called more than once.
 func (l *Log) Close(ctx context.Context) error {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	l.signal()
+	l.closeOnce.Do(func() { close(l.closing) })
 	select {
 	case <-l.stopped:
 		return l.lost
@@ -125,63 +108,54 @@ func (l *Log) Close(ctx context.Context) error {
 func (l *Log) run(ctx context.Context) {
 	defer close(l.stopped)
 	defer l.abandon()
-	for range l.wake {
-		for {
-			events, dropped, closed := l.take()
-			if len(events) == 0 && (dropped == 0 || closed) {
-				l.giveBack(events)
-				if closed {
-					return
-				}
-				break
-			}
-			err := l.commit(ctx, events)
-			l.giveBack(events)
-			if err != nil && closed {
-				l.lost = fmt.Errorf("%w: %w", ErrClosed, err)
-				return
-			}
-			if err != nil {
-				break // what was lost is told with the next event
-			}
+	for {
+		l.gather()
+		if len(l.batch) == 0 {
+			return // only closing leaves nothing to do
+		}
+		if err := l.commit(ctx); err != nil {
+			l.lost = fmt.Errorf("%w: %w", ErrClosed, err)
+			return
 		}
 	}
 }
 
-// take gives what waits. How many events were dropped is the first of them.
-func (l *Log) take() (events []Event, dropped int64, closed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	events, dropped, closed = l.queue, l.dropped, l.closed
-	l.queue, l.spare, l.dropped = l.spare[:0], nil, 0
-	if dropped > 0 {
-		events = append(events, Event{Time: l.now(), Action: Dropped, Detail: fmt.Sprintf("%d events were lost", dropped)})
+// gather waits for an event, and fills the batch with those that wait and with
+// how many were dropped. It is empty when the log is closed and nothing waits.
+func (l *Log) gather() {
+	l.batch = l.batch[:0]
+	select {
+	case e := <-l.events:
+		l.batch = append(l.batch, e)
+	case <-l.closing:
 	}
-	return events, dropped, closed
-}
-
-// giveBack keeps an emptied queue's memory for the next one.
-func (l *Log) giveBack(events []Event) {
-	clear(events)
-	l.mu.Lock()
-	l.spare = events
-	l.mu.Unlock()
-}
-
-// commit stores the events in pieces. Those of a piece that the store refuses are
-// lost, and counted.
-func (l *Log) commit(ctx context.Context, events []Event) error {
-	var errs []error
-	for len(events) > 0 {
-		n := min(len(events), l.batch)
-		if err := l.store.AppendAudit(ctx, events[:n]); err != nil {
-			l.logger.LogAttrs(ctx, slog.LevelError, "audit events are lost", slog.Int("events", n), slog.Any("error", err))
-			l.mu.Lock()
-			l.dropped += int64(n)
-			l.mu.Unlock()
-			errs = append(errs, fmt.Errorf("append %d audit events: %w", n, err))
+	if n := l.dropped.Swap(0); n > 0 {
+		e := Event{Action: Dropped, Detail: fmt.Sprintf("%d events came faster than they could be stored and are lost", n)}
+		l.batch = append(l.batch, e.storable())
+	}
+	for len(l.batch) < cap(l.batch) {
+		select {
+		case e := <-l.events:
+			l.batch = append(l.batch, e)
+		default:
+			return
 		}
-		events = events[n:]
 	}
-	return errors.Join(errs...)
+}
+
+// commit stores the batch, however often it has to try. It fails only once the
+// log is being closed.
+func (l *Log) commit(ctx context.Context) error {
+	for {
+		err := l.store.AppendAudit(ctx, l.batch)
+		if err == nil {
+			return nil
+		}
+		l.logger.LogAttrs(ctx, slog.LevelError, "audit events can't be stored", slog.Int("events", len(l.batch)), slog.Any("error", err))
+		select {
+		case <-l.closing:
+			return fmt.Errorf("append %d of %d audit events: %w", len(l.batch), len(l.batch)+len(l.events), err)
+		case <-time.After(l.retry):
+		}
+	}
 }
