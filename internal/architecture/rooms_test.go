@@ -45,6 +45,9 @@ func rooms() map[string]room {
 		"internal/archive":   {row: "owners"},
 		"internal/audit":     {row: "owners", may: with(walk)},
 
+		// archive: it keeps what isn't delivered yet.
+		"internal/webhook": {may: []string{"archive", "budget"}, outside: []string{jsonLibrary}},
+
 		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
 
 		// The backends. clipool drives claudecli's processes: the one import between
@@ -57,6 +60,7 @@ func rooms() map[string]room {
 		// The protocols, and what they share over HTTP.
 		"internal/openapi":      {outside: []string{jsonLibrary}},
 		"internal/protocol":     {may: with(walk, "openapi", "sse"), outside: []string{jsonLibrary}},
+		"internal/idempotency":  {may: with(walk, "archive", "protocol"), outside: []string{jsonLibrary}},
 		"internal/anthropicapi": {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/openaiapi":    {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/responsesapi": {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
@@ -92,7 +96,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "claudecli", "claudecli/install", "clipool", "config",
-				"docspage", "httpserver", "openaiapi", "openapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
+				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
 			),
 			outside: []string{prometheus},
 		},

@@ -1,0 +1,142 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"claude-code-api-service/internal/archive"
+)
+
+// archiveKind is the kind of the documents that are kept. They are the service's
+// own.
+const archiveKind, archiveKey = "alert", ""
+
+// letter is an event on its way, as it is kept. One that is done is kept too, so
+// that a further event of the same Subject is known to be no news.
+type letter struct {
+	ID       string    `json:"id"` // the document's, made from the event's Type and Subject
+	Type     string    `json:"type"`
+	Time     time.Time `json:"time"` // the event's
+	Forget   time.Time `json:"forget"`
+	Body     string    `json:"body"` // what is sent, the same bytes in each attempt
+	Attempts int       `json:"attempts"`
+	Next     time.Time `json:"next"` // the next attempt
+	Done     bool      `json:"done"` // delivered, given up, or nothing is sent at all
+}
+
+// undelivered gives the letters that a former Sender has left.
+func (s *Sender) undelivered(ctx context.Context) (pending []*letter, err error) {
+	documents, err := s.archive.List(ctx, archiveKind, archiveKey)
+	if err != nil {
+		return nil, fmt.Errorf("find what the webhook has to deliver: %w", err)
+	}
+	for _, d := range documents {
+		l := &letter{}
+		if err := json.Unmarshal(d.Body, l); err != nil {
+			s.log.LogAttrs(ctx, slog.LevelError, "a notification is lost: it can't be read", slog.String("id", d.ID), slog.Any("error", err))
+			continue
+		}
+		if !l.Done {
+			pending = append(pending, l)
+		}
+	}
+	return pending, nil
+}
+
+// payload is what is sent.
+type payload struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      any       `json:"data"`
+}
+
+// take writes an event down, unless it is no news. Like keep, it doesn't end with
+// ctx.
+func (s *Sender) take(ctx context.Context, e Event) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), archiveTimeout)
+	defer cancel()
+	sum := sha256.Sum256([]byte(e.Type + "\x00" + e.Subject))
+	id := hex.EncodeToString(sum[:16])
+	if slices.ContainsFunc(s.pending, func(l *letter) bool { return l.ID == id }) {
+		return
+	}
+	_, err := s.archive.Get(ctx, archiveKind, archiveKey, id)
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, archive.ErrNotFound) {
+		// It may be no news. The receiver can tell by the id.
+		s.log.LogAttrs(ctx, slog.LevelError, "a notification may be sent twice", slog.String("type", e.Type), slog.Any("error", err))
+	}
+	if e.News != nil {
+		e.News()
+	}
+	body, err := json.Marshal(payload{e.Type, e.Time.UTC(), e.Data})
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "an event can't be written down", slog.String("type", e.Type), slog.Any("error", err))
+		return
+	}
+	l := &letter{ID: id, Type: e.Type, Time: e.Time, Forget: e.Forget, Body: string(body), Next: time.Now(), Done: s.receiver == nil}
+	if !l.Done {
+		s.pending = append(s.pending, l)
+	}
+	s.keep(ctx, l)
+}
+
+// keep writes down what became of a letter. It doesn't end with ctx: the next
+// Sender would deliver it again.
+func (s *Sender) keep(ctx context.Context, l *letter) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), archiveTimeout)
+	defer cancel()
+	document, err := json.Marshal(l)
+	if err == nil {
+		err = s.archive.Put(ctx, archiveKind, archiveKey, l.ID, max(time.Until(l.Forget), time.Minute), document)
+	}
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "what became of a notification can't be kept", slog.String("type", l.Type), slog.Any("error", err))
+	}
+}
+
+// deliver makes one attempt.
+func (s *Sender) deliver(ctx context.Context, l *letter) {
+	err := s.receiver.post(ctx, l)
+	if err != nil && ctx.Err() != nil {
+		return // cut off: no fault of the receiver's
+	}
+	l.Attempts++
+	l.Next = time.Now().Add(delay(l.Attempts))
+	level, text := slog.LevelWarn, "a notification couldn't be delivered yet"
+	switch {
+	case err == nil:
+		l.Done = true
+	case l.Next.Sub(l.Time) > giveUpAfter:
+		l.Done = true
+		level, text = slog.LevelError, "a notification couldn't be delivered and is given up"
+	}
+	if err != nil {
+		s.log.LogAttrs(ctx, level, text, slog.String("type", l.Type), slog.Int("attempt", l.Attempts), slog.Any("error", err))
+	}
+	if l.Done {
+		s.pending = slices.DeleteFunc(s.pending, func(other *letter) bool { return other == l })
+	}
+	s.keep(ctx, l)
+}
+
+// delay gives the time to wait after so many attempts: twice as long each time,
+// and half of it by chance, so that many services don't come at once.
+func delay(attempts int) time.Duration {
+	d := maxDelay
+	if attempts < 13 {
+		d = min(firstDelay<<(attempts-1), maxDelay)
+	}
+	return d/2 + rand.N(d/2)
+}
