@@ -73,10 +73,10 @@ type Options struct {
 	IdleTimeout time.Duration
 	// PromptCaching adds cache_control markers to requests that hold none.
 	PromptCaching bool
-	// Price gives the cost of an answer in millionths of a US dollar, and false
-	// when the model's price isn't known. It must be safe for concurrent use.
-	// May be nil: no price is known.
-	Price func(model string, u message.Usage) (microUSD int64, ok bool)
+	// Price gives the cost of the answer to a request that arrived at a moment, in
+	// millionths of a US dollar, and false when it isn't known. It must be safe for
+	// concurrent use. May be nil: no price is known.
+	Price func(model string, at time.Time, u message.Usage) (microUSD int64, ok bool)
 	// Logger hears of retries. May be nil.
 	Logger *slog.Logger
 	// Transport replaces the backend's own HTTP transport, for tests and for
@@ -92,7 +92,7 @@ type Backend struct {
 	header     http.Header // of every request; shared, never changed
 	transport  http.RoundTripper
 	log        *slog.Logger
-	price      func(string, message.Usage) (int64, bool)
+	price      func(string, time.Time, message.Usage) (int64, bool)
 	caching    bool
 
 	retries                      int
@@ -150,7 +150,7 @@ func New(o Options) (*Backend, error) {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	if b.price == nil {
-		b.price = func(string, message.Usage) (int64, bool) { return 0, false }
+		b.price = func(string, time.Time, message.Usage) (int64, bool) { return 0, false }
 	}
 	b.retries = max(0, or(o.Retries, DefaultRetries))
 	return b, nil

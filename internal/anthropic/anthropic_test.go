@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -110,7 +111,7 @@ func wantSummary() message.Summary {
 	}
 }
 
-func price(model string, u message.Usage) (int64, bool) {
+func price(model string, _ time.Time, u message.Usage) (int64, bool) {
 	return u.InputTokens + 5*u.OutputTokens, model == "claude-b"
 }
 
@@ -189,11 +190,18 @@ func TestPlainBytesUnchanged(t *testing.T) {
 					}
 				}
 			})
-			b := newBackend(t, Options{BaseURL: url, Price: price})
+			var at time.Time
+			b := newBackend(t, Options{BaseURL: url, Price: func(model string, moment time.Time, u message.Usage) (int64, bool) {
+				at = moment
+				return price(model, moment, u)
+			}})
 			call, out := newCall(t, plainBody, "claude-a"), &recorder{}
 			result, err := b.Generate(t.Context(), call, out)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if at.IsZero() || !at.Equal(call.Clock.StartTime()) {
+				t.Errorf("priced at %v, the request came at %v", at, call.Clock.StartTime())
 			}
 			if string(got) != plainBody {
 				t.Errorf("upstream got %s", got)

@@ -86,7 +86,7 @@ func (b *Backend) result(call *gateway.Call, summary message.Summary) gateway.Re
 	if summary == (message.Summary{}) {
 		return result
 	}
-	if cost, ok := b.price(or(summary.Model, call.Model), summary.Usage); ok {
+	if cost, ok := b.price(or(summary.Model, call.Model), call.Clock.StartTime(), summary.Usage); ok {
 		result.CostMicroUSD = &cost
 	}
 	return result

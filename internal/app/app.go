@@ -27,6 +27,7 @@ import (
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/idempotency"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/pricing"
@@ -59,6 +60,7 @@ type App struct {
 
 	authenticator *apikey.Authenticator
 	archive       *archive.Archive
+	once          *idempotency.Keeper
 	process       *processapi.Handler
 	pool          *clipool.Pool      // nil without a CLI
 	direct        *anthropic.Backend // nil without a credential
@@ -104,6 +106,7 @@ func (a *App) build(ctx context.Context) error {
 	a.authenticator = apikey.NewAuthenticator(apikey.AuthenticatorOptions{Store: db, Logger: a.log})
 	a.keys = apikey.NewKeys(apikey.Options{Store: db})
 	a.archive = archive.New(archive.Options{Store: db, Log: a.log})
+	a.once = idempotency.New(idempotency.Options{Archive: a.archive, MaxBody: a.config.MaxBodyBytes, Log: a.log})
 
 	catalogue, err := pricing.New(pricing.Options{})
 	if err != nil {
@@ -140,20 +143,9 @@ func (a *App) build(ctx context.Context) error {
 // dearest gives the prices that a request for a model costs at most.
 func dearest(catalogue *pricing.Catalogue) func(id string) (admission.Model, bool) {
 	return func(id string) (admission.Model, bool) {
-		m, ok := catalogue.Find(id)
-		if !ok {
-			return admission.Model{}, false
-		}
-		prices := []pricing.Prices{m.Prices}
-		if m.LongPrompt != nil {
-			prices = append(prices, m.LongPrompt.Prices)
-		}
-		model := admission.Model{ContextWindow: int64(m.ContextWindow)}
-		for _, p := range prices {
-			model.InputPrice = max(model.InputPrice, p.Input, p.CacheRead, p.CacheWrite5m)
-			model.OutputPrice = max(model.OutputPrice, p.Output)
-		}
-		return model, true
+		input, output, priced := catalogue.Dearest(id, time.Now())
+		m, _ := catalogue.Find(id)
+		return admission.Model{ContextWindow: int64(m.ContextWindow), InputPrice: input, OutputPrice: output}, priced
 	}
 }
 

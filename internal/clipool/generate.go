@@ -113,7 +113,7 @@ func (p *Pool) price(call *gateway.Call, answer *answered, spent int64) {
 		cost := max(0, *answer.TurnCostMicroUSD-spent)
 		answer.CostMicroUSD = &cost
 	case answer.ID != "":
-		if cost, ok := p.options.Price(cmp.Or(answer.Model, call.Model), answer.Usage); ok {
+		if cost, ok := p.options.Price(cmp.Or(answer.Model, call.Model), call.Clock.StartTime(), answer.Usage); ok {
 			answer.CostMicroUSD = &cost
 			answer.spent += cost
 		}

@@ -75,9 +75,10 @@ type Options struct {
 	// waits for the results of tool calls. Either ends sooner when others need the
 	// worker; then the conversation is replayed.
 	HoldFor, ParkFor time.Duration
-	// Price gives the cost of an answer in millionths of a US dollar, for those of
-	// which the CLI doesn't say it: it adds up a turn only at its end. May be nil.
-	Price func(model string, u message.Usage) (microUSD int64, ok bool)
+	// Price gives the cost of the answer to a request that arrived at a moment, in
+	// millionths of a US dollar, for those of which the CLI doesn't say it: it adds up
+	// a turn only at its end. May be nil.
+	Price func(model string, at time.Time, u message.Usage) (microUSD int64, ok bool)
 	// Rules say what a model takes of a request. May be nil: nothing is known.
 	Rules func(model string) message.Rules
 	// Process is how each worker is started. Features come with Start.
@@ -123,7 +124,7 @@ func (o *Options) setDefaults() {
 		o.Rules = func(string) message.Rules { return message.Rules{} }
 	}
 	if o.Price == nil {
-		o.Price = func(string, message.Usage) (int64, bool) { return 0, false }
+		o.Price = func(string, time.Time, message.Usage) (int64, bool) { return 0, false }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -184,7 +184,7 @@ func lastSent(upstream *simulator.Simulator) string {
 }
 
 // price is what one token costs in these tests, in millionths of a US dollar.
-func price(_ string, u message.Usage) (int64, bool) { return u.Total(), true }
+func price(_ string, _ time.Time, u message.Usage) (int64, bool) { return u.Total(), true }
 
 func TestClientTools(t *testing.T) {
 	for _, version := range []string{install.Version, install.OlderVersion} {
