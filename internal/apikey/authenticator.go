@@ -52,7 +52,8 @@ type Authenticator struct {
 	// known is dropped as a whole. A look-up stores its answer into the map that
 	// was there before it asked, so an answer that a change overtook goes into a
 	// map that nobody reads any more.
-	known atomic.Pointer[sync.Map] // Hash → *known
+	known    atomic.Pointer[sync.Map] // Hash → *known
+	attempts *attempts
 }
 
 // known is a stored account and its caller. Only keys that the store has are
@@ -68,7 +69,7 @@ var _ gateway.Authenticator = (*Authenticator)(nil)
 // NewAuthenticator makes an Authenticator. Without a running Watch it doesn't
 // notice that a key it knows was revoked.
 func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
-	a := &Authenticator{store: options.Store, interval: options.Interval, logger: options.Logger, now: options.Now}
+	a := &Authenticator{store: options.Store, interval: options.Interval, logger: options.Logger, now: options.Now, attempts: newAttempts()}
 	if a.interval <= 0 {
 		a.interval = DefaultInterval
 	}
@@ -86,7 +87,24 @@ func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
 // unknown, expired or revoked is an apierror.AuthError with the code
 // CodeInvalidKey. When the store fails it is apierror.Overloaded: the key may
 // well be good.
-func (a *Authenticator) Authenticate(ctx context.Context, key, _ string) (*gateway.Caller, error) {
+//
+// The address is where the key came from, without a port. When many keys from it
+// were refused, further refusals wait, at most some seconds or until ctx ends, or
+// become an apierror.RateLimited. A key that is good never waits, whatever its
+// address did: many callers may share one proxy's.
+func (a *Authenticator) Authenticate(ctx context.Context, key, address string) (*gateway.Caller, error) {
+	caller, err := a.find(ctx, key)
+	if err == nil || key == "" {
+		return caller, err // without a key nothing was tried
+	}
+	var e *apierror.Error
+	if errors.As(err, &e) && e.Category == apierror.AuthError {
+		err = a.attempts.refuse(ctx, address, err)
+	}
+	return nil, err
+}
+
+func (a *Authenticator) find(ctx context.Context, key string) (*gateway.Caller, error) {
 	if err := checkForm(key); err != nil {
 		return nil, err
 	}

@@ -279,9 +279,14 @@ func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key, address st
 // served: a key that isn't known, a body that can't be decoded. After Serve it
 // does nothing.
 func (g *Gateway) Refuse(ctx context.Context, call *Call, err error) {
-	if !call.served {
-		g.observe(call, Result{}, withContext(ctx, err))
+	if call.served {
+		return
 	}
+	// Whoever tries a key and leaves before the answer has tried it all the same.
+	if e := apierror.From(err); e == nil || e.Category != apierror.AuthError {
+		err = withContext(ctx, err)
+	}
+	g.observe(call, Result{}, err)
 }
 
 // Serve walks an opened and decoded call to its end: admit, route, reserve,
