@@ -27,8 +27,8 @@ import (
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/gateway"
-	"claude-code-api-service/internal/idempotency"
 	"claude-code-api-service/internal/httpserver"
+	"claude-code-api-service/internal/idempotency"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
@@ -134,6 +134,7 @@ func (a *App) build(ctx context.Context) error {
 		Recorder: ledger,
 		Observer: instruments,
 		Strict:   a.config.Strict,
+		Priced:   catalogue.Priced,
 	})
 	a.process = a.makeProcess(g, catalogue, db, admitter)
 	a.server, err = a.newServer(g, catalogue, instruments)

@@ -4,11 +4,13 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -214,6 +216,8 @@ type Call struct {
 
 	served bool // Serve was called: it tells the observer
 	asked  bool // a backend was asked
+	// told are those of Warnings that say nothing of the request.
+	told []string
 	// Others than the goroutine that serves the request may ask for these.
 	paid, failed atomic.Bool
 }
@@ -221,13 +225,26 @@ type Call struct {
 // Warn notes something of the request that can't be honoured.
 func (c *Call) Warn(text string) { c.Warnings = append(c.Warnings, text) }
 
+// Tell notes among the warnings what the caller should know though the request is
+// honoured: no strict call is refused for it.
+func (c *Call) Tell(text string) {
+	if !slices.Contains(c.told, text) {
+		c.told = append(c.told, text)
+		c.Warn(text)
+	}
+}
+
 // Honoured refuses a strict call of which something can't be honoured. A backend
 // asks it before it spends anything.
 func (c *Call) Honoured() error {
 	if !c.Strict || len(c.Warnings) == 0 {
 		return nil
 	}
-	return apierror.Invalid("", "strict: %s", strings.Join(c.Warnings, "; "))
+	minded := slices.DeleteFunc(slices.Clone(c.Warnings), func(text string) bool { return slices.Contains(c.told, text) })
+	if len(minded) == 0 {
+		return nil
+	}
+	return apierror.Invalid("", "strict: %s", strings.Join(minded, "; "))
 }
 
 // Child makes a further call of the same caller, for a request that stands for
@@ -241,7 +258,8 @@ func (c *Call) Child(requestID string) *Call {
 	return child
 }
 
-// Options are the rooms that a Gateway walks through; all of them are required.
+// Options are the rooms that a Gateway walks through; all of them are required,
+// and what follows them isn't.
 type Options struct {
 	Authenticator Authenticator
 	Admitter      Admitter
@@ -250,6 +268,9 @@ type Options struct {
 	Observer      Observer
 	// Strict makes every call strict; see Call.Strict.
 	Strict bool
+	// Priced says whether the price of a model is known at a moment: callers are told
+	// where it isn't, and where an answer has no cost. nil: nobody is told.
+	Priced func(model string, at time.Time) bool
 }
 
 // Gateway serves calls. It is safe for concurrent use and holds no lock.
@@ -350,7 +371,15 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		return Result{}, err
 	}
 	call.asked = true
-	return backend.Generate(ctx, call, out)
+	if g.Priced == nil || call.CountOnly {
+		return backend.Generate(ctx, call, out)
+	}
+	g.tellBefore(call)
+	result, err = backend.Generate(ctx, call, out)
+	if err == nil && result.CostMicroUSD == nil {
+		call.Tell(g.unpriced(call, cmp.Or(result.Model, call.Model)))
+	}
+	return result, err
 }
 
 func (g *Gateway) observe(call *Call, result Result, err error) {
