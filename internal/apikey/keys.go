@@ -25,6 +25,9 @@ const (
 // Options are what Keys needs.
 type Options struct {
 	Store Store
+	// Changed, unless it is nil, hears of changes when they are stored. Its error
+	// becomes that of the method that made them: they are there all the same.
+	Changed func(ctx context.Context, changes []Change) error
 	// Now gives the time; nil is time.Now.
 	Now func() time.Time
 }
@@ -33,8 +36,9 @@ type Options struct {
 // concurrent use. What is wrong with a wish is an apierror.BadRequest that names
 // the field, and nothing is changed then.
 type Keys struct {
-	store Store
-	now   func() time.Time
+	store   Store
+	changed func(ctx context.Context, changes []Change) error
+	now     func() time.Time
 }
 
 // NewKeys makes the service over a store.
@@ -42,7 +46,7 @@ func NewKeys(options Options) *Keys {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Keys{options.Store, options.Now}
+	return &Keys{options.Store, options.Changed, options.Now}
 }
 
 // moment is the present, as stores keep it.
@@ -97,6 +101,15 @@ func (k *Keys) Create(ctx context.Context, wish Create) (text string, key Key, e
 	key.Prefix = text[:visibleLength]
 	if err := k.store.CreateKey(ctx, key, HashOf(text), budgets); err != nil {
 		return "", Key{}, fmt.Errorf("create key: %w", err)
+	}
+	changes := []Change{{"key.created", key.ID, key.ProjectID, difference(Key{}, key)}}
+	for _, limit := range budgets {
+		if limit.Hard > 0 || limit.Soft > 0 {
+			changes = append(changes, budgetChange(limit, key.ProjectID))
+		}
+	}
+	if err := k.tell(ctx, changes...); err != nil {
+		return "", Key{}, err
 	}
 	return text, key, nil
 }
@@ -180,6 +193,7 @@ func (k *Keys) Update(ctx context.Context, ref string, wish Update) (Key, error)
 	if err != nil {
 		return Key{}, err
 	}
+	before := key
 	set(&key.Name, wish.Name)
 	set(&key.Profile, wish.Profile)
 	set(&key.Limits.RequestsPerMinute, wish.RequestsPerMinute)
@@ -198,6 +212,11 @@ func (k *Keys) Update(ctx context.Context, ref string, wish Update) (Key, error)
 	}
 	if err := k.store.UpdateKey(ctx, key); err != nil {
 		return Key{}, fmt.Errorf("update key: %w", err)
+	}
+	if what := difference(before, key); what != "" {
+		if err := k.tell(ctx, Change{"key.updated", key.ID, key.ProjectID, what}); err != nil {
+			return Key{}, err
+		}
 	}
 	return key, nil
 }
@@ -225,6 +244,9 @@ func (k *Keys) Rotate(ctx context.Context, ref string, grace time.Duration) (tex
 	if err := k.store.RotateKey(ctx, key.ID, key.Prefix, HashOf(text), until); err != nil {
 		return "", Key{}, fmt.Errorf("rotate key: %w", err)
 	}
+	if err := k.tell(ctx, Change{"key.rotated", key.ID, key.ProjectID, "the former text is taken until " + moment(&until)}); err != nil {
+		return "", Key{}, err
+	}
 	return text, key, nil
 }
 
@@ -240,7 +262,7 @@ func (k *Keys) Revoke(ctx context.Context, ref string) (Key, error) {
 		return Key{}, fmt.Errorf("revoke key: %w", err)
 	}
 	key.RevokedAt = &at
-	return key, nil
+	return key, k.tell(ctx, Change{Action: "key.revoked", Target: key.ID, Project: key.ProjectID})
 }
 
 func randomText() string { return textPrefix + randomHex(randomBytes) }

@@ -49,7 +49,7 @@ func (k *Keys) SetProject(ctx context.Context, project Project) error {
 	case err != nil:
 		return fmt.Errorf("set project: %w", err)
 	}
-	return nil
+	return k.tell(ctx, Change{"project.set", project.ID, project.ID, project.words()})
 }
 
 // Profile finds a profile, a built-in or a custom one. One that doesn't exist is
@@ -91,7 +91,7 @@ func (k *Keys) SetProfile(ctx context.Context, profile Profile) error {
 	if err := k.store.PutProfile(ctx, profile); err != nil {
 		return fmt.Errorf("set profile: %w", err)
 	}
-	return nil
+	return k.tell(ctx, Change{Action: "profile.set", Target: profile.Name, Detail: string(FormatPermissions(profile.Permissions))})
 }
 
 // DeleteProfile removes a custom profile that no key has, revoked ones excepted.
@@ -109,7 +109,7 @@ func (k *Keys) DeleteProfile(ctx context.Context, name string) error {
 	case err != nil:
 		return fmt.Errorf("delete profile: %w", err)
 	}
-	return nil
+	return k.tell(ctx, Change{Action: "profile.deleted", Target: name})
 }
 
 func noSuchProfile(cause error) error {
@@ -122,6 +122,7 @@ func (k *Keys) SetBudget(ctx context.Context, limit budget.Limit) error {
 	if err := checkBudget(limit); err != nil {
 		return err
 	}
+	project := limit.Owner.ID
 	if limit.Owner.Kind == budget.Project {
 		if err := CheckProjectID(limit.Owner.ID); err != nil {
 			return err
@@ -136,11 +137,12 @@ func (k *Keys) SetBudget(ctx context.Context, limit budget.Limit) error {
 		case key.Admin:
 			return apierror.Invalid("key", "key: an admin key generates nothing and has no budgets")
 		}
+		project = key.ProjectID
 	}
 	if err := k.store.SetBudget(ctx, limit); err != nil {
 		return fmt.Errorf("set budget: %w", err)
 	}
-	return nil
+	return k.tell(ctx, budgetChange(limit, project))
 }
 
 // Budgets gives the budgets of a key or a project, the shortest period first.
