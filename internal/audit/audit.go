@@ -21,21 +21,30 @@ const (
 	Dropped = "audit.dropped"
 )
 
-// CLI is the actor of what was done with the commands on the machine itself.
-const CLI = "cli"
+// Actors that aren't keys.
+const (
+	// CLI has used the commands on the machine itself.
+	CLI = "cli"
+	// Embedding is a program that has the service in it.
+	Embedding = "program"
+)
 
-// maxText bounds each text of an event, in bytes. Callers choose some of them (a
-// request id), and no real one is longer.
-const maxText = 256
+// The texts of an event are bounded, in bytes. Callers choose some of them (a
+// request id), and no real one is longer. Only those who administer the service
+// write long details: what a profile permits.
+const (
+	maxText   = 256
+	maxDetail = 4096
+)
 
 // Event is one thing that was done or refused. What isn't known is "".
 type Event struct {
 	ID        int64 // the store's, rising; 0 before the event is stored
 	Time      time.Time
-	Actor     string // a key's id, CLI, or ""
+	Actor     string // a key's id, CLI, Embedding, or ""
 	Address   string // the network address that the actor spoke from
 	Action    string // key.created, key.revoked, budget.set, request.refused, …
-	Target    string // what it was done to: a key's id, an endpoint
+	Target    string // what it was done to: a key's or a project's id, an endpoint
 	Project   string // whose it is
 	Detail    string // a short text for people
 	RequestID string // as in the ledger and in the log
@@ -59,31 +68,36 @@ type Store interface {
 	ListAudit(ctx context.Context, after int64, limit int, filter Filter) ([]Event, error)
 }
 
-// Write stores one event and returns when it is durable: for what must not happen
-// without a trace. An event without a time gets the present one.
-func Write(ctx context.Context, store Store, e Event) error {
-	if err := store.AppendAudit(ctx, []Event{e.storable()}); err != nil {
-		return fmt.Errorf("write the audit event %s: %w", e.Action, err)
+// Write stores all events or none and returns when they are durable: for what must
+// not happen without a trace. An event without a time gets the present one.
+func Write(ctx context.Context, store Store, events ...Event) error {
+	storable := make([]Event, len(events))
+	for i, e := range events {
+		storable[i] = e.storable()
+	}
+	if err := store.AppendAudit(ctx, storable); err != nil {
+		return fmt.Errorf("write %d audit events: %w", len(events), err)
 	}
 	return nil
 }
 
 // storable makes the event what any database keeps: with a time, and texts of
-// valid UTF-8 without NUL, at most 256 bytes each.
+// valid UTF-8 without NUL, none of them too long.
 func (e Event) storable() Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	for _, text := range []*string{&e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.Detail, &e.RequestID} {
-		*text = storable(*text)
+	for _, text := range []*string{&e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.RequestID} {
+		*text = storable(*text, maxText)
 	}
+	e.Detail = storable(e.Detail, maxDetail)
 	return e
 }
 
-func storable(s string) string {
-	if len(s) > maxText {
-		cut := maxText
-		for cut > maxText-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
+func storable(s string, most int) string {
+	if len(s) > most {
+		cut := most
+		for cut > most-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
 			cut--
 		}
 		s = s[:cut]

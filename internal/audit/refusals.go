@@ -140,7 +140,7 @@ func network(address string) string {
 	if err != nil {
 		pair, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return storable(address)
+			return storable(address, maxText)
 		}
 		ip = pair.Addr()
 	}
