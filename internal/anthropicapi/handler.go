@@ -27,6 +27,9 @@ const (
 type Options struct {
 	Gateway *gateway.Gateway
 	Models  []Model // what GET /v1/models lists, in this order
+	// Once serves requests that carry an Idempotency-Key; nil: nobody reads the
+	// header.
+	Once protocol.Once
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
@@ -37,6 +40,7 @@ type Options struct {
 // Handler serves the Messages API. It is safe for concurrent use.
 type Handler struct {
 	gateway *gateway.Gateway
+	once    protocol.Once
 	models  modelList
 	maxBody int64
 	log     *slog.Logger
@@ -46,7 +50,7 @@ type Handler struct {
 // New makes a Handler.
 func New(options Options) *Handler {
 	h := &Handler{
-		gateway: options.Gateway, models: newModelList(options.Models),
+		gateway: options.Gateway, once: options.Once, models: newModelList(options.Models),
 		maxBody: options.MaxBody, log: options.Log, now: options.Now,
 	}
 	if h.now == nil {
@@ -57,7 +61,7 @@ func New(options Options) *Handler {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathMessages, protocol.Handle(h.gateway, pathMessages, h.serveMessages, h.writeError))
+	mux.Handle("POST "+pathMessages, protocol.HandleOnce(h.gateway, h.once, pathMessages, h.serveMessages, h.writeError))
 	mux.Handle("POST "+pathCount, protocol.Handle(h.gateway, pathCount, h.serveCount, h.writeError))
 	mux.Handle("GET "+pathModels, protocol.Handle(h.gateway, pathModels, h.serveModels, h.writeModelsError))
 	mux.Handle("GET "+pathModel, protocol.Handle(h.gateway, pathModel, h.serveModel, h.writeModelsError))

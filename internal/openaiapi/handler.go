@@ -24,6 +24,9 @@ const modelAuto = "auto"
 // Options are what a Handler needs.
 type Options struct {
 	Gateway *gateway.Gateway
+	// Once serves requests that carry an Idempotency-Key; nil: nobody reads the
+	// header.
+	Once protocol.Once
 	// Rules give what a model takes of a request, by the name that it is asked for
 	// under ("" where none is) or its id. Nil: nothing is known of any model.
 	Rules func(model string) message.Rules
@@ -37,6 +40,7 @@ type Options struct {
 // Handler serves the Chat Completions API. It is safe for concurrent use.
 type Handler struct {
 	gateway  *gateway.Gateway
+	once     protocol.Once
 	rules    func(model string) message.Rules
 	maxBody  int64
 	log      *slog.Logger
@@ -46,7 +50,7 @@ type Handler struct {
 
 // New makes a Handler.
 func New(options Options) *Handler {
-	h := &Handler{gateway: options.Gateway, rules: options.Rules, maxBody: options.MaxBody, log: options.Log, now: options.Now}
+	h := &Handler{gateway: options.Gateway, once: options.Once, rules: options.Rules, maxBody: options.MaxBody, log: options.Log, now: options.Now}
 	if h.rules == nil {
 		h.rules = func(string) message.Rules { return message.Rules{} }
 	}
@@ -58,7 +62,7 @@ func New(options Options) *Handler {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathChat, protocol.Handle(h.gateway, pathChat, h.serveChat, protocol.OpenAIErrorWriter(h.log)))
+	mux.Handle("POST "+pathChat, protocol.HandleOnce(h.gateway, h.once, pathChat, h.serveChat, protocol.OpenAIErrorWriter(h.log)))
 }
 
 func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {

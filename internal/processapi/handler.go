@@ -63,6 +63,9 @@ type Options struct {
 	Gateway *gateway.Gateway
 	Archive Archive
 	Usage   Reports
+	// Once serves requests that carry an Idempotency-Key; nil: nobody reads the
+	// header.
+	Once protocol.Once
 	// Recommend chooses a model for a prompt, as route.Recommend does.
 	Recommend func(prompt string, contextTokens int, budgetLeft *int64) (alias, reasoning string)
 	// Budget gives the tokens that a caller may spend in the current period, and
@@ -130,13 +133,13 @@ func positive[T int | time.Duration](value, otherwise T) T {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
+	mux.Handle("POST "+pathProcess, protocol.HandleOnce(h.gateway, h.options.Once, pathProcess, h.serveProcess, h.writeError))
+	mux.Handle("POST "+pathBatch, protocol.HandleOnce(h.gateway, h.options.Once, pathBatch, h.serveBatch, h.writeError))
 	for _, route := range []struct {
 		method, path string
 		serve        protocol.HandlerFunc
 	}{
-		{http.MethodPost, pathProcess, h.serveProcess},
 		{http.MethodGet, pathRun, h.serveRun},
-		{http.MethodPost, pathBatch, h.serveBatch},
 		{http.MethodPost, pathRoute, h.serveRoute},
 		{http.MethodGet, pathUsage, h.serveUsage},
 		{http.MethodGet, pathProvider, h.serveProviders},

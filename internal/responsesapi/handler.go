@@ -40,6 +40,9 @@ type Archive interface {
 type Options struct {
 	Gateway *gateway.Gateway
 	Archive Archive
+	// Once serves requests that carry an Idempotency-Key; nil: nobody reads the
+	// header.
+	Once protocol.Once
 	// TTL is how long a response is kept; 0 is DefaultTTL.
 	TTL time.Duration
 	// Rules gives what a model takes of a request, by the name that it is asked for
@@ -55,6 +58,7 @@ type Options struct {
 // Handler serves the Responses API. It is safe for concurrent use.
 type Handler struct {
 	gateway  *gateway.Gateway
+	once     protocol.Once
 	archive  Archive
 	ttl      time.Duration
 	rules    func(model string) message.Rules
@@ -67,7 +71,7 @@ type Handler struct {
 // New makes a Handler.
 func New(options Options) *Handler {
 	h := &Handler{
-		gateway: options.Gateway, archive: options.Archive, ttl: options.TTL, rules: options.Rules,
+		gateway: options.Gateway, once: options.Once, archive: options.Archive, ttl: options.TTL, rules: options.Rules,
 		maxBody: options.MaxBody, log: options.Log, now: options.Now,
 	}
 	if h.ttl <= 0 {
@@ -84,18 +88,19 @@ func New(options Options) *Handler {
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
+	writeError := protocol.OpenAIErrorWriter(h.log)
+	mux.Handle("POST "+pathResponses, protocol.HandleOnce(h.gateway, h.once, pathResponses, h.serveCreate, writeError))
 	for _, route := range []struct {
 		method, path string
 		serve        protocol.HandlerFunc
 	}{
-		{"POST", pathResponses, h.serveCreate},
 		{"POST", pathInputTokens, h.serveInputTokens},
 		{"GET", pathResponse, h.serveGet},
 		{"DELETE", pathResponse, h.serveDelete},
 		{"GET", pathInputItems, h.serveInputItems},
 		{"POST", pathCancel, h.serveCancel},
 	} {
-		mux.Handle(route.method+" "+route.path, protocol.Handle(h.gateway, route.path, route.serve, protocol.OpenAIErrorWriter(h.log)))
+		mux.Handle(route.method+" "+route.path, protocol.Handle(h.gateway, route.path, route.serve, writeError))
 	}
 }
 

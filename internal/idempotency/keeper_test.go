@@ -1,0 +1,410 @@
+package idempotency_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/archive"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/idempotency"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/protocol/protocoltest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memory is an archive that can be made to fail.
+type memory struct {
+	mu       sync.Mutex
+	kept     map[[3]string]archive.Document
+	get, put error
+}
+
+func (m *memory) fail(get, put error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.get, m.put = get, put
+}
+
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.kept)
+}
+
+func (m *memory) Put(_ context.Context, kind, keyID, id string, ttl time.Duration, body []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.put == nil {
+		m.kept[[3]string{kind, keyID, id}] = archive.Document{Body: bytes.Clone(body), Expires: time.Now().Add(ttl)}
+	}
+	return m.put
+}
+
+func (m *memory) Get(ctx context.Context, kind, keyID, id string) (archive.Document, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, found := m.kept[[3]string{kind, keyID, id}]
+	if err := errors.Join(m.get, ctx.Err()); err != nil {
+		return d, err
+	}
+	if !found || !time.Now().Before(d.Expires) {
+		return d, archive.ErrNotFound
+	}
+	return d, nil
+}
+
+// stand serves one endpoint through a Keeper.
+type stand struct {
+	*idempotency.Keeper
+	memory *memory
+	rooms  *protocoltest.Rooms
+	log    bytes.Buffer
+	// serve takes the place of the gateway's walk where it is set.
+	serve protocol.HandlerFunc
+	count atomic.Int64 // how often a request was served
+}
+
+func newStand(t *testing.T) *stand {
+	t.Helper()
+	s := &stand{memory: &memory{kept: map[[3]string]archive.Document{}}, rooms: &protocoltest.Rooms{}}
+	s.Keeper = idempotency.New(idempotency.Options{Archive: s.memory, Log: slog.New(slog.NewTextHandler(&s.log, nil))})
+	t.Cleanup(func() { _ = s.Stop(context.Background()) })
+	return s
+}
+
+// handler is that of a service. What whole and stream answer is what the walk of
+// a call would have them.
+func (s *stand) handler() http.Handler {
+	serve := func(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+		s.count.Add(1)
+		body, err := protocol.ReadBody(w, r, 0)
+		if err != nil {
+			return err
+		}
+		if call.Request, err = message.ParseRequest(body); err != nil {
+			return err
+		}
+		if s.serve != nil {
+			return s.serve(w, r, call)
+		}
+		return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w)}, nil)
+	}
+	return protocoltest.Handler(func(mux *http.ServeMux) {
+		mux.Handle("POST /x", protocol.HandleOnce(s.rooms.Gateway(), s, "/x", serve, protocol.OpenAIErrorWriter(nil)))
+	})
+}
+
+// send sends a request under a name and gives the whole answer.
+func (s *stand) send(ctx context.Context, name, body string) *http.Response {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/x", strings.NewReader(body))
+	r.Header.Set("X-Api-Key", protocoltest.Key)
+	r.Header.Set("Idempotency-Key", name)
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, r)
+	return w.Result()
+}
+
+// text reads what is left of an answer.
+func text(t *testing.T, r *http.Response) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// encoder is a protocol's.
+type encoder struct {
+	w      http.ResponseWriter
+	call   *gateway.Call
+	stream *protocol.Stream
+	whole  []byte
+	sent   bool
+}
+
+func (e *encoder) Event(event message.Event) error {
+	protocol.SetOpenAIHeader(e.w.Header(), e.call)
+	e.stream.Start(e.call)
+	return e.stream.Write([]byte("data: " + string(event.Data) + "\n\n"))
+}
+
+func (e *encoder) Flush() error { return e.stream.Flush() }
+
+func (e *encoder) Message(body []byte) error {
+	e.whole = body
+	return nil
+}
+
+func (e *encoder) End(gateway.Result) error {
+	if e.stream.Started() {
+		if err := e.stream.Write([]byte("data: [DONE]\n\n")); err != nil {
+			return err
+		}
+		return e.stream.Close(e.call)
+	}
+	e.sent = true
+	protocol.SetOpenAIHeader(e.w.Header(), e.call)
+	return protocol.WriteJSON(e.w, http.StatusOK, e.whole)
+}
+
+func (e *encoder) Started() bool { return e.sent || e.stream.Started() }
+
+func (e *encoder) Fail(failure *apierror.Error) {
+	if !e.stream.Started() {
+		return
+	}
+	_ = e.stream.Write([]byte("data: " + failure.Message + "\n\n"))
+	_ = e.stream.Close(e.call)
+}
+
+const (
+	plain    = `{"model":"haiku","messages":[]}`
+	streamed = `{"model":"haiku","messages":[],"stream":true}`
+	events   = "event: a\ndata: {\"n\":1}\n\nevent: b\ndata: {\"n\":2}\n\n"
+)
+
+func TestAnswerIsGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, body := range map[string]string{"whole": plain, "stream": streamed} {
+			s := newStand(t)
+			s.rooms.Message, s.rooms.Stream = []byte(`{"a":1}`), []byte(events)
+			s.rooms.Warn = []string{"top_k: has no effect"}
+			s.rooms.Limits = gateway.Limits{RequestsLimit: 10, RequestsRemaining: 9}
+			first := s.send(t.Context(), "k", body)
+			want := text(t, first)
+			time.Sleep(24*time.Hour - time.Nanosecond)
+			again := s.send(t.Context(), "k", body)
+			if got := text(t, again); got != want || again.StatusCode != 200 || s.count.Load() != 1 || len(s.rooms.Entries()) != 1 || want == "" {
+				t.Errorf("%s: %d %q, want %q; served %d times", name, again.StatusCode, got, want, s.count.Load())
+			}
+			for _, same := range []string{"Content-Type", "X-Request-Id", "X-Claude-Backend", "X-Claude-Warnings"} {
+				if got := again.Header.Get(same); got == "" || got != first.Header.Get(same) {
+					t.Errorf("%s: %s is %q, was %q", name, same, got, first.Header.Get(same))
+				}
+			}
+			for _, gone := range []string{"Server-Timing", "Trailer", "X-Ratelimit-Remaining-Requests"} {
+				if again.Header[gone] != nil || first.Header[gone] == nil && gone != "Trailer" {
+					t.Errorf("%s: %s is %q, was %q", name, gone, again.Header[gone], first.Header[gone])
+				}
+			}
+			if first.Header["Idempotent-Replayed"] != nil || again.Header.Get("Idempotent-Replayed") != "true" {
+				t.Errorf("%s: replayed is %q, then %q", name, first.Header["Idempotent-Replayed"], again.Header["Idempotent-Replayed"])
+			}
+			if other := s.send(t.Context(), "k2", body); other.Header["Idempotent-Replayed"] != nil || s.count.Load() != 2 {
+				t.Errorf("%s: under another name: %v, served %d times", name, other.Header, s.count.Load())
+			}
+			time.Sleep(time.Nanosecond)
+			if late := s.send(t.Context(), "k", body); late.StatusCode != 200 || late.Header["Idempotent-Replayed"] != nil || s.count.Load() != 3 {
+				t.Errorf("%s: after a day: %d %v, served %d times", name, late.StatusCode, late.Header, s.count.Load())
+			}
+		}
+	})
+}
+
+// refused says whether an answer is an error with this status, code and header
+// x-should-retry.
+func refused(t *testing.T, r *http.Response, status int, code, retry string) bool {
+	t.Helper()
+	return r.StatusCode == status && strings.Contains(text(t, r), `"code":"`+code+`"`) && r.Header.Get("X-Should-Retry") == retry
+}
+
+func TestWhileTheFirstRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t)
+		s.rooms.Message = []byte(`{"a":1}`)
+		goOn := make(chan struct{})
+		s.serve = func(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+			<-goOn
+			return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w)}, nil)
+		}
+		done := make(chan *http.Response, 1)
+		go func() { done <- s.send(t.Context(), "k", plain) }()
+		synctest.Wait()
+		same, other := s.send(t.Context(), "k", plain), s.send(t.Context(), "k", streamed)
+		if !refused(t, same, 409, "idempotency_in_progress", "") || same.Header.Get("Retry-After") != "1" {
+			t.Errorf("the same: %d %v", same.StatusCode, same.Header)
+		}
+		if !refused(t, other, 422, "idempotency_mismatch", "false") {
+			t.Errorf("another: %d %v", other.StatusCode, other.Header)
+		}
+		close(goOn)
+		if first := <-done; first.StatusCode != 200 || s.count.Load() != 1 {
+			t.Errorf("the first: %d, served %d times", first.StatusCode, s.count.Load())
+		}
+		if later := s.send(t.Context(), "k", streamed); !refused(t, later, 422, "idempotency_mismatch", "false") || s.count.Load() != 1 {
+			t.Errorf("another, later: %d %v", later.StatusCode, later.Header)
+		}
+		if again := s.send(t.Context(), "k", plain); text(t, again) != `{"a":1}` || s.count.Load() != 1 {
+			t.Errorf("the same, later: %d, served %d times", again.StatusCode, s.count.Load())
+		}
+	})
+}
+
+// TestWhatIsKept: a failure is kept where it may have cost something.
+func TestWhatIsKept(t *testing.T) {
+	cost := gateway.Result{Summary: message.Summary{Usage: message.Usage{InputTokens: 5}}}
+	for _, tt := range []struct {
+		name   string
+		rooms  *protocoltest.Rooms
+		body   string
+		status int
+		kept   bool
+	}{
+		{"a body that isn't JSON", &protocoltest.Rooms{}, `{`, 400, false},
+		{"too many requests", &protocoltest.Rooms{AdmitErr: apierror.New(apierror.RateLimited, "slow down")}, plain, 429, false},
+		{"refused by the upstream", &protocoltest.Rooms{Err: apierror.FromUpstream(500, "")}, plain, 502, false},
+		{"overloaded", &protocoltest.Rooms{Err: apierror.FromUpstream(529, "")}, plain, 503, false},
+		{"no connection", &protocoltest.Rooms{Err: apierror.New(apierror.ConnectionError, "refused")}, plain, 502, false},
+		{"too slow", &protocoltest.Rooms{Err: apierror.New(apierror.Timeout, "too slow")}, plain, 504, true},
+		{"some tokens, then a refusal", &protocoltest.Rooms{Err: apierror.FromUpstream(529, ""), Result: cost}, plain, 503, true},
+		{"a stream that broke", &protocoltest.Rooms{Stream: []byte(events), Err: apierror.FromUpstream(529, ""), Result: cost}, streamed, 200, true},
+		{"no row in the ledger", &protocoltest.Rooms{Message: []byte(`{}`), Result: cost, RecordErr: errors.New("disk full")}, plain, 500, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStand(t)
+			s.rooms = tt.rooms
+			first := s.send(t.Context(), "k", tt.body)
+			want := text(t, first)
+			again := s.send(t.Context(), "k", tt.body)
+			replayed := again.Header.Get("Idempotent-Replayed") == "true"
+			if got := text(t, again); first.StatusCode != tt.status || again.StatusCode != tt.status || replayed != tt.kept || got != want {
+				t.Errorf("%d %q, then %d %q, replayed %v", first.StatusCode, want, again.StatusCode, got, replayed)
+			}
+			if (s.memory.count() == 1) != tt.kept || s.count.Load() == 1 != tt.kept {
+				t.Errorf("%d answers are kept, served %d times", s.memory.count(), s.count.Load())
+			}
+			if retry := first.Header.Get("X-Should-Retry"); tt.kept && tt.status != 200 && (retry != "false" || again.Header.Get("X-Should-Retry") != "false") {
+				t.Errorf("x-should-retry is %q, then %q", retry, again.Header.Get("X-Should-Retry"))
+			}
+			if again.Header.Get("Retry-After") != "" && tt.kept {
+				t.Error("an answer that stays says when to try again")
+			}
+		})
+	}
+}
+
+// TestTooLarge: an answer of more than 8 MiB goes out whole and isn't kept; the
+// name says so from then on.
+func TestTooLarge(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body  string
+		piece int
+		large bool
+	}{
+		"whole":            {plain, 8<<20 + 1, true},
+		"whole, just fits": {plain, 8 << 20, false},
+		"stream":           {streamed, 3 << 20, true},
+	} {
+		s := newStand(t)
+		piece := strings.Repeat("x", tt.piece)
+		s.rooms.Message = []byte(piece)
+		s.rooms.Stream = bytes.Repeat([]byte("event: a\ndata: "+piece[:min(tt.piece, 1<<19)]+"\n\n"), 20)
+		first := s.send(t.Context(), "k", tt.body)
+		want := piece
+		if tt.body == streamed {
+			want = strings.Repeat("data: "+piece[:1<<19]+"\n\n", 20) + "data: [DONE]\n\n"
+		}
+		if got := text(t, first); first.StatusCode != 200 || got != want {
+			t.Errorf("%s: %d, %d bytes of %d", name, first.StatusCode, len(got), len(want))
+		}
+		again := s.send(t.Context(), "k", tt.body)
+		if tt.large && !refused(t, again, 409, "idempotency_answer_too_large", "false") || !tt.large && text(t, again) != want || s.count.Load() != 1 {
+			t.Errorf("%s: then %d, served %d times", name, again.StatusCode, s.count.Load())
+		}
+	}
+}
+
+func TestStoreFails(t *testing.T) {
+	broken := errors.New("disk on fire")
+	for name, body := range map[string]string{"whole": plain, "stream": streamed} {
+		s := newStand(t)
+		s.rooms.Message, s.rooms.Stream = []byte(`{"a":1}`), []byte(events)
+		s.memory.fail(broken, nil)
+		if r := s.send(t.Context(), "k", body); r.StatusCode != 503 || r.Header.Get("Retry-After") != "1" || s.count.Load() != 0 {
+			t.Errorf("%s that can't be looked for: %d, served %d times", name, r.StatusCode, s.count.Load())
+		}
+		s.memory.fail(nil, broken)
+		r := s.send(t.Context(), "k", body)
+		got := text(t, r)
+		if strings.Contains(got, "[DONE]") || strings.Contains(got, `"a":1`) || strings.Contains(got, "on fire") || !strings.Contains(got, "couldn't be kept") {
+			t.Errorf("%s that can't be kept: %d %q", name, r.StatusCode, got)
+		}
+		if body == plain && (r.StatusCode != 500 || r.Header.Get("X-Claude-Backend") == "" || r.Header.Get("Content-Type") != "application/json") {
+			t.Errorf("%s that can't be kept: %d %v", name, r.StatusCode, r.Header)
+		}
+		s.memory.fail(nil, nil)
+		if r := s.send(t.Context(), "k", body); r.StatusCode != 200 || r.Header["Idempotent-Replayed"] != nil || s.count.Load() != 2 {
+			t.Errorf("%s afterwards: %d, served %d times", name, r.StatusCode, s.count.Load())
+		}
+	}
+}
+
+// TestFailureThatCannotBeKept: the caller hears of the failure itself, the log of
+// both.
+func TestFailureThatCannotBeKept(t *testing.T) {
+	s := newStand(t)
+	s.memory.fail(nil, errors.New("disk on fire"))
+	s.rooms.Err = apierror.New(apierror.Timeout, "too slow")
+	if r := s.send(t.Context(), "k", plain); r.StatusCode != 504 || !strings.Contains(text(t, r), "too slow") {
+		t.Errorf("answered %d", r.StatusCode)
+	}
+	if !strings.Contains(s.log.String(), "disk on fire") {
+		t.Errorf("the log says %q", s.log.String())
+	}
+}
+
+// TestHandlerPanics: the name is free again.
+func TestHandlerPanics(t *testing.T) {
+	s := newStand(t)
+	s.serve = func(http.ResponseWriter, *http.Request, *gateway.Call) error { panic(http.ErrAbortHandler) }
+	func() {
+		defer func() { _ = recover() }()
+		s.send(t.Context(), "k", plain)
+		t.Error("the panic is gone")
+	}()
+	s.serve, s.rooms.Message = nil, []byte(`{"a":1}`)
+	if r := s.send(t.Context(), "k", plain); r.StatusCode != 200 || s.count.Load() != 2 {
+		t.Errorf("afterwards: %d, served %d times", r.StatusCode, s.count.Load())
+	}
+}
+
+func TestManyAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t)
+		goOn := make(chan struct{})
+		s.serve = func(w http.ResponseWriter, _ *http.Request, _ *gateway.Call) error {
+			<-goOn
+			return protocol.WriteJSON(w, 200, []byte(`{}`))
+		}
+		var running sync.WaitGroup
+		for i := range 1_024 {
+			running.Go(func() { s.send(t.Context(), "k"+strings.Repeat("x", i%250)+string(rune('a'+i/250)), plain) })
+		}
+		synctest.Wait()
+		if r := s.send(t.Context(), "one-more", plain); r.StatusCode != 429 || r.Header.Get("Retry-After") != "1" || !strings.Contains(text(t, r), "Idempotency-Key") {
+			t.Errorf("one more: %d", r.StatusCode)
+		}
+		close(goOn)
+		running.Wait()
+		if r := s.send(t.Context(), "one-more", plain); r.StatusCode != 200 {
+			t.Errorf("afterwards: %d", r.StatusCode)
+		}
+	})
+}
