@@ -55,7 +55,10 @@ func ParsePermissions(body []byte) (gateway.Permissions, error) {
 		if errors.As(err, &semantic) && len(semantic.JSONPointer) > 1 {
 			field, _, _ = strings.Cut(string(semantic.JSONPointer[1:]), "/")
 		}
-		e := apierror.Invalid(field, "%s: not as a profile's permissions are written", field)
+		e := apierror.Invalid(field, "%s: a profile's permissions are a JSON object of names in lists, max_cost_per_task in US dollars and max_timeout in seconds", field)
+		if errors.Is(err, json.ErrUnknownName) {
+			e.Message = field + ": a profile's permissions have no such member"
+		}
 		e.Cause = err
 		return gateway.Permissions{}, e
 	}

@@ -2,7 +2,6 @@ package apikey
 
 import (
 	"slices"
-	"time"
 
 	"claude-code-api-service/internal/gateway"
 )
@@ -51,26 +50,4 @@ func builtIn(name string) (Profile, bool) {
 		}
 	}
 	return Profile{}, false
-}
-
-// complete gives the account its built-in profile, if that is what the key names.
-// A profile that nobody has keeps its name and permits nothing.
-func (a *Account) complete() {
-	if profile, ok := builtIn(a.Key.Profile); ok {
-		a.Profile = profile
-	}
-	a.Profile.Name = a.Key.Profile
-}
-
-// refusal says why the account's key can't be used at a moment, nil when it can.
-func (a *Account) refusal(now time.Time) error {
-	switch k := &a.Key; {
-	case k.RevokedAt != nil:
-		return refuse("the API key was revoked")
-	case k.ExpiresAt != nil && !now.Before(*k.ExpiresAt):
-		return refuse("the API key has expired")
-	case a.Former && (k.FormerUntil == nil || !now.Before(*k.FormerUntil)):
-		return refuse("the API key was replaced by a newer one")
-	}
-	return nil
 }

@@ -6,33 +6,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/budget"
-	"claude-code-api-service/internal/gateway"
 )
-
-// Project is what the keys of one project share. It needn't be made before its
-// first key: until something is set, it has the zero settings.
-type Project struct {
-	ID string
-	// TimeZone is an IANA name, in which the periods of the project's budgets and
-	// of those of its keys begin; "" is UTC.
-	TimeZone string
-	Limits   gateway.RateLimits // of all its keys together
-}
-
-// Account is all that a request needs to know of the key that it presents.
-type Account struct {
-	Key     Key
-	Project Project
-	// Profile is the key's. A Store gives the zero Profile for one that it doesn't
-	// have: a built-in one, or none at all.
-	Profile Profile
-	Budgets []budget.Limit // of the key and of its project
-	// Hash is the stored one that was found: of the key's text, or of its former
-	// text.
-	Hash Hash
-	// Former says that the text before the key's last rotation was presented.
-	Former bool
-}
 
 // Errors of a Store, for errors.Is.
 var (
