@@ -23,6 +23,7 @@ import (
 	"claude-code-api-service/internal/anthropicapi"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
+	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
@@ -36,6 +37,7 @@ import (
 	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/telemetry"
 	"claude-code-api-service/internal/usage"
+	"claude-code-api-service/internal/webhook"
 )
 
 // Name and Version are what the service calls itself.
@@ -60,6 +62,8 @@ type App struct {
 
 	authenticator *apikey.Authenticator
 	archive       *archive.Archive
+	audit         *audit.Log
+	webhook       *webhook.Sender
 	once          *idempotency.Keeper
 	process       *processapi.Handler
 	pool          *clipool.Pool      // nil without a CLI
@@ -104,11 +108,14 @@ func (a *App) build(ctx context.Context) error {
 	ledger := usage.NewLedger(usage.Options{Store: db})
 	a.later(ledger.Close)
 	a.authenticator = apikey.NewAuthenticator(apikey.AuthenticatorOptions{Store: db, Logger: a.log})
-	a.keys = apikey.NewKeys(apikey.Options{Store: db})
+	a.keys = apikey.NewKeys(apikey.Options{Store: db, Changed: AuditChanges(db, audit.Embedding)})
 	a.archive = archive.New(archive.Options{Store: db, Log: a.log})
 	a.once = idempotency.New(idempotency.Options{Archive: a.archive, MaxBody: a.config.MaxBodyBytes, Log: a.log})
+	if err := a.openTrace(ctx, db); err != nil {
+		return err
+	}
 
-	catalogue, err := pricing.New(pricing.Options{})
+	catalogue, err := readPrices(a.config.Prices)
 	if err != nil {
 		return err
 	}
@@ -118,7 +125,9 @@ func (a *App) build(ctx context.Context) error {
 	}
 	instruments := telemetry.New(telemetry.Options{Version: Version})
 	a.registerPool(instruments.Registerer())
-	admitter := admission.New(admission.Options{Store: db, Model: dearest(catalogue)})
+	refusals := audit.NewRefusals(a.audit, instruments)
+	a.later(func(context.Context) error { refusals.Close(); return nil })
+	admitter := admission.New(admission.Options{Store: db, Model: dearest(catalogue), Crossed: a.crossed})
 	g := gateway.New(gateway.Options{
 		Authenticator: a.authenticator,
 		Admitter:      admitter,
@@ -132,22 +141,13 @@ func (a *App) build(ctx context.Context) error {
 			},
 		}),
 		Recorder: ledger,
-		Observer: instruments,
+		Observer: refusals,
 		Strict:   a.config.Strict,
 		Priced:   catalogue.Priced,
 	})
 	a.process = a.makeProcess(g, catalogue, db, admitter)
 	a.server, err = a.newServer(g, catalogue, instruments)
 	return err
-}
-
-// dearest gives the prices that a request for a model costs at most.
-func dearest(catalogue *pricing.Catalogue) func(id string) (admission.Model, bool) {
-	return func(id string) (admission.Model, bool) {
-		input, output, priced := catalogue.Dearest(id, time.Now())
-		m, _ := catalogue.Find(id)
-		return admission.Model{ContextWindow: int64(m.ContextWindow), InputPrice: input, OutputPrice: output}, priced
-	}
 }
 
 // cliPath is the CLI's binary, "" when there is none.

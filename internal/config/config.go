@@ -35,6 +35,8 @@ type Config struct {
 	DefaultUse string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
 	ModelMap   map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
 
+	Prices string `help:"A JSON file with prices and models that differ from those built in." env:"CLAUDE_API_PRICES"`
+
 	Strict          bool `help:"Refuse requests of which something can't be honoured, instead of naming it in X-Claude-Warnings." env:"CLAUDE_API_STRICT"`
 	ToolPassthrough bool `name:"tool-passthrough-enabled" help:"Accept requests with tools of the caller's own." default:"true" env:"CLAUDE_API_TOOL_PASSTHROUGH_ENABLED,TOOL_PASSTHROUGH_ENABLED"`
 
@@ -43,6 +45,10 @@ type Config struct {
 	PromptCaching bool    `name:"prompt-caching-enabled" help:"Add cache_control markers to direct calls that have none." env:"CLAUDE_API_PROMPT_CACHING_ENABLED,PROMPT_CACHING_ENABLED"`
 	ResponseTTL   Seconds `name:"response-ttl" help:"How long responses of /v1/responses are kept; a bare number is seconds." default:"720h" env:"CLAUDE_API_RESPONSE_TTL"`
 	MaxBodyBytes  int64   `help:"The largest request body." default:"33554432" env:"CLAUDE_API_MAX_BODY_BYTES"`
+
+	// WebhookURL is a Secret because many receivers know their callers by it.
+	WebhookURL    Secret `name:"webhook-url" help:"Where to tell of budgets whose soft limit is reached: https, or http to this machine. Needs CLAUDE_API_WEBHOOK_SECRET." env:"CLAUDE_API_WEBHOOK_URL"`
+	WebhookSecret Secret `kong:"-"` // see ReadWebhookSecret
 
 	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL"`
 	LogJSON         bool    `name:"log-json" help:"Log as JSON." env:"CLAUDE_API_LOG_JSON,LOG_JSON"`
@@ -99,6 +105,12 @@ func ReadAnthropic(getenv func(string) string) (Anthropic, error) {
 		return Anthropic{}, err
 	}
 	return Anthropic{BaseURL: getenv("ANTHROPIC_BASE_URL"), APIKey: key, AuthToken: token}, nil
+}
+
+// ReadWebhookSecret reads CLAUDE_API_WEBHOOK_SECRET, with which notifications are
+// signed, or the file that CLAUDE_API_WEBHOOK_SECRET_FILE names.
+func ReadWebhookSecret(getenv func(string) string) (Secret, error) {
+	return secret(getenv, "CLAUDE_API_WEBHOOK_SECRET")
 }
 
 func secret(getenv func(string) string, name string) (Secret, error) {

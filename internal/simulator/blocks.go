@@ -120,8 +120,7 @@ type block struct {
 	kind, text, thinking, content, id, resultOf span
 	source, citations, title                    span
 	raw                                         span // the whole block
-	marked                                      bool
-	mark                                        span
+	mark                                        mark
 }
 
 // readBlock reads the object that comes next.
@@ -150,7 +149,7 @@ func (sc *scratch) readBlock(b *block) *fault {
 		case "title":
 			to = &b.title
 		case "cache_control":
-			return sc.mark(&b.marked, &b.mark)
+			return sc.cacheControl(&b.mark)
 		}
 		raw, f := sc.value()
 		*to = raw
@@ -166,14 +165,26 @@ func (sc *scratch) objectStart() int {
 	return at + bytes.IndexByte(sc.body[at:], '{')
 }
 
-// mark reads the value of a cache_control and where the member is.
-func (sc *scratch) mark(marked *bool, at *span) *fault {
-	*marked = sc.dec.PeekKind() == '{'
+// cacheControl reads the value of a cache_control and where the member is.
+func (sc *scratch) cacheControl(m *mark) *fault {
+	m.set = sc.dec.PeekKind() == '{'
 	before := sc.before
 	raw, f := sc.value()
-	*at = span{before, raw.end}
-	sc.req.marked = sc.req.marked || *marked
-	return f
+	if f != nil {
+		return f
+	}
+	m.at = span{before, raw.end}
+	if m.set {
+		m.hour = sc.hour(raw)
+		sc.req.marked = true
+	}
+	return nil
+}
+
+// hour says whether a cache_control asks for an entry that lives an hour instead of
+// five minutes.
+func (sc *scratch) hour(control span) bool {
+	return string(sc.within(control, "ttl").of(sc.body)) == `"1h"`
 }
 
 func (sc *scratch) block(i, j int) *fault {
@@ -186,7 +197,7 @@ func (sc *scratch) block(i, j int) *fault {
 		return f
 	}
 	raw := b.raw
-	u := unit{raw: raw, marked: b.marked, mark: b.mark}
+	u := unit{raw: raw, mark: b.mark}
 	switch string(b.kind.of(sc.body)) {
 	case "":
 		return invalid("messages.%d.content.%d.type: Field required", i, j)
@@ -301,7 +312,7 @@ func (sc *scratch) systemBlock(i int) *fault {
 	}
 	text := sc.unquote(b.text)
 	r.system = append(r.system, text)
-	r.systemUnits = append(r.systemUnits, unit{raw: b.raw, bytes: text.end - text.start, marked: b.marked, mark: b.mark})
+	r.systemUnits = append(r.systemUnits, unit{raw: b.raw, bytes: text.end - text.start, mark: b.mark})
 	return nil
 }
 
@@ -321,7 +332,7 @@ func (sc *scratch) tools() *fault {
 		f := sc.object(func(name []byte) *fault {
 			at := string(name)
 			if at == "cache_control" {
-				return sc.mark(&u.marked, &u.mark)
+				return sc.cacheControl(&u.mark)
 			}
 			kind := sc.dec.PeekKind()
 			raw, f := sc.value()

@@ -38,7 +38,7 @@ type request struct {
 	documents               int
 	cited                   *citation // the first document that may be cited
 	uses                    []span    // ids of tool_use blocks still without a result
-	autoCache               bool      // a cache_control of the whole request
+	autoCache               mark      // a cache_control of the whole request
 	// units are what the model reads, in the API's order for caching: tools,
 	// then system, then messages.
 	toolUnits, systemUnits, turnUnits []unit
@@ -47,12 +47,18 @@ type request struct {
 
 // unit is a piece of the prompt that can end a cached prefix.
 type unit struct {
-	raw    span // the block; for a message whose content is a string, that string
-	role   byte // first letter of the message's role, 0 outside of messages
-	bytes  int  // of text
-	flat   int  // tokens that don't come from text
-	marked bool // has cache_control
-	mark   span // that member, with the comma in front of it if there is one
+	raw   span // the block; for a message whose content is a string, that string
+	role  byte // first letter of the message's role, 0 outside of messages
+	bytes int  // of text
+	flat  int  // tokens that don't come from text
+	mark  mark // its cache_control
+}
+
+// mark is a cache_control: the end of a prefix to be cached.
+type mark struct {
+	set  bool // it is there, and isn't null
+	hour bool // the entry lives an hour
+	at   span // that member, with the comma in front of it if there is one
 }
 
 type tool struct {
@@ -265,7 +271,9 @@ func (sc *scratch) member(name []byte) *fault {
 	case "output_format":
 		r.format = raw
 	case "cache_control":
-		r.autoCache = kind == '{'
+		if r.autoCache.set = kind == '{'; r.autoCache.set {
+			r.autoCache.hour = sc.hour(raw)
+		}
 	case "metadata", "service_tier", "container", "inference_geo":
 	case "thread":
 		switch {

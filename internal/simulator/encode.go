@@ -104,12 +104,14 @@ func appendUsage(dst []byte, a *answer, output int64) []byte {
 	return append(dst, '}')
 }
 
-// appendCacheCreation adds to a usage object what only a whole message has. All
-// that is cached counts as kept for five minutes, whatever the request asks.
+// appendCacheCreation adds to a usage object what only a whole message and a
+// stream's start have.
 func appendCacheCreation(dst []byte, u message.Usage) []byte {
 	dst = append(dst[:len(dst)-1], `,"cache_creation":{"ephemeral_5m_input_tokens":`...)
-	dst = strconv.AppendInt(dst, u.CacheCreationInputTokens, 10)
-	return append(dst, `,"ephemeral_1h_input_tokens":0},"service_tier":"standard"}`...)
+	dst = strconv.AppendInt(dst, u.CacheCreation.Ephemeral5mInputTokens, 10)
+	dst = append(dst, `,"ephemeral_1h_input_tokens":`...)
+	dst = strconv.AppendInt(dst, u.CacheCreation.Ephemeral1hInputTokens, 10)
+	return append(dst, `},"service_tier":"standard"}`...)
 }
 
 // begin appends the start of an event, up to its type.

@@ -87,8 +87,9 @@ func (x *exchange) sections() [3][]unit {
 // was written to it and the rest.
 func (x *exchange) promptUsage() message.Usage {
 	total := x.promptTokens()
-	if units := x.req.turnUnits; x.req.autoCache && len(units) > 0 {
-		units[len(units)-1].marked = true
+	if units := x.req.turnUnits; x.req.autoCache.set && len(units) > 0 {
+		last := &units[len(units)-1].mark
+		last.set, last.hour = true, x.req.autoCache.hour
 		x.req.marked = true
 	}
 	if !x.req.marked {
@@ -100,7 +101,7 @@ func (x *exchange) promptUsage() message.Usage {
 	var h maphash.Hash
 	h.SetSeed(x.s.seed)
 	_, _ = h.Write(x.req.model.of(x.arena))
-	var read, marked int64
+	var read, marked, hour int64
 	text, flat := 0, 0
 	for section, units := range x.sections() {
 		for i := range units {
@@ -117,31 +118,37 @@ func (x *exchange) promptUsage() message.Usage {
 			if _, cached := m.prefixes.values[key]; cached {
 				read = tokens
 			}
-			if u.marked {
+			if u.mark.set {
 				marked = tokens
+				if u.mark.hour {
+					hour = tokens
+				}
 				m.prefixes.set(key, 0)
 			}
 		}
 	}
 	// What was found behind the last mark isn't asked for.
 	read = min(read, marked)
+	// What is written up to the last mark of an hour lives an hour.
+	written, hour := marked-read, max(0, hour-read)
 	return message.Usage{
-		InputTokens: total - marked, CacheReadInputTokens: read, CacheCreationInputTokens: marked - read,
+		InputTokens: total - marked, CacheReadInputTokens: read, CacheCreationInputTokens: written,
+		CacheCreation: message.CacheCreation{Ephemeral5mInputTokens: written - hour, Ephemeral1hInputTokens: hour},
 	}
 }
 
 // hashUnit hashes a block without its cache_control, which doesn't belong to
 // the prompt: a client moves it from block to block. Otherwise the bytes count.
 func hashUnit(h *maphash.Hash, body []byte, u *unit) {
-	if u.mark.empty() {
+	if u.mark.at.empty() {
 		_, _ = h.Write(u.raw.of(body))
 		return
 	}
-	rest := body[u.mark.end:u.raw.end]
-	if body[u.mark.start-1] == '{' {
+	rest := body[u.mark.at.end:u.raw.end]
+	if body[u.mark.at.start-1] == '{' {
 		// The first member: the comma behind it goes with it.
 		rest = bytes.TrimPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(","))
 	}
-	_, _ = h.Write(body[u.raw.start:u.mark.start])
+	_, _ = h.Write(body[u.raw.start:u.mark.at.start])
 	_, _ = h.Write(rest)
 }
