@@ -16,7 +16,7 @@ import (
 // makeProcess makes the endpoints of the former service's own family.
 func (a *App) makeProcess(g *gateway.Gateway, catalogue *pricing.Catalogue, store usage.Store, admitter *admission.Admitter) *processapi.Handler {
 	return processapi.New(processapi.Options{
-		Gateway: g, Archive: a.archive, Usage: usage.NewReports(usage.ReportsOptions{Store: store}),
+		Gateway: g, Archive: a.archive, Once: a.once, Usage: usage.NewReports(usage.ReportsOptions{Store: store}),
 		Budget: admitter.TokensLeft, Recommend: route.Recommend, Providers: a.providers(catalogue),
 		Models: processModels(a.config.ModelMap), Rules: rules(catalogue, a.config.ModelMap),
 		MaxBody: a.config.MaxBodyBytes, Log: a.log,

@@ -33,12 +33,12 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 	limit := a.config.MaxBodyBytes
 	stream := a.makeStream(g, catalogue, instruments.Registerer())
 	families := []family{
-		openaiapi.New(openaiapi.Options{Gateway: g, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}),
+		openaiapi.New(openaiapi.Options{Gateway: g, Once: a.once, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}),
 		responsesapi.New(responsesapi.Options{
-			Gateway: g, Archive: a.archive, TTL: a.config.ResponseTTL.Duration(),
+			Gateway: g, Archive: a.archive, Once: a.once, TTL: a.config.ResponseTTL.Duration(),
 			Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log,
 		}),
-		anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(catalogue), MaxBody: limit, Log: a.log}),
+		anthropicapi.New(anthropicapi.Options{Gateway: g, Once: a.once, Models: models(catalogue), MaxBody: limit, Log: a.log}),
 		a.process,
 		stream,
 	}
@@ -65,7 +65,7 @@ func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instru
 		Name: Name, Version: Version,
 		Register:  append(register, page.Register),
 		Endpoints: endpoints,
-		Drain:     []func(context.Context) error{stream.Stop, a.process.Stop},
+		Drain:     []func(context.Context) error{stream.Stop, a.process.Stop, a.once.Stop},
 		Metrics:   instruments.Handler(),
 		Services:  a.services,
 		Ready:     a.ready,
