@@ -90,6 +90,8 @@ func (c *conn) authenticate(requestID string, m *incoming) (*gateway.Call, *stop
 	switch e := apierror.From(err); {
 	case e.Category == apierror.AuthError, e.Category == apierror.Permission:
 		return nil, &stopped{c.refuse(m.id, e, closeUnauthorized)}
+	case c.key == "" && e.Category == apierror.RateLimited:
+		return nil, &stopped{c.refuse(m.id, e, websocket.StatusTryAgainLater)}
 	case c.key == "":
 		return nil, &stopped{c.refuse(m.id, e, websocket.StatusInternalError)}
 	}
