@@ -1,158 +1,213 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strings"
-	"text/tabwriter"
+	"slices"
 	"time"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/config"
-	"claude-code-api-service/internal/sqlite"
 )
 
 type keysCommand struct {
-	Create createKeyCommand `cmd:"" help:"Create a key. Its text is shown once."`
-	List   listKeysCommand  `cmd:"" help:"List keys."`
-	Revoke revokeKeyCommand `cmd:"" help:"Revoke a key; the running service refuses it within a second."`
+	Create      createKeyCommand      `cmd:"" help:"Create a key. Its text is shown once."`
+	List        listKeysCommand       `cmd:"" help:"List keys."`
+	Update      updateKeyCommand      `cmd:"" help:"Change a key's name, profile, limits or expiry."`
+	Rotate      rotateKeyCommand      `cmd:"" help:"Give a key another text; the present one works on for a while."`
+	Revoke      revokeKeyCommand      `cmd:"" help:"Revoke a key; the running service refuses it within a second."`
+	Permissions permissionsKeyCommand `cmd:"" help:"What a key may do, its limits, its budgets and what is left of them."`
+	Test        testKeyCommand        `cmd:"" help:"Say whether a key is valid; the exit code is 1 when it isn't."`
+	Provision   provisionKeyCommand   `cmd:"" help:"Get the key of a name from its file in the data folder, or create it there."`
 }
 
-// withKeys opens the data folder, also while the service runs on it.
-func withKeys(data *config.Data, do func(ctx context.Context, keys *apikey.Keys) error) error {
-	ctx := context.Background()
-	db, err := sqlite.Open(ctx, sqlite.Options{Path: data.Database(), Synchronous: data.Synchronous})
-	if err != nil {
-		return err
-	}
-	err = do(ctx, apikey.NewKeys(apikey.Options{Store: db}))
-	return errors.Join(plain(err), db.Close())
-}
-
-// plain gives a person only the text of what is wrong with their wish.
-func plain(err error) error {
-	var e *apierror.Error
-	if errors.As(err, &e) && e.Category == apierror.BadRequest {
-		return errors.New(e.Message)
-	}
-	return err
+// keyLimits are the flags of a key's limits where it is made.
+type keyLimits struct {
+	RateLimit          int `help:"Requests per minute; 0: no limit." default:"100"`
+	TokensPerMinute    int `help:"Tokens per minute; 0: no limit."`
+	ConcurrentRequests int `help:"Requests at the same time; 0: no limit."`
 }
 
 type createKeyCommand struct {
 	config.Data `embed:""`
-	ProjectID   string        `required:"" help:"The project that the key belongs to."`
-	Name        string        `help:"A name for people."`
-	Profile     string        `help:"What the key allows: free, pro or enterprise." default:"${default_profile}"`
-	RateLimit   int           `help:"Requests per minute; 0: no limit." default:"100"`
+	listOutput  `embed:""`
+	ProjectID   string `required:"" help:"The project that the key belongs to."`
+	Name        string `help:"A name for people."`
+	Profile     string `help:"What the key allows: free, pro, enterprise or one of your own." default:"${default_profile}"`
+	Admin       bool   `help:"Make a key that administers the service and generates nothing."`
+	keyLimits   `embed:""`
+	budgetFlags `embed:""`
 	Expires     time.Duration `help:"When the key expires, from now, such as 720h; 0: never."`
 	Quiet       bool          `short:"q" help:"Print only the key."`
 }
 
 func (c *createKeyCommand) Run() error {
+	budgets, err := c.budgets()
+	if err != nil {
+		return err
+	}
+	budgets = slices.DeleteFunc(budgets, func(b budget.Limit) bool { return b.Hard == 0 })
 	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		create := apikey.Create{ProjectID: c.ProjectID, Name: c.Name, Profile: c.Profile, RequestsPerMinute: &c.RateLimit}
-		if c.Expires != 0 {
-			at := time.Now().Add(c.Expires)
-			create.ExpiresAt = &at
-		}
-		text, key, err := keys.Create(ctx, create)
+		text, key, err := keys.Create(ctx, apikey.Create{
+			ProjectID: c.ProjectID, Name: c.Name, Profile: c.Profile, Admin: c.Admin, RequestsPerMinute: &c.RateLimit,
+			TokensPerMinute: c.TokensPerMinute, ConcurrentRequests: c.ConcurrentRequests, Budgets: budgets, ExpiresAt: fromNow(c.Expires),
+		})
 		if err != nil {
 			return err
 		}
-		if c.Quiet {
-			printf("%s\n", text)
-			return nil
-		}
-		printf("Key:      %s\n          (shown once: only its hash is kept)\nID:       %s\nProject:  %s\nProfile:  %s\nLimit:    %s\n",
-			text, key.ID, key.ProjectID, key.Profile, limit(key.Limits.RequestsPerMinute))
-		return nil
+		return printKey(c.Quiet, c.Output, text, key)
 	})
 }
 
-func limit(perMinute int) string {
-	if perMinute == 0 {
-		return "none"
+// fromNow gives the moment so far from now; nil for 0.
+func fromNow(d time.Duration) *time.Time {
+	if d == 0 {
+		return nil
 	}
-	return fmt.Sprintf("%d/min", perMinute)
+	at := time.Now().Add(d)
+	return &at
+}
+
+// printKey prints a key whose text is new.
+func printKey(quiet bool, form, text string, key apikey.Key) error {
+	if quiet {
+		printf("%s\n", text)
+		return nil
+	}
+	columns := append([]column[apikey.Key]{
+		{name: "key", value: func(apikey.Key) any { return text }},
+		{title: "Key", value: func(apikey.Key) any { return text + " (shown once: only its hash is kept)" }},
+	}, keyFields()...)
+	return printOne(os.Stdout, form, columns, key)
+}
+
+// keyFields are what is known of one key.
+func keyFields() []column[apikey.Key] {
+	return []column[apikey.Key]{
+		{name: "id", title: "ID", value: func(k apikey.Key) any { return k.ID }},
+		{name: "prefix", value: func(k apikey.Key) any { return k.Prefix }},
+		{title: "Begins with", value: func(k apikey.Key) any { return k.Prefix + "…" }},
+		{name: "name", title: "Name", value: func(k apikey.Key) any { return k.Name }},
+		{name: "project_id", title: "Project", value: func(k apikey.Key) any { return k.ProjectID }},
+		{name: "profile", title: "Profile", value: func(k apikey.Key) any { return k.Profile }},
+		{name: "admin", title: "Admin", value: func(k apikey.Key) any { return k.Admin }},
+		{name: "requests_per_minute", title: "Requests a minute", value: func(k apikey.Key) any { return limit(k.Limits.RequestsPerMinute) }},
+		{name: "tokens_per_minute", title: "Tokens a minute", value: func(k apikey.Key) any { return limit(k.Limits.TokensPerMinute) }},
+		{name: "concurrent_requests", title: "Requests at once", value: func(k apikey.Key) any { return limit(k.Limits.ConcurrentRequests) }},
+		{name: "created_at", title: "Created", value: func(k apikey.Key) any { return k.CreatedAt }},
+		{name: "expires_at", title: "Expires", value: func(k apikey.Key) any { return optional(k.ExpiresAt) }},
+		{name: "former_until", title: "Former text until", value: func(k apikey.Key) any { return optional(k.FormerUntil) }},
+		{name: "revoked_at", title: "Revoked", value: func(k apikey.Key) any { return optional(k.RevokedAt) }},
+		{name: "state", title: "State", value: func(k apikey.Key) any { return state(k, time.Now()) }},
+	}
+}
+
+func optional(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+const stateActive = "active"
+
+func state(k apikey.Key, now time.Time) string {
+	switch {
+	case k.RevokedAt != nil:
+		return "revoked"
+	case k.ExpiresAt != nil && !k.ExpiresAt.After(now):
+		return "expired"
+	}
+	return stateActive
 }
 
 type listKeysCommand struct {
 	config.Data `embed:""`
+	listOutput  `embed:""`
+	ProjectID   string `help:"Only the keys of this project."`
 }
 
 func (c *listKeysCommand) Run() error {
 	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		list, err := keys.List(ctx)
+		all, err := keys.List(ctx)
 		if err != nil {
 			return err
 		}
-		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "ID\tKEY\tPROJECT\tPROFILE\tLIMIT\tCREATED\tSTATE\tNAME")
-		for _, k := range list {
-			fmt.Fprintf(w, "%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Prefix, k.ProjectID, k.Profile,
-				limit(k.Limits.RequestsPerMinute), k.CreatedAt.Local().Format("2006-01-02 15:04"), state(k), k.Name)
+		list := all[:0]
+		for _, k := range all {
+			if c.ProjectID == "" || k.ProjectID == c.ProjectID {
+				list = append(list, k)
+			}
 		}
-		return w.Flush()
+		columns := keyColumns()
+		if c.Output != formTable {
+			columns = keyFields()
+		}
+		return printList(os.Stdout, c.Output, columns, list)
 	})
 }
 
-func state(k apikey.Key) string {
-	switch {
-	case k.RevokedAt != nil:
-		return "revoked"
-	case k.ExpiresAt != nil && !k.ExpiresAt.After(time.Now()):
-		return "expired"
+// keyColumns are a table of keys; the rest of what is known of them is in JSON and
+// CSV, and in keys permissions.
+func keyColumns() []column[apikey.Key] {
+	return []column[apikey.Key]{
+		{title: "ID", value: func(k apikey.Key) any { return k.ID }},
+		{title: "Key", value: func(k apikey.Key) any { return k.Prefix + "…" }},
+		{title: "Project", value: func(k apikey.Key) any { return k.ProjectID }},
+		{title: "Profile", value: func(k apikey.Key) any {
+			if k.Admin {
+				return "(admin)"
+			}
+			return k.Profile
+		}},
+		{title: "Limit", value: func(k apikey.Key) any {
+			if k.Limits.RequestsPerMinute == 0 {
+				return "none"
+			}
+			return tableText(k.Limits.RequestsPerMinute) + "/min"
+		}},
+		{title: "Created", value: func(k apikey.Key) any { return k.CreatedAt }},
+		{title: "State", value: func(k apikey.Key) any { return state(k, time.Now()) }},
+		{title: "Name", value: func(k apikey.Key) any { return k.Name }},
 	}
-	return "active"
 }
 
-type revokeKeyCommand struct {
-	config.Data `embed:""`
-	Key         string `arg:"" help:"The key, its id or its visible beginning; \"-\" reads it from standard input."`
-	Force       bool   `help:"Don't ask."`
+type updateKeyCommand struct {
+	config.Data        `embed:""`
+	listOutput         `embed:""`
+	keyArgument        `embed:""`
+	Name               *string        `help:"A name for people."`
+	Profile            *string        `help:"What the key allows."`
+	RateLimit          *int           `help:"Requests per minute; 0: no limit."`
+	TokensPerMinute    *int           `help:"Tokens per minute; 0: no limit."`
+	ConcurrentRequests *int           `help:"Requests at the same time; 0: no limit."`
+	Expires            *time.Duration `help:"When the key expires, from now, such as 720h; 0: never."`
 }
 
-func (c *revokeKeyCommand) Run() error {
-	in := bufio.NewReader(os.Stdin)
-	ref := c.Key
-	if ref == "-" {
-		line, err := in.ReadString('\n')
-		if err != nil && line == "" {
-			return fmt.Errorf("read the key: %w", err)
+func (c *updateKeyCommand) Run() error {
+	wish := apikey.Update{
+		Name: c.Name, Profile: c.Profile, RequestsPerMinute: c.RateLimit, TokensPerMinute: c.TokensPerMinute, ConcurrentRequests: c.ConcurrentRequests,
+	}
+	if c.Expires != nil {
+		wish.ExpiresAt = fromNow(*c.Expires)
+		if wish.ExpiresAt == nil {
+			wish.ExpiresAt = new(time.Time)
 		}
-		ref = strings.TrimSpace(line)
-	} else if !c.Force {
-		printf("Revoke %s? It can't be undone. [y/N] ", shown(ref))
-		answer, err := in.ReadString('\n')
-		if err != nil && answer == "" {
-			return errors.New("nobody answered: use --force to revoke without being asked")
-		}
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return errors.New("not revoked")
-		}
+	}
+	if wish == (apikey.Update{}) {
+		return errors.New("nothing to change: name what shall be another")
+	}
+	ref, err := c.ref()
+	if err != nil {
+		return err
 	}
 	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		key, err := keys.Revoke(ctx, ref)
+		key, err := keys.Update(ctx, ref, wish)
 		if err != nil {
 			return err
 		}
-		printf("Revoked %s (%s…, project %s).\n", key.ID, key.Prefix, key.ProjectID)
-		return nil
+		return printOne(os.Stdout, c.Output, keyFields(), key)
 	})
 }
-
-// shown shortens a whole key, which must not end up in a terminal's history of
-// output.
-func shown(ref string) string {
-	if apikey.WellFormed(ref) {
-		return ref[:11] + "…"
-	}
-	return ref
-}
-
-// printf writes to standard output. A closed one is nothing to report.
-func printf(format string, args ...any) { fmt.Printf(format, args...) }

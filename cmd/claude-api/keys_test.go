@@ -10,7 +10,8 @@ import (
 )
 
 func TestState(t *testing.T) {
-	past, future := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
+	now := time.Now()
+	past, future := now.Add(-time.Second), now.Add(time.Hour)
 	for _, tt := range []struct {
 		want string
 		key  apikey.Key
@@ -21,7 +22,7 @@ func TestState(t *testing.T) {
 		{"revoked", apikey.Key{RevokedAt: &past}},
 		{"revoked", apikey.Key{RevokedAt: &past, ExpiresAt: &past}},
 	} {
-		if got := state(tt.key); got != tt.want {
+		if got := state(tt.key, now); got != tt.want {
 			t.Errorf("%+v is %s, want %s", tt.key, got, tt.want)
 		}
 	}
@@ -34,6 +35,7 @@ func TestPlain(t *testing.T) {
 		err        error
 	}{
 		{"a wish", "no such key", &apierror.Error{Category: apierror.BadRequest, Param: "key", Message: "no such key", Cause: apikey.ErrNotFound}},
+		{"a key", "the API key was revoked", &apierror.Error{Category: apierror.AuthError, Message: "the API key was revoked"}},
 		{"a failure", "the disk is full", cause},
 		{"our fault", "internal: broken: the disk is full", apierror.Wrap(apierror.Internal, "broken", cause)},
 	} {
@@ -43,15 +45,5 @@ func TestPlain(t *testing.T) {
 	}
 	if err := plain(nil); err != nil {
 		t.Errorf("nothing became %v", err)
-	}
-}
-
-func TestShown(t *testing.T) {
-	key := "cc_0123456789abcdef0123456789abcdef01234567"
-	if got := shown(key); got != "cc_01234567…" {
-		t.Errorf("a key is shown as %s", got)
-	}
-	if got := shown("key_1"); got != "key_1" {
-		t.Errorf("an id is shown as %s", got)
 	}
 }

@@ -19,7 +19,12 @@ type commands struct {
 
 	Serve     serveCommand     `cmd:"" help:"Serve requests."`
 	Demo      demoCommand      `cmd:"" help:"Show on this machine, without an account, what a request costs: cold, warm and direct."`
-	Keys      keysCommand      `cmd:"" help:"Create, list and revoke API keys."`
+	Keys      keysCommand      `cmd:"" help:"Create, change and revoke API keys."`
+	Projects  projectsCommand  `cmd:"" help:"List projects; set their time zones, limits and budgets."`
+	Profiles  profilesCommand  `cmd:"" help:"List, make and delete profiles: what keys allow."`
+	Budgets   budgetsCommand   `cmd:"" help:"List, set and remove budgets."`
+	Usage     usageCommand     `cmd:"" help:"Report what was used and what it cost; export the ledger."`
+	Audit     auditCommand     `cmd:"" help:"Show or export who did what."`
 	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
 	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
 	Version   kong.VersionFlag `help:"Print the version."`
@@ -31,6 +36,7 @@ func main() {
 		kong.Name("claude-api"),
 		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
 		kong.ShortUsageOnError(), // the whole one would hide the error
+		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
 		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},
 	)
 	if err != nil {

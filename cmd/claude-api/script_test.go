@@ -24,7 +24,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Vars = []string{
 				"WORK=" + env.WorkDir, "PATH=" + filepath.Dir(path),
-				"HOME=" + filepath.Join(env.WorkDir, "home"), "TMPDIR=" + filepath.Join(env.WorkDir, ".tmp"), noRaceSleep,
+				"HOME=" + filepath.Join(env.WorkDir, "home"), "TMPDIR=" + filepath.Join(env.WorkDir, ".tmp"), "TZ=UTC", noRaceSleep,
 			}
 			return nil
 		},

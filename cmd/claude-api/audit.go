@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+
+	"claude-code-api-service/internal/audit"
+	"claude-code-api-service/internal/config"
+)
+
+type auditCommand struct {
+	List   auditListCommand   `cmd:"" help:"The newest events: changes of keys, projects, profiles and budgets, and refused requests."`
+	Export auditExportCommand `cmd:"" help:"Every event, as JSON lines or CSV."`
+}
+
+// auditChoice chooses events.
+type auditChoice struct {
+	Since     string `help:"The first day, such as 2026-03-01, in UTC, or the first moment, such as 2026-03-01T12:00:00+02:00." placeholder:"TIME"`
+	Action    string `help:"Only this action, such as key.revoked or request.refused."`
+	ProjectID string `help:"Only this project."`
+}
+
+func (c *auditChoice) filter() (audit.Filter, error) {
+	since, err := moment("since", c.Since, 0)
+	return audit.Filter{Since: since, Action: c.Action, Project: c.ProjectID}, err
+}
+
+func eventColumns() []column[audit.Event] {
+	return []column[audit.Event]{
+		{name: "id", value: func(e audit.Event) any { return e.ID }},
+		{name: "time", title: "Time", value: func(e audit.Event) any { return e.Time }},
+		{name: "actor", title: "Actor", value: func(e audit.Event) any { return e.Actor }},
+		{name: "address", title: "Address", value: func(e audit.Event) any { return e.Address }},
+		{name: "action", title: "Action", value: func(e audit.Event) any { return e.Action }},
+		{name: "target", title: "Target", value: func(e audit.Event) any { return e.Target }},
+		{name: "project_id", title: "Project", value: func(e audit.Event) any { return e.Project }},
+		{name: "detail", title: "Detail", value: func(e audit.Event) any { return e.Detail }},
+		{name: "request_id", value: func(e audit.Event) any { return e.RequestID }},
+	}
+}
+
+type auditListCommand struct {
+	config.Data `embed:""`
+	listOutput  `embed:""`
+	auditChoice `embed:""`
+	Limit       int `help:"The most events." default:"50"`
+}
+
+// Run prints the newest events, the newest last.
+func (c *auditListCommand) Run() error {
+	if c.Limit < 1 || c.Limit > 100_000 {
+		return errors.New("--limit: must be between 1 and 100000")
+	}
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	return withStore(&c.Data, func(ctx context.Context, s store) error {
+		var newest []audit.Event
+		for after := int64(0); ; {
+			list, err := s.ListAudit(ctx, after, page, filter)
+			if err != nil {
+				return err
+			}
+			newest = append(newest, list...)
+			newest = slices.Clone(newest[max(0, len(newest)-c.Limit):])
+			if len(list) < page {
+				break
+			}
+			after = list[len(list)-1].ID
+		}
+		return printList(os.Stdout, c.Output, eventColumns(), newest)
+	})
+}
+
+type auditExportCommand struct {
+	config.Data `embed:""`
+	export      `embed:""`
+	auditChoice `embed:""`
+}
+
+func (c *auditExportCommand) Run() error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	return withStore(&c.Data, func(ctx context.Context, s store) error {
+		return pages(c.form(), eventColumns(), func(e audit.Event) int64 { return e.ID }, func(after int64) ([]audit.Event, error) {
+			return s.ListAudit(ctx, after, page, filter)
+		})
+	})
+}
