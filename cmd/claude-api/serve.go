@@ -22,6 +22,9 @@ func (c *serveCommand) Run() error {
 		return err
 	}
 	c.Anthropic = anthropic
+	if c.WebhookSecret, err = config.ReadWebhookSecret(os.Getenv); err != nil {
+		return err
+	}
 	if err := c.Validate(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/sqlite"
@@ -41,7 +42,9 @@ func withKeys(data *config.Data, do func(ctx context.Context, keys *apikey.Keys)
 	return withStore(data, func(ctx context.Context, s store) error { return do(ctx, newKeys(s)) })
 }
 
-func newKeys(s store) *apikey.Keys { return apikey.NewKeys(apikey.Options{Store: s}) }
+func newKeys(s store) *apikey.Keys {
+	return apikey.NewKeys(apikey.Options{Store: s, Changed: app.AuditChanges(s, audit.CLI)})
+}
 
 // plain gives a person only the text of what is wrong with their wish, or with
 // their key.

@@ -95,8 +95,8 @@ func rooms() map[string]room {
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
 			may: with(
-				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "claudecli", "claudecli/install", "clipool", "config",
-				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage",
+				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "claudecli", "claudecli/install", "clipool", "config",
+				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
 			),
 			outside: []string{prometheus},
 		},
