@@ -2,7 +2,7 @@ package gateway
 
 import "time"
 
-// All, in one of the lists of Permissions, stands for every name.
+// All stands for every name, in one of the lists of Permissions.
 const All = "*"
 
 // Permissions are what a key's profile allows where the CLI works with tools. A

@@ -49,7 +49,8 @@ func (db *DB) Project(ctx context.Context, id string) (apikey.Project, error) {
 func (db *DB) PutProject(ctx context.Context, p apikey.Project) error {
 	return db.change(ctx, func(tx *sql.Tx) error {
 		var moves bool
-		if err := tx.StmtContext(ctx, db.projects.moves).QueryRowContext(ctx, p.ID, p.TimeZone).Scan(&moves); err != nil {
+		statement := tx.StmtContext(ctx, db.projects.moves) //nolint:sqlclosecheck // the transaction closes it
+		if err := statement.QueryRowContext(ctx, p.ID, p.TimeZone).Scan(&moves); err != nil {
 			return fmt.Errorf("select what the project spent: %w", err)
 		}
 		if moves {
@@ -87,7 +88,8 @@ func (db *DB) PutProfile(ctx context.Context, p apikey.Profile) error {
 func (db *DB) DeleteProfile(ctx context.Context, name string) error {
 	return db.change(ctx, func(tx *sql.Tx) error {
 		var inUse bool
-		if err := tx.StmtContext(ctx, db.projects.inUse).QueryRowContext(ctx, name).Scan(&inUse); err != nil {
+		statement := tx.StmtContext(ctx, db.projects.inUse) //nolint:sqlclosecheck // the transaction closes it
+		if err := statement.QueryRowContext(ctx, name).Scan(&inUse); err != nil {
 			return fmt.Errorf("select keys of the profile: %w", err)
 		}
 		if inUse {
