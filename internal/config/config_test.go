@@ -150,6 +150,7 @@ func TestSecretNeverPrints(t *testing.T) {
 	const text = "sk-ant-0123456789"
 	settings := valid()
 	settings.Anthropic = config.Anthropic{BaseURL: "http://upstream", APIKey: text, AuthToken: text}
+	settings.WebhookURL, settings.WebhookSecret = "https://hooks.example/"+text, text
 	secret := config.Secret(text)
 	var printed []string
 	for _, value := range []any{secret, &secret, settings, &settings, settings.Anthropic, map[string]any{"a": secret}, []config.Secret{secret}} {
@@ -180,6 +181,27 @@ func TestSecretNeverPrints(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%v %s %q %#v|%v", secret, secret, secret, secret, config.Secret("")); got != `[redacted] [redacted] "[redacted]" "[redacted]"|` {
 		t.Errorf("printed as %s", got)
+	}
+}
+
+func TestReadWebhookSecret(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("whsec_file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, env := range map[string]map[string]string{
+		"":           {},
+		"whsec_env":  {"CLAUDE_API_WEBHOOK_SECRET": "whsec_env", "CLAUDE_API_WEBHOOK_SECRET_FILE": file},
+		"whsec_file": {"CLAUDE_API_WEBHOOK_SECRET_FILE": file},
+	} {
+		got, err := config.ReadWebhookSecret(func(name string) string { return env[name] })
+		if err != nil || got.Reveal() != want {
+			t.Errorf("%v: %s, %v", env, got.Reveal(), err)
+		}
+	}
+	_, err := config.ReadWebhookSecret(func(name string) string { return map[string]string{"CLAUDE_API_WEBHOOK_SECRET_FILE": file + "x"}[name] })
+	if err == nil || !strings.Contains(err.Error(), "CLAUDE_API_WEBHOOK_SECRET_FILE") {
+		t.Errorf("no such file: %v", err)
 	}
 }
 
