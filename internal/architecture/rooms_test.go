@@ -17,6 +17,7 @@ type room struct {
 const (
 	jsonLibrary = "github.com/go-json-experiment/json"
 	goleak      = "go.uber.org/goleak"
+	pgx         = "github.com/jackc/pgx/v5"
 	prometheus  = "github.com/prometheus/client_golang/prometheus"
 )
 
@@ -82,6 +83,10 @@ func rooms() map[string]room {
 			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "usage"),
 			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
 		},
+		"internal/postgres": {
+			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "usage"),
+			outside: []string{pgx, "github.com/pressly/goose/v3"},
+		},
 
 		// The Anthropic API imitated. The start-up probe, the demo and the
 		// benchmark need it too, not only tests.
@@ -108,6 +113,7 @@ func rooms() map[string]room {
 
 		// For tests.
 		"internal/architecture":         {tests: true},
+		"internal/postgres/pgtest":      {tests: true, outside: []string{pgx}},
 		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
