@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -54,6 +55,8 @@ func OpenAIErrorNames(e *apierror.Error) (kind, code string) {
 		return "insufficient_quota", "insufficient_quota"
 	case e.Category == apierror.RateLimited, e.Category == apierror.BudgetExceeded:
 		return "requests", "rate_limit_exceeded"
+	case e.Category == apierror.Permission:
+		return "permission_error", cmp.Or(string(e.Code), "permission_denied")
 	case e.Code != "":
 		return "invalid_request_error", string(e.Code)
 	case e.Category == apierror.BadRequest:
@@ -62,8 +65,6 @@ func OpenAIErrorNames(e *apierror.Error) (kind, code string) {
 		return "invalid_request_error", string(apierror.CodeInvalidKey)
 	case e.Category == apierror.AuthError:
 		return "server_error", string(apierror.UpstreamError)
-	case e.Category == apierror.Permission:
-		return "permission_error", "permission_denied"
 	}
 	return "server_error", string(e.Category)
 }
