@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -75,5 +76,19 @@ func TestWhoeverGetsNoCostIsTold(t *testing.T) {
 				t.Errorf("told after: %q", call.Warnings)
 			}
 		})
+	}
+}
+
+// TestWhatIsToldRefusesNothing beside what does.
+func TestWhatIsToldRefusesNothing(t *testing.T) {
+	call := &gateway.Call{Strict: true}
+	call.Tell("it rains")
+	call.Tell("it rains")
+	if err := call.Honoured(); err != nil || len(call.Warnings) != 1 {
+		t.Errorf("%v, %q", err, call.Warnings)
+	}
+	call.Warn("seed: has no effect here")
+	if e := apierror.From(call.Honoured()); e == nil || e.Message != "strict: seed: has no effect here" {
+		t.Errorf("%v", e)
 	}
 }
