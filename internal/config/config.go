@@ -57,22 +57,6 @@ type Config struct {
 	Anthropic Anthropic `kong:"-"`
 }
 
-// Data is where the service keeps its data; the commands that work on it take
-// the same flags.
-type Data struct {
-	DataDir     string `help:"Folder for the service's data." default:"${data_dir}" env:"CLAUDE_API_DATA_DIR"`
-	DBPath      string `name:"db-path" help:"The SQLite file; empty: claude-api.db in the data folder." env:"CLAUDE_API_DB_PATH,DB_PATH"`
-	Synchronous string `help:"SQLite's synchronous setting: NORMAL survives kill -9, FULL also power loss." default:"NORMAL" enum:"NORMAL,FULL" env:"CLAUDE_API_SYNCHRONOUS"`
-}
-
-// Database is the path of the SQLite file.
-func (d *Data) Database() string {
-	if d.DBPath != "" {
-		return d.DBPath
-	}
-	return filepath.Join(d.DataDir, "claude-api.db")
-}
-
 // DefaultDataDir is where data goes when nothing else is said.
 func DefaultDataDir() string {
 	home, err := os.UserHomeDir()
@@ -200,6 +184,9 @@ func (c *Config) CLIOff() bool { return strings.EqualFold(c.ClaudePath, "off") }
 // Validate checks what the flags' own types don't, and applies --port. It names
 // the flag at fault.
 func (c *Config) Validate() error {
+	if err := c.Data.Validate(); err != nil {
+		return err
+	}
 	if c.Port < 0 || c.Port > 65535 {
 		return fmt.Errorf("--port: %d isn't a port", c.Port)
 	}

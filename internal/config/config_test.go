@@ -128,29 +128,13 @@ func TestUseCLI(t *testing.T) {
 	}
 }
 
-func TestDatabase(t *testing.T) {
-	if got := (&config.Data{DataDir: "d"}).Database(); got != filepath.Join("d", "claude-api.db") {
-		t.Errorf("in the data folder: %s", got)
-	}
-	if got := (&config.Data{DataDir: "d", DBPath: "e/f.db"}).Database(); got != "e/f.db" {
-		t.Errorf("named: %s", got)
-	}
-	t.Setenv("HOME", "/somewhere")
-	if got := config.DefaultDataDir(); got != "/somewhere/.claude-api" {
-		t.Errorf("the default: %s", got)
-	}
-	t.Setenv("HOME", "")
-	if got := config.DefaultDataDir(); got != ".claude-api" {
-		t.Errorf("without a HOME: %s", got)
-	}
-}
-
 // A secret shows in no form that somebody may print a configuration in.
 func TestSecretNeverPrints(t *testing.T) {
 	const text = "sk-ant-0123456789"
 	settings := valid()
 	settings.Anthropic = config.Anthropic{BaseURL: "http://upstream", APIKey: text, AuthToken: text}
 	settings.WebhookURL, settings.WebhookSecret = "https://hooks.example/"+text, text
+	settings.DatabaseURL = "postgres://u:" + text + "@h/d"
 	secret := config.Secret(text)
 	var printed []string
 	for _, value := range []any{secret, &secret, settings, &settings, settings.Anthropic, map[string]any{"a": secret}, []config.Secret{secret}} {
