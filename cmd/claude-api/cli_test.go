@@ -96,7 +96,7 @@ func testHealth(t *testing.T, s *stand) {
 	if health.Status != "ok" || health.Version == "" || health.Uptime <= 0 {
 		t.Errorf("health: %+v", health)
 	}
-	for _, name := range []string{"cli", "direct", "ledger"} {
+	for _, name := range []string{"cli", "direct", "database"} {
 		if health.Services[name].Status != "ok" {
 			t.Errorf("%s: %+v", name, health.Services[name])
 		}

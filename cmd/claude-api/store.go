@@ -14,7 +14,6 @@ import (
 	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/config"
-	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/usage"
 )
 
@@ -29,7 +28,7 @@ type store interface {
 // withStore opens the database, also while the service runs on it.
 func withStore(data *config.Data, do func(ctx context.Context, s store) error) error {
 	ctx := context.Background()
-	s, err := sqlite.Open(ctx, sqlite.Options{Path: data.Database(), Synchronous: data.Synchronous})
+	s, err := app.OpenStore(ctx, data)
 	if err != nil {
 		return err
 	}

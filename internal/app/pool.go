@@ -130,9 +130,9 @@ func (a *App) probe(ctx context.Context) (claudecli.Features, error) {
 // services is what /health tells. It reads gauges only.
 func (a *App) services() map[string]httpserver.Service {
 	services := map[string]httpserver.Service{
-		"cli":    {Status: httpserver.StatusOff, Detail: "no CLI is configured or found"},
-		"direct": {Status: httpserver.StatusOff, Detail: "no ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN"},
-		"ledger": {Status: httpserver.StatusOK, Detail: "SQLite, synchronous " + a.config.Synchronous},
+		"cli":      {Status: httpserver.StatusOff, Detail: "no CLI is configured or found"},
+		"direct":   {Status: httpserver.StatusOff, Detail: "no ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN"},
+		"database": a.store.health(),
 	}
 	if a.direct != nil {
 		services["direct"] = httpserver.Service{Status: httpserver.StatusOK}
@@ -160,6 +160,9 @@ func (a *App) services() map[string]httpserver.Service {
 // ready is what /ready tells. A CLI that can't be used leaves the service ready
 // when the direct path takes its requests.
 func (a *App) ready() (bool, string) {
+	if a.store.away.Load() {
+		return false, databaseAway
+	}
 	if a.pool == nil {
 		return true, ""
 	}

@@ -101,7 +101,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "claudecli", "claudecli/install", "clipool", "config",
-				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
+				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
 			),
 			outside: []string{prometheus},
 		},
