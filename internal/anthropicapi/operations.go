@@ -2,10 +2,12 @@ package anthropicapi
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/openapi"
+	"claude-code-api-service/internal/protocol"
 )
 
 // tag is the family's name in the document.
@@ -26,11 +28,13 @@ func (h *Handler) Operations() []openapi.Operation {
 			Summary: "Generate an answer.",
 			Description: whatIs + "On the direct path the bytes pass unchanged both ways, members that aren't listed here too, and so do the upstream's errors. " +
 				"On the CLI path what can't be honoured is named in the header `X-Claude-Warnings`, or refused where it would change the answer's shape.",
-			Parameters: headers, Request: requestSchema("MessagesRequest", true),
+			Parameters: append(slices.Clone(headers), protocol.OnceParameter()), Request: requestSchema("MessagesRequest", true),
 			Example: jsontext.Value(`{"model":"sonnet","max_tokens":200,"messages":[{"role":"user","content":"Name three rivers."}]}`),
 			Responses: append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: messageSchema()},
 				{Status: http.StatusOK, Description: "With `stream: true` the API's own events.", ContentType: openapi.EventStream, Schema: &openapi.Schema{Type: openapi.String}},
+				failure(http.StatusConflict, protocol.OnceConflict),
+				failure(http.StatusUnprocessableEntity, protocol.OnceMismatch),
 			}, failures()...),
 		},
 		{

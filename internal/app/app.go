@@ -34,6 +34,7 @@ import (
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/route"
+	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/telemetry"
 	"claude-code-api-service/internal/usage"
 	"claude-code-api-service/internal/webhook"
@@ -59,7 +60,6 @@ type App struct {
 	server   *httpserver.Server
 	keys     *apikey.Keys
 
-	store         *watched
 	authenticator *apikey.Authenticator
 	archive       *archive.Archive
 	audit         *audit.Log
@@ -100,19 +100,16 @@ func (a *App) build(ctx context.Context) error {
 	if path == "" && a.config.Anthropic.Empty() {
 		return ErrNoBackend
 	}
-	store, err := OpenStore(ctx, &a.config.Data)
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: a.config.Database(), Synchronous: a.config.Synchronous})
 	if err != nil {
 		return err
 	}
-	a.later(func(context.Context) error { return store.Close() })
-	a.store = watch(store, &a.config.Data)
-	db := a.store
+	a.later(func(context.Context) error { return db.Close() })
 	ledger := usage.NewLedger(usage.Options{Store: db})
 	a.later(ledger.Close)
 	a.authenticator = apikey.NewAuthenticator(apikey.AuthenticatorOptions{Store: db, Logger: a.log})
 	a.keys = apikey.NewKeys(apikey.Options{Store: db, Changed: AuditChanges(db, audit.Embedding)})
 	a.archive = archive.New(archive.Options{Store: db, Log: a.log})
-	a.once = idempotency.New(idempotency.Options{Archive: a.archive, MaxBody: a.config.MaxBodyBytes, Log: a.log})
 	if err := a.openTrace(ctx, db); err != nil {
 		return err
 	}
@@ -127,6 +124,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	instruments := telemetry.New(telemetry.Options{Version: Version})
 	a.registerPool(instruments.Registerer())
+	a.once = a.makeOnce(instruments.Registerer())
 	refusals := audit.NewRefusals(a.audit, instruments)
 	a.later(func(context.Context) error { refusals.Close(); return nil })
 	admitter := admission.New(admission.Options{Store: db, Model: dearest(catalogue), Crossed: a.crossed})
@@ -271,7 +269,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.tasks.Go(func() { a.authenticator.Watch(a.life) })
 	a.tasks.Go(func() { a.archive.Sweep(a.life) })
 	a.startPool()
-	a.log.Info("serving", "url", a.URL(), "version", Version, "data", a.store.place,
+	a.log.Info("serving", "url", a.URL(), "version", Version, "data", a.config.Database(),
 		"cli", a.pool != nil, "direct", a.direct != nil)
 	return nil
 }

@@ -170,6 +170,9 @@ func TestOnceOnEveryEndpoint(t *testing.T) {
 		}
 	}
 	again("at once")
+	if _, metrics := ask(t, o.App, http.MethodGet, "/metrics", "", ""); !strings.Contains(metrics, "claude_api_replayed_answers_total 10\n") {
+		t.Errorf("of %d answers that were given again the metrics say something else", len(generating))
+	}
 	if err := o.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +206,9 @@ func TestOnceAmongMany(t *testing.T) {
 		answers := make([]named, 64)
 		var callers sync.WaitGroup
 		for n := range answers {
-			callers.Go(func() { answers[n] = o.send(t, "one", tt.path, body, "Idempotency-Key", "many-"+tt.path+string(rune('a'+i))) })
+			callers.Go(func() {
+				answers[n] = o.send(t, "one", tt.path, body, "Idempotency-Key", "many-"+tt.path+string(rune('a'+i)))
+			})
 		}
 		callers.Wait()
 		var served, waits int
@@ -320,5 +325,44 @@ func TestOnceIsForGenerating(t *testing.T) {
 				t.Errorf("%s: %d %s", path, a.status, a.body)
 			}
 		}
+	}
+}
+
+// TestOnceIsDocumented: the document names the header where it is read, and nowhere
+// else.
+func TestOnceIsDocumented(t *testing.T) {
+	o := newOnce(t)
+	_, body := ask(t, o.App, http.MethodGet, "/openapi.json", "", "")
+	var document struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct{ Name, In string }
+			Responses  map[string]any
+		}
+	}
+	decodeInto(t, body, &document)
+	reads := map[string]bool{}
+	for _, tt := range generating {
+		path, _, _ := strings.Cut(tt.path, "?")
+		reads["post "+path] = true
+	}
+	seen := 0
+	for path, methods := range document.Paths {
+		for method, operation := range methods {
+			named := false
+			for _, p := range operation.Parameters {
+				named = named || p.Name == "Idempotency-Key" && p.In == "header"
+			}
+			_, conflict := operation.Responses["409"]
+			_, mismatch := operation.Responses["422"]
+			if want := reads[method+" "+path]; named != want || conflict != want || mismatch != want {
+				t.Errorf("%s %s: the header is named %v, 409 %v, 422 %v; want %v", method, path, named, conflict, mismatch, want)
+			}
+			if named {
+				seen++
+			}
+		}
+	}
+	if seen != len(reads) {
+		t.Errorf("%d operations name the header, want %d", seen, len(reads))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -54,6 +55,8 @@ type Keeper struct {
 	maxBody int64
 	log     *slog.Logger
 	claims  claims
+	// replayed counts answers that were given again.
+	replayed atomic.Int64
 }
 
 var _ protocol.Once = (*Keeper)(nil)
@@ -67,6 +70,9 @@ func New(options Options) *Keeper {
 // whose callers have left. When ctx ends first, they are cancelled, and Stop returns
 // ctx's error. It may be called more than once.
 func (k *Keeper) Stop(ctx context.Context) error { return k.claims.stop(ctx) }
+
+// Replayed is how many answers were given again since the Keeper was made.
+func (k *Keeper) Replayed() int64 { return k.replayed.Load() }
 
 // Serve implements protocol.Once.
 func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, call *gateway.Call, serve protocol.HandlerFunc, write protocol.ErrorWriter) error {
@@ -155,7 +161,11 @@ func (q *request) replay(w http.ResponseWriter, r *http.Request) (found bool, er
 			RetryAfter: time.Second, Cause: err,
 		}
 	}
-	return true, kept.answer(w, q.sum, body)
+	if err := kept.answer(w, q.sum, body); err != nil {
+		return true, err
+	}
+	q.keeper.replayed.Add(1)
+	return true, nil
 }
 
 // serve serves the request and keeps its answer.

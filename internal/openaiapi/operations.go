@@ -2,6 +2,7 @@ package openaiapi
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -18,13 +19,13 @@ func (h *Handler) Operations() []openapi.Operation {
 			"what would change the shape of the answer is refused.\n\n" +
 			"A stream consists of `data:` lines, each with a chunk, and ends with `data: [DONE]`. " +
 			"One that fails ends with a `data:` line that holds an error, and without `[DONE]`.",
-		Parameters: []openapi.Parameter{protocol.BackendParameter()},
+		Parameters: []openapi.Parameter{protocol.BackendParameter(), protocol.OnceParameter()},
 		Request:    requestObject.Schema(),
 		Example:    jsontext.Value(`{"model":"sonnet","messages":[{"role":"user","content":"Name three rivers."}]}`),
 		Responses: append([]openapi.Response{
 			{Status: http.StatusOK, Description: "The answer.", Schema: completionSchema()},
 			{Status: http.StatusOK, ContentType: openapi.EventStream, Schema: chunkSchema()},
-		}, protocol.OpenAIFailures()...),
+		}, slices.Concat(protocol.OpenAIFailures(), protocol.OnceFailures())...),
 	}}
 }
 

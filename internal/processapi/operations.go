@@ -22,13 +22,14 @@ func (h *Handler) Operations() []openapi.Operation {
 			Description: "With `additional_params.stream`, the answer is a stream of server-sent events: `token` and `thinking` with " +
 				"`{type, content}`, `tool_use` with a whole content block, and at last `done` with the whole answer beside its `type`, " +
 				"or `error`. With `async_processing`, it is 202 and the answer is got from `GET /v1/process/{id}`.",
-			Request: processObject.Schema(),
+			Parameters: []openapi.Parameter{protocol.OnceParameter()}, Request: processObject.Schema(),
 			Example: jsontext.Value(`{"provider":"openai","model_name":"gpt-4","user_message":"Name three rivers."}`),
 			Responses: append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: answer},
 				{Status: http.StatusOK, Description: "The answer.", ContentType: openapi.EventStream, Schema: eventSchema()},
 				{Status: http.StatusAccepted, Description: "The request runs. Location says where its outcome will be.", Schema: acceptedSchema()},
-			}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+			}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge,
+				http.StatusUnprocessableEntity, http.StatusTooManyRequests,
 				http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...),
 		},
 		{
@@ -41,10 +42,10 @@ func (h *Handler) Operations() []openapi.Operation {
 		{
 			Method: http.MethodPost, Path: pathBatch, ID: "batch", Tag: tag, Summary: "Answer many prompts in parallel.",
 			Description: "Each prompt is a request of its own: it counts against the key's limits, and has its own row in the ledger. One that fails fails only itself.",
-			Request:     batchObject.Schema(),
-			Example:     jsontext.Value(`{"model":"haiku","prompts":[{"id":"a","prompt":"Name a river."},{"id":"b","prompt":"Name a lake."}]}`),
+			Parameters:  []openapi.Parameter{protocol.OnceParameter()}, Request: batchObject.Schema(),
+			Example: jsontext.Value(`{"model":"haiku","prompts":[{"id":"a","prompt":"Name a river."},{"id":"b","prompt":"Name a lake."}]}`),
 			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "All results, in the order of the prompts.", Schema: batchSchema()}},
-				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge)...),
+				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)...),
 		},
 		{
 			Method: http.MethodPost, Path: pathRoute, ID: "route", Tag: tag, Summary: "Say which model the automatic choice takes.",

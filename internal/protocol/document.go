@@ -15,6 +15,26 @@ func BackendParameter() openapi.Parameter {
 	}
 }
 
+// OnceParameter documents the header that has a request served once.
+func OnceParameter() openapi.Parameter {
+	return openapi.Parameter{
+		Name: HeaderIdempotencyKey, In: "header", Schema: openapi.Text(""),
+		Description: "1 to 255 visible characters that the client makes up for this request. Sent again within 24 hours, the same request gets the " +
+			"same answer, byte for byte, with `Idempotent-Replayed: true`, and is neither generated nor billed again. Failures that cost nothing aren't kept.",
+	}
+}
+
+// The answers to a request whose Idempotency-Key stands for something else.
+const (
+	OnceConflict = "The `Idempotency-Key` is that of a request that is being answered (`Retry-After`), or whose answer was too large to be kept (`x-should-retry: false`)."
+	OnceMismatch = "The `Idempotency-Key` is that of another request."
+)
+
+// OnceFailures documents the errors of HandleOnce in OpenAI's APIs.
+func OnceFailures() []openapi.Response {
+	return []openapi.Response{OpenAIFailure(http.StatusConflict, OnceConflict), OpenAIFailure(http.StatusUnprocessableEntity, OnceMismatch)}
+}
+
 // OpenAIFailure documents an error of OpenAI's APIs.
 func OpenAIFailure(status int, description string) openapi.Response {
 	return openapi.Response{Status: status, Description: description, Schema: openapi.Members(

@@ -2,6 +2,7 @@ package responsesapi
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -30,9 +31,10 @@ func (h *Handler) Operations() []openapi.Operation {
 				"what would change the shape of the answer is refused.\n\n" +
 				"A stream consists of named events and ends with `response.completed`, `response.incomplete` or `response.failed`. " +
 				"A response is kept, unless `store` is false, before its last byte leaves.",
-			Parameters: []openapi.Parameter{backend}, Request: request,
-			Example:   jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
-			Responses: append([]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}}, protocol.OpenAIFailures()...),
+			Parameters: []openapi.Parameter{backend, protocol.OnceParameter()}, Request: request,
+			Example: jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
+			Responses: slices.Concat([]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}},
+				protocol.OpenAIFailures(), protocol.OnceFailures()),
 		},
 		{
 			Method: http.MethodPost, Path: pathInputTokens, ID: "countResponseInputTokens", Tag: tag,
