@@ -34,7 +34,6 @@ import (
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/route"
-	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/telemetry"
 	"claude-code-api-service/internal/usage"
 	"claude-code-api-service/internal/webhook"
@@ -60,6 +59,7 @@ type App struct {
 	server   *httpserver.Server
 	keys     *apikey.Keys
 
+	store         *watched
 	authenticator *apikey.Authenticator
 	archive       *archive.Archive
 	audit         *audit.Log
@@ -100,11 +100,13 @@ func (a *App) build(ctx context.Context) error {
 	if path == "" && a.config.Anthropic.Empty() {
 		return ErrNoBackend
 	}
-	db, err := sqlite.Open(ctx, sqlite.Options{Path: a.config.Database(), Synchronous: a.config.Synchronous})
+	store, err := OpenStore(ctx, &a.config.Data)
 	if err != nil {
 		return err
 	}
-	a.later(func(context.Context) error { return db.Close() })
+	a.later(func(context.Context) error { return store.Close() })
+	a.store = watch(store, &a.config.Data)
+	db := a.store
 	ledger := usage.NewLedger(usage.Options{Store: db})
 	a.later(ledger.Close)
 	a.authenticator = apikey.NewAuthenticator(apikey.AuthenticatorOptions{Store: db, Logger: a.log})
@@ -269,7 +271,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.tasks.Go(func() { a.authenticator.Watch(a.life) })
 	a.tasks.Go(func() { a.archive.Sweep(a.life) })
 	a.startPool()
-	a.log.Info("serving", "url", a.URL(), "version", Version, "data", a.config.Database(),
+	a.log.Info("serving", "url", a.URL(), "version", Version, "data", a.store.place,
 		"cli", a.pool != nil, "direct", a.direct != nil)
 	return nil
 }
