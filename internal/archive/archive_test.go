@@ -179,7 +179,7 @@ func TestList(t *testing.T) {
 			if err != nil || got != want {
 				t.Errorf("List = %s, %v, want %s", got, err, want)
 			}
-			time.Sleep(list[0].Expires.Sub(time.Now()))
+			time.Sleep(time.Until(list[0].Expires))
 		}
 	})
 }

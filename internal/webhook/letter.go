@@ -114,16 +114,15 @@ func (s *Sender) deliver(ctx context.Context, l *letter) {
 	}
 	l.Attempts++
 	l.Next = time.Now().Add(delay(l.Attempts))
-	level, text := slog.LevelWarn, "a notification couldn't be delivered yet"
+	why := []slog.Attr{slog.String("type", l.Type), slog.Int("attempt", l.Attempts), slog.Any("error", err)}
 	switch {
 	case err == nil:
 		l.Done = true
 	case l.Next.Sub(l.Time) > giveUpAfter:
 		l.Done = true
-		level, text = slog.LevelError, "a notification couldn't be delivered and is given up"
-	}
-	if err != nil {
-		s.log.LogAttrs(ctx, level, text, slog.String("type", l.Type), slog.Int("attempt", l.Attempts), slog.Any("error", err))
+		s.log.LogAttrs(ctx, slog.LevelError, "a notification couldn't be delivered and is given up", why...)
+	default:
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a notification couldn't be delivered yet", why...)
 	}
 	if l.Done {
 		s.pending = slices.DeleteFunc(s.pending, func(other *letter) bool { return other == l })

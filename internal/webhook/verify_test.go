@@ -37,7 +37,7 @@ func verify(secret string, header http.Header, body []byte) error {
 		return errors.New("the message is too old, or from the future")
 	}
 	mac := hmac.New(sha256.New, key)
-	fmt.Fprintf(mac, "%s.%d.%s", header.Get("Webhook-Id"), seconds, body)
+	mac.Write(fmt.Appendf(nil, "%s.%d.%s", header.Get("Webhook-Id"), seconds, body))
 	expected := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	for _, signature := range strings.Fields(header.Get("Webhook-Signature")) {
 		if hmac.Equal([]byte(signature), []byte(expected)) {
