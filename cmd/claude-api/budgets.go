@@ -271,7 +271,7 @@ func (c *removeBudgetCommand) Run() error {
 				if err := keys.SetBudget(ctx, b); err != nil {
 					return err
 				}
-				printf("Removed the budget in %s a %s of %s %s.\n", c.Unit, c.Period, owner.Kind, owner.ID)
+				printf("Removed the budget in %s for the period %s of %s %s.\n", c.Unit, c.Period, owner.Kind, owner.ID)
 				return nil
 			}
 		}
