@@ -51,6 +51,6 @@ func (p *Process) result(l *line) (*resultLine, error) {
 		p.counted = totals{}
 	}
 	p.spent = p.spent.add(now, 1).add(p.counted, -1)
-	p.counted = now
+	p.counted, p.models = now, r.ModelUsage
 	return r, nil
 }

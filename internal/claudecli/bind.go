@@ -26,6 +26,10 @@ type Settings struct {
 	Model          string
 	ThinkingTokens int64 // 0: thinking off
 	MaxTokens      int64 // 0: the CLI's own
+	// Bounded says that MaxTokens is all that was reserved for the answer. The CLI
+	// makes one call of its upstream for it, where Features.OneCall says so, and is
+	// stopped early where MaxTokens can't be set; see spending.go.
+	Bounded bool
 	// Tools are those of the client; CheckTools must have passed them. They need
 	// Features.ClientTools.
 	Tools []message.Tool
@@ -221,6 +225,10 @@ func (p *Process) changes(s Settings) (*settings, error) {
 		if s.MaxTokens > 0 {
 			change.Env[envMaxOutputTokens] = strconv.FormatInt(s.MaxTokens, 10)
 		}
+	}
+	if p.barred {
+		change.Env[envBaseURL] = p.options.upstream()
+		p.barred = false
 	}
 	if extra != p.extra {
 		change.Env[envExtraBody] = extra

@@ -59,12 +59,7 @@ func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...co
 	p.buffer.Reset()
 	for _, request := range requests {
 		p.requests++
-		err := appendLine(&p.buffer, struct {
-			Type      string  `json:"type"`
-			RequestID string  `json:"request_id"`
-			Request   control `json:"request"`
-		}{lineControlRequest, controlID(p.requests), request})
-		if err != nil {
+		if err := appendControl(&p.buffer, p.requests, request); err != nil {
 			return nil, err
 		}
 	}
@@ -127,6 +122,15 @@ func controlNumber(id string) int {
 		return 0
 	}
 	return n
+}
+
+// appendControl adds the line of the nth control request.
+func appendControl(dst *bytes.Buffer, n int, request control) error {
+	return appendLine(dst, struct {
+		Type      string  `json:"type"`
+		RequestID string  `json:"request_id"`
+		Request   control `json:"request"`
+	}{lineControlRequest, controlID(n), request})
 }
 
 func appendLine(dst *bytes.Buffer, v any) error {

@@ -47,14 +47,21 @@ func (p *Process) Empty(ctx context.Context) error {
 	return nil
 }
 
-// clearSettings takes away what holds words of the request: its tools and its
-// output format.
+// clearSettings takes away what holds words of the request, its tools and its
+// output format, and gives the upstream back.
 func (p *Process) clearSettings(ctx context.Context) error {
 	requests := p.withdraw()
+	env := map[string]string{}
 	if p.extra != "" {
-		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: &settings{Env: map[string]string{envExtraBody: ""}}})
+		env[envExtraBody] = ""
 	}
-	p.extra = ""
+	if p.barred {
+		env[envBaseURL] = p.options.upstream()
+	}
+	if len(env) > 0 {
+		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: &settings{Env: env}})
+	}
+	p.extra, p.barred = "", false
 	p.bound.Tools, p.bound.ToolChoice, p.bound.Format = nil, nil, nil
 	if requests == nil {
 		return nil

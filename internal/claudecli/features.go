@@ -37,6 +37,9 @@ type Features struct {
 	// ClientTools says that Settings' Tools and ToolChoice can be set between
 	// turns, and that a turn parks on a call and is resumed.
 	ClientTools bool
+	// OneCall says that the CLI can be kept from calling its upstream a second time
+	// within a turn: Settings' Bounded.
+	OneCall bool
 	// Why tells for each mode that was passed over what it failed at.
 	Why []string
 }

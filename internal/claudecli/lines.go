@@ -127,7 +127,12 @@ type modelUsage struct {
 	OutputTokens             int64 `json:"outputTokens"`
 	CacheReadInputTokens     int64 `json:"cacheReadInputTokens"`
 	CacheCreationInputTokens int64 `json:"cacheCreationInputTokens"`
+	// CostBasis is what the CLI's figure rests on: "list" for its own list of prices,
+	// basisUnknown for a guess. 2.1.197 doesn't say, and guesses too.
+	CostBasis string `json:"costBasis"`
 }
+
+const basisUnknown = "unknown"
 
 // controlLine is a line of type control_request or control_response.
 type controlLine struct {

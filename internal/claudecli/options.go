@@ -129,7 +129,7 @@ func (o *Options) environment(folder string) []string {
 			env = append(env, name+"="+value)
 		}
 	}
-	add("ANTHROPIC_BASE_URL", o.BaseURL)
+	add(envBaseURL, o.BaseURL)
 	add("ANTHROPIC_API_KEY", o.APIKey)
 	add("ANTHROPIC_AUTH_TOKEN", o.AuthToken)
 	return append(env, o.Env...)

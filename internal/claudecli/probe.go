@@ -34,9 +34,9 @@ const probeTimeout = 45 * time.Second
 
 // modes are what Probe tries, best first.
 var modes = []Features{
-	{Emptying: EmptyByRewind, ChangeSystem: true, LiveSettings: true, ExtraBody: true, ClientTools: true},
-	{Emptying: EmptyByClear, LiveSettings: true, ExtraBody: true, ClientTools: true},
-	{Emptying: EmptyNever, LiveSettings: true, ExtraBody: true, ClientTools: true},
+	{Emptying: EmptyByRewind, ChangeSystem: true, LiveSettings: true, ExtraBody: true, ClientTools: true, OneCall: true},
+	{Emptying: EmptyByClear, LiveSettings: true, ExtraBody: true, ClientTools: true, OneCall: true},
+	{Emptying: EmptyNever, LiveSettings: true, ExtraBody: true, ClientTools: true, OneCall: true},
 	{Emptying: EmptyNever},
 }
 

@@ -14,21 +14,55 @@ import (
 	"claude-code-api-service/internal/message"
 )
 
-// extras finds out whether members of the upstream body can be set, and whether a
-// client's tools can be offered. Where they can't, the mode holds without them.
+// extras finds out whether members of the upstream body can be set, whether a
+// client's tools can be offered, and whether the upstream can be taken away. Where
+// that isn't so, the mode holds without it.
 func (t *trial) extras(ctx context.Context, f *Features) (why []string) {
-	if !f.ExtraBody {
-		return nil
+	if f.ExtraBody {
+		if err := t.output(ctx); err != nil {
+			f.ExtraBody, f.ClientTools = false, false
+			why = append(why, fmt.Sprintf("output settings: %v", err))
+		}
 	}
-	if err := t.output(ctx); err != nil {
-		f.ExtraBody, f.ClientTools = false, false
-		return []string{fmt.Sprintf("output settings: %v", err)}
+	if f.ClientTools {
+		if err := t.tools(ctx); err != nil {
+			f.ClientTools = false
+			why = append(why, fmt.Sprintf("client tools: %v", err))
+		}
 	}
-	if err := t.tools(ctx); err != nil {
-		f.ClientTools = false
-		return []string{fmt.Sprintf("client tools: %v", err)}
+	if f.OneCall {
+		if err := t.oneCall(ctx); err != nil {
+			f.OneCall = false
+			why = append(why, fmt.Sprintf("one call a turn: %v", err))
+		}
 	}
-	return nil
+	return why
+}
+
+// oneCall has a bounded turn take the upstream away, looks whether it is gone, and
+// whether the next request has it back.
+func (t *trial) oneCall(ctx context.Context) error {
+	if err := t.empty(ctx); err != nil {
+		return err
+	}
+	r := t.request(t.bound.System, t.options.Model, 3333)
+	r.settings.Bounded = true
+	t.forget = append(t.forget, r.prompt)
+	if err := t.start(ctx, r, ""); err != nil {
+		return err
+	}
+	barred := word()
+	t.forget = append(t.forget, barred)
+	if _, err := t.Turn(ctx, jsontext.Value(`"`+barred+`"`), Handler{}); err == nil {
+		return errors.New("a second call was answered")
+	}
+	if slices.ContainsFunc(t.upstream.Bodies(), func(b []byte) bool { return bytes.Contains(b, []byte(barred)) }) {
+		return errors.New("a second call reached the upstream")
+	}
+	if err := t.empty(ctx); err != nil {
+		return err
+	}
+	return t.serve(ctx, t.request(t.bound.System, t.options.Model, 3333))
 }
 
 // probeFormat constrains an answer to an object with that property.

@@ -41,12 +41,14 @@ type Process struct {
 	requests    int // control requests sent, for their ids
 	// bound is what the process has been told so far. It starts with the model of
 	// its argument, thinking off and the CLI's own max_tokens.
-	bound     Settings
-	prompts   []string // uuids of the user lines in its context, oldest first; "" for tool results
-	running   bool     // a turn was sent and its result hasn't been read
-	broken    error    // why it can't be used again
-	spent     totals   // what all results so far add up to
-	counted   totals   // the CLI's own cumulative numbers at the last result
+	bound   Settings
+	prompts []string // uuids of the user lines in its context, oldest first; "" for tool results
+	running bool     // a turn was sent and its result hasn't been read
+	broken  error    // why it can't be used again
+	spent   totals   // what all results so far add up to
+	counted totals   // the CLI's own cumulative numbers at the last result
+	// models are those numbers by model.
+	models    map[string]modelUsage
 	turns     int
 	offered   []string // the names of the tools that the CLI may call
 	extra     string   // the extra body that is set
@@ -55,6 +57,7 @@ type Process struct {
 	results   map[string]any // what calls that haven't come yet are answered with
 	parked    []string       // the calls that the turn waits for
 	resumed   bool           // the turn has been parked before
+	barred    bool           // the CLI was told of an upstream that isn't there
 	before    totals         // what was spent when the turn began
 	renamer   renamer
 	line      line    // the last line read

@@ -88,8 +88,8 @@ func TestTurnAnswersAndCounts(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("answer = %s, want it to hold %s", text, want)
 		}
-		if answer.Usage != (message.Usage{InputTokens: 3, OutputTokens: 5}) || *answer.CostMicroUSD != 25 || answer.StopReason != "end_turn" {
-			t.Errorf("answer = %+v (cost %d)", answer.Summary, *answer.CostMicroUSD)
+		if answer.Usage != each || answer.Turn == nil || *answer.Turn != (claudecli.Spent{Usage: each, CostMicroUSD: 25, Basis: claudecli.BasisList}) || answer.StopReason != "end_turn" {
+			t.Errorf("answer = %+v (turn %+v)", answer.Summary, answer.Turn)
 		}
 		if err := p.Empty(t.Context()); err != nil {
 			t.Fatal(err)
@@ -147,6 +147,9 @@ func TestAWholeAnswerIsOneWhateverTheResultSays(t *testing.T) {
 	}
 }
 
+// each is what the fake says that an answer used.
+var each = message.Usage{InputTokens: 3, OutputTokens: 5}
+
 func TestNumbersThatBeginAnew(t *testing.T) {
 	// /clear sets the CLI's cumulative numbers back (2.1.331).
 	p := ready(t, startFake(t, func(o *claudecli.Options) {
@@ -154,7 +157,7 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 	}))
 	for i := range 3 {
 		for range i {
-			if _, answer, err := ask(t.Context(), p, "x"); err != nil || answer.Usage != (message.Usage{InputTokens: 3, OutputTokens: 5}) || *answer.CostMicroUSD != 25 {
+			if _, answer, err := ask(t.Context(), p, "x"); err != nil || answer.Usage != each || answer.Turn.Usage != each || answer.Turn.CostMicroUSD != 25 {
 				t.Errorf("after %d clears: %+v, %v", i, answer.Summary, err)
 			}
 		}

@@ -36,8 +36,8 @@ func parkFake(t *testing.T, change func(*claudecli.Options), script ...string) (
 
 func TestResumeGivesUsageAndCostsApart(t *testing.T) {
 	p, first := parkFake(t, nil)
-	if first.Usage != (message.Usage{InputTokens: 3, OutputTokens: 5}) || first.CostMicroUSD != nil || first.TurnCostMicroUSD != nil {
-		t.Errorf("parked: %+v, costs %v, %v", first.Usage, first.CostMicroUSD, first.TurnCostMicroUSD)
+	if first.Usage != each || first.Turn != nil {
+		t.Errorf("parked: %+v, turn %+v", first.Usage, first.Turn)
 	}
 	settings := withClock
 	settings.ToolChoice = jsontext.Value(`{"type":"none"}`)
@@ -45,8 +45,8 @@ func TestResumeGivesUsageAndCostsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last.Usage != (message.Usage{InputTokens: 3, OutputTokens: 5}) || last.CostMicroUSD != nil || last.TurnCostMicroUSD == nil || *last.TurnCostMicroUSD != 50 {
-		t.Errorf("the last: %+v, costs %v, %v", last.Usage, last.CostMicroUSD, last.TurnCostMicroUSD)
+	if last.Usage != each || last.Turn == nil || last.Turn.CostMicroUSD != 50 || last.Turn.Usage.OutputTokens != 10 {
+		t.Errorf("the last: %+v, turn %+v", last.Usage, last.Turn)
 	}
 	text := string(last.Content[0])
 	for _, want := range []string{`noon`, `servers=1`, `tool_choice`, `none`} {
@@ -61,7 +61,7 @@ func TestResumeGivesUsageAndCostsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, plain, err := ask(t.Context(), p, "hi")
-	if err != nil || plain.CostMicroUSD == nil || *plain.CostMicroUSD != 25 || *plain.TurnCostMicroUSD != 25 {
+	if err != nil || plain.Turn == nil || plain.Turn.CostMicroUSD != 25 {
 		t.Errorf("the turn after it: %+v, %v", plain, err)
 	}
 }
@@ -161,7 +161,7 @@ func TestACallerWhoLeavesAtTheEnd(t *testing.T) {
 				}
 				return nil
 			}})
-			if err != nil || answer.CostMicroUSD == nil || answer.Settled {
+			if err != nil || answer.Turn == nil || answer.Settled {
 				t.Errorf("answer = %+v, %v", answer, err)
 			}
 			if err := p.Empty(t.Context()); err != nil {

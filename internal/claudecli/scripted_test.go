@@ -174,7 +174,7 @@ func TestAnswersThatDoNotPark(t *testing.T) {
 			s.script(c.answer)
 			var events stream
 			answer, err := p.Turn(t.Context(), prompt("go"), events.handler())
-			if err != nil || p.Parked() || answer.Calls != nil || answer.StopReason != c.answer.stop || answer.CostMicroUSD == nil {
+			if err != nil || p.Parked() || answer.Calls != nil || answer.StopReason != c.answer.stop || answer.Turn == nil {
 				t.Fatalf("%s: answer = %+v, calls %v, parked %t, %v", c.name, answer.Summary, answer.Calls, p.Parked(), err)
 			}
 			if answer.Usage.OutputTokens != 50 {
@@ -246,7 +246,7 @@ func TestManyCallsAndManyRounds(t *testing.T) {
 			}
 			answer, err = p.Resume(t.Context(), withClock, results, claudecli.Handler{})
 		}
-		if err != nil || answer.StopReason != "end_turn" || p.Parked() || answer.Usage.OutputTokens != 50 || answer.TurnCostMicroUSD == nil {
+		if err != nil || answer.StopReason != "end_turn" || p.Parked() || answer.Usage.OutputTokens != 50 || answer.Turn == nil {
 			t.Fatalf("the end: %+v, %v", answer.Summary, err)
 		}
 		sent := s.sent()

@@ -19,8 +19,8 @@ import (
 
 // bothVersions are the pinned versions with what Probe finds of them.
 var bothVersions = map[string]claudecli.Features{
-	install.Version:      {Emptying: claudecli.EmptyByRewind, ChangeSystem: true, LiveSettings: true, ExtraBody: true, ClientTools: true},
-	install.OlderVersion: {Emptying: claudecli.EmptyByClear, LiveSettings: true, ExtraBody: true, ClientTools: true},
+	install.Version:      {Emptying: claudecli.EmptyByRewind, ChangeSystem: true, LiveSettings: true, ExtraBody: true, ClientTools: true, OneCall: true},
+	install.OlderVersion: {Emptying: claudecli.EmptyByClear, LiveSettings: true, ExtraBody: true, ClientTools: true, OneCall: true},
 }
 
 // eachVersion runs a test on a real CLI of each version.
@@ -126,8 +126,8 @@ func TestATurnParksAndIsResumed(t *testing.T) {
 			!strings.Contains(content, `"name":"get_weather"`) || !strings.Contains(content, `"name":"Read"`) {
 			t.Fatalf("answer = %+v with calls %v, parked %t: %s", first.Summary, first.Calls, p.Parked(), content)
 		}
-		if first.CostMicroUSD != nil || first.TurnCostMicroUSD != nil || first.Usage.OutputTokens == 0 {
-			t.Errorf("a parked answer: usage %+v, costs %v, %v", first.Usage, first.CostMicroUSD, first.TurnCostMicroUSD)
+		if first.Turn != nil || first.Usage.OutputTokens == 0 {
+			t.Errorf("a parked answer: usage %+v, turn %+v", first.Usage, first.Turn)
 		}
 		body := lastSent(t, upstream)
 		if len(body.Tools) != 2 || body.Tools[0].Name != "mcp__c__get_weather" ||
@@ -163,8 +163,8 @@ func TestATurnParksAndIsResumed(t *testing.T) {
 		if string(body.ToolChoice) != `{"type":"auto"}` || !strings.Contains(string(body.OutputConfig), "json_schema") {
 			t.Errorf("tool_choice = %s, output_config = %s", body.ToolChoice, body.OutputConfig)
 		}
-		if second.CostMicroUSD != nil || second.TurnCostMicroUSD == nil || *second.TurnCostMicroUSD <= 0 || second.Usage.OutputTokens == 0 {
-			t.Errorf("the last answer: usage %+v, costs %v, %v", second.Usage, second.CostMicroUSD, second.TurnCostMicroUSD)
+		if second.Turn == nil || second.Turn.CostMicroUSD <= 0 || second.Turn.Usage.OutputTokens != first.Usage.OutputTokens+second.Usage.OutputTokens {
+			t.Errorf("the last answer: usage %+v, turn %+v", second.Usage, second.Turn)
 		}
 		if n := len(upstream.Bodies()); n != 2 {
 			t.Errorf("%d upstream requests for two answers", n)

@@ -18,13 +18,10 @@ import (
 // Answer is what a turn produced.
 type Answer struct {
 	message.Summary
-	// CostMicroUSD is the CLI's own figure for this answer; nil when it gave none,
-	// as for one that parked, and for those after it.
-	CostMicroUSD *int64
-	// TurnCostMicroUSD is the CLI's own figure for all answers of the turn: for the
-	// last one after others that had parked, subtract what those were priced at. nil
-	// when it gave none.
-	TurnCostMicroUSD *int64
+	// Turn is the CLI's own account of the turn, nil when it gave none, as for an
+	// answer that parked. It counts all calls of the upstream: also those for answers
+	// that had parked, and what the CLI began by itself.
+	Turn *Spent
 	// Calls are the ids of the tool calls on which the turn is parked; nil when it
 	// has ended, also if the answer's stop_reason is tool_use: then the results are
 	// for a replay.
@@ -36,6 +33,23 @@ type Answer struct {
 	// Content holds the whole content blocks.
 	Content []jsontext.Value
 }
+
+// Spent is what a turn has used.
+type Spent struct {
+	Usage        message.Usage
+	CostMicroUSD int64
+	Basis        CostBasis
+}
+
+// CostBasis says what a figure of the CLI's rests on.
+type CostBasis int
+
+// The bases.
+const (
+	BasisNotSaid CostBasis = iota // an older CLI, which may have guessed
+	BasisList                     // the CLI's list of prices
+	BasisUnknown                  // a guess: the CLI doesn't know the model
+)
 
 // Handler receives a turn as it happens, on the goroutine that runs the turn.
 type Handler struct {
@@ -62,6 +76,7 @@ type turn struct {
 	invented bool
 	reason   string // the CLI's name for why there is no answer
 	goesOn   bool   // the CLI would go on with another message
+	meter    *meter // of a bounded answer whose max_tokens can't be set
 	pending  bool   // events were written and not flushed
 }
 
@@ -78,7 +93,7 @@ func (p *Process) Turn(ctx context.Context, prompt jsontext.Value, handler Handl
 	p.turns++
 	p.before, p.resumed = p.spent, false
 	p.announced, p.results = nil, nil
-	t := &turn{Process: p, handler: handler}
+	t := &turn{Process: p, handler: handler, meter: p.newMeter()}
 	return t.run(ctx, func() error {
 		defer t.guard(ctx, t.options.IdleTimeout)()
 		return t.writeUser(ctx, prompt, nil)
@@ -94,15 +109,12 @@ func (t *turn) run(ctx context.Context, send func() error) (Answer, error) {
 		t.interrupt(context.WithoutCancel(ctx))
 	}
 	if spent := t.spent.add(t.before, -1); spent != (totals{}) {
-		cost := int64(math.Round(spent.costUSD * 1e6))
-		t.answer.TurnCostMicroUSD = &cost
-		if !t.resumed {
-			t.answer.CostMicroUSD = &cost
-			if !t.goesOn {
-				// What the CLI began by itself has cost something, but it isn't the answer.
-				t.answer.Usage = spent.usage
-			}
+		t.answer.Turn = &Spent{
+			Usage: spent.usage, CostMicroUSD: int64(math.Round(spent.costUSD * 1e6)), Basis: t.basis(t.answer.Model),
 		}
+	}
+	if err == nil && t.meter != nil && t.meter.cut {
+		err = t.closeCut()
 	}
 	return t.answer, err
 }
@@ -226,6 +238,7 @@ func (t *turn) event(l *line) error {
 		if t.handler.First != nil {
 			t.handler.First()
 		}
+		t.bar()
 	} else if t.ended {
 		t.goesOn = l.EventType == message.EventMessageStart
 		return nil
@@ -257,11 +270,17 @@ func (t *turn) event(l *line) error {
 		// the answer is known.
 		t.ended, t.goesOn = true, true
 	}
+	if t.meter != nil {
+		if err := t.meter.observe(e); err != nil {
+			return fmt.Errorf("decode stream event: %w", err)
+		}
+		t.goesOn = t.goesOn || t.meter.cut
+	}
 	if t.handler.Event == nil {
 		return nil
 	}
 	t.pending = t.handler.Flush != nil
-	if err := t.handler.Event(e); err != nil || !t.goesOn {
+	if err := t.handler.Event(e); err != nil || !t.goesOn || t.answer.StopReason == "" {
 		return err
 	}
 	return t.handler.Event(message.Event{Type: message.EventMessageStop, Data: []byte(`{"type":"message_stop"}`)})

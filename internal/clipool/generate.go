@@ -1,7 +1,6 @@
 package clipool
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +35,9 @@ func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.Eve
 	if err == nil && !call.Request.Stream {
 		err = writeMessage(out, answer.Answer)
 	}
-	return gateway.Result{Summary: answer.Summary, CostMicroUSD: answer.CostMicroUSD}, err
+	result := gateway.Result{Summary: answer.Summary, CostMicroUSD: answer.cost}
+	result.Usage = answer.used
+	return result, err
 }
 
 // answered is what became of a request on a worker.
@@ -45,9 +46,13 @@ type answered struct {
 	err error
 	// unfit says that a worker which held the conversation couldn't go on with it.
 	unfit bool
-	// spent is what the answers of the turn so far were priced at, in millionths of
-	// a US dollar.
-	spent int64
+	// used is what the upstream counted for the request: more than the answer's Usage
+	// where the CLI has begun another one by itself.
+	used message.Usage
+	// cost is its price in millionths of a US dollar, nil when it isn't known.
+	cost *int64
+	// spent is what the requests of the turn so far came to.
+	spent spent
 }
 
 // again says that another worker may serve the request: nothing was answered.
@@ -86,7 +91,7 @@ func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process *cl
 		call.Clock.Mark(latency.Bind)
 		answer.Answer, answer.err = process.Resume(ctx, w.settings, w.results, handler(call, out))
 		answer.unfit = errors.Is(answer.err, claudecli.ErrNotResumed)
-		p.price(call, &answer, held.spent)
+		p.account(call, &answer, held.spent)
 		return answer
 	}
 	answer.err = process.Bind(ctx, w.settings)
@@ -99,25 +104,8 @@ func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process *cl
 		return answer
 	}
 	answer.Answer, answer.err = process.Turn(ctx, w.Turns[last].Content, handler(call, out))
-	p.price(call, &answer, 0)
+	p.account(call, &answer, spent{})
 	return answer
-}
-
-// price completes an answer's cost. The CLI adds up a turn at its end; what the
-// answers before were priced at, in millionths of a US dollar, comes off that.
-func (p *Pool) price(call *gateway.Call, answer *answered, spent int64) {
-	answer.spent = spent
-	switch {
-	case answer.CostMicroUSD != nil:
-	case answer.TurnCostMicroUSD != nil:
-		cost := max(0, *answer.TurnCostMicroUSD-spent)
-		answer.CostMicroUSD = &cost
-	case answer.ID != "":
-		if cost, ok := p.options.Price(cmp.Or(answer.Model, call.Model), call.Clock.StartTime(), answer.Usage); ok {
-			answer.CostMicroUSD = &cost
-			answer.spent += cost
-		}
-	}
 }
 
 // class is what a worker must have served before, if anything, to serve the

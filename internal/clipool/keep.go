@@ -16,9 +16,8 @@ type kept struct {
 	// calls are the ids of the open tool calls: the worker is parked in the middle
 	// of a turn. nil: the turn is over.
 	calls []string
-	// spent is what the earlier answers of the open turn were priced at, in
-	// millionths of a US dollar.
-	spent int64
+	// spent is what the requests of the open turn came to.
+	spent spent
 	since time.Time
 }
 

@@ -138,7 +138,7 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 	w := &work{
 		Conversation: c, key: call.Caller.KeyID,
 		settings: claudecli.Settings{
-			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: maxTokens(call),
+			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: maxTokens(call), Bounded: call.MaxTokens > 0,
 			Tools: c.Tools, ToolChoice: c.ToolChoice, Effort: c.Effort, Format: c.Format,
 		},
 	}

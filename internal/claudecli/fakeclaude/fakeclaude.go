@@ -347,6 +347,6 @@ func (f *fake) result(uuid string, isError bool, turns int, text string) {
 }
 
 func (f *fake) finish(uuid string, isError bool, status string, turns int, text string) {
-	f.put(`{"type":"result","subtype":"success","is_error":%t,"api_error_status":%s,"num_turns":%d,"result":%s,"session_id":%s,"user_message_uuid":%s,"total_cost_usd":%g,"modelUsage":{"m":{"inputTokens":%d,"outputTokens":%d,"cacheReadInputTokens":0,"cacheCreationInputTokens":0}}}`,
-		isError, status, turns, quoted(text), quoted(f.session), quoted(uuid), float64(f.turns-f.uncounted)*0.000025, (f.turns-f.uncounted)*3, (f.turns-f.uncounted)*5)
+	f.put(`{"type":"result","subtype":"success","is_error":%t,"api_error_status":%s,"num_turns":%d,"result":%s,"session_id":%s,"user_message_uuid":%s,"total_cost_usd":%g,"modelUsage":{%s:{"inputTokens":%d,"outputTokens":%d,"cacheReadInputTokens":0,"cacheCreationInputTokens":0,"costBasis":"list"}}}`,
+		isError, status, turns, quoted(text), quoted(f.session), quoted(uuid), float64(f.turns-f.uncounted)*0.000025, quoted(f.model), (f.turns-f.uncounted)*3, (f.turns-f.uncounted)*5)
 }
