@@ -106,8 +106,13 @@ func (s *Sender) keep(ctx context.Context, l *letter) {
 	}
 }
 
-// deliver makes one attempt.
+// deliver makes one attempt, unless another process on the same database has
+// delivered the letter by now.
 func (s *Sender) deliver(ctx context.Context, l *letter) {
+	if l.Attempts > 0 && s.doneElsewhere(ctx, l) {
+		s.drop(l)
+		return
+	}
 	err := s.receiver.post(ctx, l)
 	if err != nil && ctx.Err() != nil {
 		return // cut off: no fault of the receiver's
@@ -125,9 +130,22 @@ func (s *Sender) deliver(ctx context.Context, l *letter) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "a notification couldn't be delivered yet", why...)
 	}
 	if l.Done {
-		s.pending = slices.DeleteFunc(s.pending, func(other *letter) bool { return other == l })
+		s.drop(l)
 	}
 	s.keep(ctx, l)
+}
+
+func (s *Sender) drop(l *letter) {
+	s.pending = slices.DeleteFunc(s.pending, func(other *letter) bool { return other == l })
+}
+
+// doneElsewhere looks at what is kept; where that can't be read, nobody knows.
+func (s *Sender) doneElsewhere(ctx context.Context, l *letter) bool {
+	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
+	defer cancel()
+	var kept letter
+	d, err := s.archive.Get(ctx, archiveKind, archiveKey, l.ID)
+	return err == nil && json.Unmarshal(d.Body, &kept) == nil && kept.Done
 }
 
 // delay gives the time to wait after so many attempts: twice as long each time,

@@ -127,19 +127,22 @@ type stand struct {
 	store    *memory
 	receiver *receiver
 	log      bytes.Buffer
+	logger   *slog.Logger // writes to log
 	news     int
 	url      string
 }
 
 func newStand(t *testing.T, statuses ...int) *stand {
-	return &stand{t: t, store: newMemory(), receiver: &receiver{statuses: statuses}, url: address}
+	s := &stand{t: t, store: newMemory(), receiver: &receiver{statuses: statuses}, url: address}
+	s.logger = slog.New(slog.NewTextHandler(&s.log, nil))
+	return s
 }
 
 func (s *stand) start() *webhook.Sender {
 	s.t.Helper()
 	sender, err := webhook.New(s.t.Context(), webhook.Options{
 		URL: s.url, Secret: secret, Archive: archive.New(archive.Options{Store: s.store}),
-		Client: &http.Client{Transport: s.receiver}, Logger: slog.New(slog.NewTextHandler(&s.log, nil)),
+		Client: &http.Client{Transport: s.receiver}, Logger: s.logger,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -295,6 +298,31 @@ func TestARestart(t *testing.T) {
 				t.Errorf("it went on with %+v, want %+v", again, got[1])
 			}
 		}
+	})
+}
+
+// TestTwoProcesses share a database. Each may tell of the same event, under one
+// id; once it is delivered, neither does.
+func TestTwoProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, 500, 500)
+		one := s.start()
+		one.Notify(s.event("one"))
+		synctest.Wait()
+		two := s.start() // finds it, and has no luck either
+		two.Notify(s.event("one"))
+		time.Sleep(time.Hour)
+		got := s.receiver.deliveries()
+		if len(got) != 3 || s.news != 1 {
+			t.Errorf("%d attempts, %d news; want two that failed and one that didn't", len(got), s.news)
+		}
+		for _, d := range got {
+			if d.body != got[0].body || d.header.Get("webhook-id") != got[0].header.Get("webhook-id") {
+				t.Errorf("another message: %+v", d)
+			}
+		}
+		s.close(one)
+		s.close(two)
 	})
 }
 
