@@ -84,16 +84,11 @@ func audited(category apierror.Category) bool {
 }
 
 func (r *Refusals) record(entry gateway.Entry, category apierror.Category) {
-	event := Event{
-		Action: Refused, Address: entry.Address, Target: entry.Endpoint, RequestID: entry.RequestID,
-		Detail: fmt.Sprintf("%s, status %d", category, entry.Status),
-	}
-	from := source{category: category}
+	from, project := source{category: category}, ""
 	if entry.Caller == nil {
 		from.address = network(entry.Address)
 	} else {
-		event.Actor, event.Project = entry.Caller.KeyID, entry.Caller.ProjectID
-		from.actor = entry.Caller.KeyID
+		from.actor, project = entry.Caller.KeyID, entry.Caller.ProjectID
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,11 +99,15 @@ func (r *Refusals) record(entry gateway.Entry, category apierror.Category) {
 		r.window.Reset(refusalWindow)
 	}
 	c := r.count(from)
-	c.project = event.Project
+	c.project = project
 	c.refused++
-	if c.refused <= c.singles {
-		r.log.Record(event)
+	if c.refused > c.singles {
+		return
 	}
+	r.log.Record(Event{
+		Actor: from.actor, Address: entry.Address, Action: Refused, Target: entry.Endpoint, Project: project,
+		Detail: fmt.Sprintf("%s, status %d", category, entry.Status), RequestID: entry.RequestID,
+	})
 }
 
 // count gives a source's count in this window, or the one that it shares.
