@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/config"
 )
@@ -57,7 +58,7 @@ func (c *auditListCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		var newest []audit.Event
 		for after := int64(0); ; {
 			list, err := s.ListAudit(ctx, after, page, filter)
@@ -86,7 +87,7 @@ func (c *auditExportCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		return pages(c.form(), eventColumns(), func(e audit.Event) int64 { return e.ID }, func(after int64) ([]audit.Event, error) {
 			return s.ListAudit(ctx, after, page, filter)
 		})

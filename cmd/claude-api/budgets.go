@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/config"
 )
@@ -131,7 +132,7 @@ func balanceColumns() []column[balance] {
 }
 
 // balances reads what is spent of budgets in their present periods.
-func balances(ctx context.Context, s store, budgets []budget.Limit) ([]balance, error) {
+func balances(ctx context.Context, s app.Store, budgets []budget.Limit) ([]balance, error) {
 	keys, now := newKeys(s), time.Now()
 	zones := map[budget.Owner]*time.Location{}
 	list := make([]balance, 0, len(budgets))
@@ -177,7 +178,7 @@ type listBudgetsCommand struct {
 }
 
 func (c *listBudgetsCommand) Run() error {
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		keys := newKeys(s)
 		list := keys.ListBudgets
 		if c.named() {
@@ -191,7 +192,7 @@ func (c *listBudgetsCommand) Run() error {
 	})
 }
 
-func printBalances(ctx context.Context, s store, form string, list func(ctx context.Context) ([]budget.Limit, error)) error {
+func printBalances(ctx context.Context, s app.Store, form string, list func(ctx context.Context) ([]budget.Limit, error)) error {
 	budgets, err := list(ctx)
 	if err != nil {
 		return err
@@ -220,7 +221,7 @@ func (c *setBudgetCommand) Run() error {
 	}
 	tokens := budget.Limit{Period: budget.Period(c.Period), Unit: budget.Tokens, Hard: c.Tokens, Soft: c.SoftTokens}
 	money := budget.Limit{Period: budget.Period(c.Period), Unit: budget.USD, Hard: int64(c.USD), Soft: int64(c.SoftUSD)}
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		keys := newKeys(s)
 		owner, err := c.owner(ctx, keys)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/usage"
@@ -65,7 +66,7 @@ func (c *usageExportCommand) Run() error {
 	if filter.Until, err = moment("until", c.Until, 1); err != nil {
 		return err
 	}
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		if c.Key != "" {
 			account, err := newKeys(s).Find(ctx, c.Key)
 			if err != nil {

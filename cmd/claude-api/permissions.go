@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/gateway"
 )
@@ -26,7 +27,7 @@ func (c *permissionsKeyCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		account, err := newKeys(s).Find(ctx, ref)
 		if err != nil {
 			return err

@@ -14,19 +14,10 @@ import (
 	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/config"
-	"claude-code-api-service/internal/usage"
 )
 
-// store is what the commands read and change.
-type store interface {
-	apikey.Store
-	usage.Store
-	audit.Store
-	Close() error
-}
-
 // withStore opens the database, also while the service runs on it.
-func withStore(data *config.Data, do func(ctx context.Context, s store) error) error {
+func withStore(data *config.Data, do func(ctx context.Context, s app.Store) error) error {
 	ctx := context.Background()
 	s, err := app.OpenStore(ctx, data)
 	if err != nil {
@@ -38,10 +29,10 @@ func withStore(data *config.Data, do func(ctx context.Context, s store) error) e
 // withKeys opens the database for what is done to keys, projects, profiles and
 // budgets.
 func withKeys(data *config.Data, do func(ctx context.Context, keys *apikey.Keys) error) error {
-	return withStore(data, func(ctx context.Context, s store) error { return do(ctx, newKeys(s)) })
+	return withStore(data, func(ctx context.Context, s app.Store) error { return do(ctx, newKeys(s)) })
 }
 
-func newKeys(s store) *apikey.Keys {
+func newKeys(s app.Store) *apikey.Keys {
 	return apikey.NewKeys(apikey.Options{Store: s, Changed: app.AuditChanges(s, audit.CLI)})
 }
 

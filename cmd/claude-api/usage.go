@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/usage"
@@ -85,7 +86,7 @@ type sum struct {
 }
 
 // sums reads what is chosen.
-func (c *usageChoice) sums(ctx context.Context, s store) ([]sum, error) {
+func (c *usageChoice) sums(ctx context.Context, s app.Store) ([]sum, error) {
 	keys := apikey.NewKeys(apikey.Options{Store: s})
 	now := time.Now()
 	keyID := ""
@@ -189,7 +190,7 @@ type usageReport struct {
 }
 
 func (c *usageReport) grouped(name, title string, nameOf func(sum) string) error {
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		sums, err := c.sums(ctx, s)
 		if err != nil {
 			return err
@@ -228,7 +229,7 @@ type usageSummaryCommand struct {
 }
 
 func (c *usageSummaryCommand) Run() error {
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		sums, err := c.sums(ctx, s)
 		if err != nil {
 			return err
@@ -253,7 +254,7 @@ type usageCostsCommand struct {
 
 // Run prints the days in their order, which is how money is read.
 func (c *usageCostsCommand) Run() error {
-	return withStore(&c.Data, func(ctx context.Context, s store) error {
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		sums, err := c.sums(ctx, s)
 		if err != nil {
 			return err
