@@ -71,6 +71,7 @@ func TestRealCLI(t *testing.T) {
 		{"Responses", testResponses},
 		{"Anthropic SDK", testAnthropicSDK},
 		{"process and its family", testProcess},
+		{"Idempotency-Key", testOnce},
 		{"WebSocket", testStream},
 		{"WebSocket, the pool is busy", testStreamQueue},
 		{"bad input", testBadInput},
