@@ -45,8 +45,7 @@ type Options struct {
 	// OutputCap is the most output tokens that are reserved for one request with a
 	// budget, and so the most that it gets; 0 is DefaultOutputCap.
 	OutputCap int64
-	// Model tells of a model by its id; false when it isn't known. nil: none is.
-	Model func(id string) (Model, bool)
+	Models    Models // required where a caller has budgets
 	// Crossed hears of each soft limit that is reached: when a request reaches it,
 	// and also where it was reached before, with the first request that the Admitter
 	// sees after it was started, or had forgotten the account. It must not wait. May
@@ -54,12 +53,18 @@ type Options struct {
 	Crossed func(Crossing)
 }
 
-// Model is what a reservation needs to know of a model: the most that it reads,
-// in tokens, and its dearest prices, in millionths of a US dollar for a million
-// tokens.
-type Model struct {
-	ContextWindow           int64
-	InputPrice, OutputPrice int64
+// Models tells what a reservation needs to know of a model, by its id. It is safe
+// for concurrent use.
+type Models interface {
+	// ContextWindow is the most that a model reads, in tokens; 0 when it isn't known.
+	ContextWindow(model string) int64
+	// Price gives the most that a token of input and of output may cost in a request
+	// with a prompt of at most so many tokens, in millionths of a US dollar for a
+	// million tokens. hour says that the prompt may be written to a cache for an hour.
+	// false: the price isn't known.
+	Price(model string, prompt int64, hour bool) (input, output int64, known bool)
+	// SearchPrice is what one web search costs, in millionths of a US dollar.
+	SearchPrice() int64
 }
 
 // Admitter implements gateway.Admitter. It is safe for concurrent use; with what
@@ -86,9 +91,6 @@ var _ gateway.Admitter = (*Admitter)(nil)
 func New(options Options) *Admitter {
 	if options.OutputCap <= 0 {
 		options.OutputCap = DefaultOutputCap
-	}
-	if options.Model == nil {
-		options.Model = func(string) (Model, bool) { return Model{}, false }
 	}
 	if options.Crossed == nil {
 		options.Crossed = func(Crossing) {}

@@ -233,7 +233,7 @@ func TestAdmissionAllocatesLittle(t *testing.T) {
 func BenchmarkAdmission(b *testing.B) {
 	for _, budgets := range []bool{false, true} {
 		b.Run(fmt.Sprintf("budgets %t", budgets), func(b *testing.B) {
-			a := New(Options{Store: nothingSpent{}, Model: priced})
+			a := New(Options{Store: nothingSpent{}, Models: priced{}})
 			var n atomic.Int64
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {

@@ -44,7 +44,7 @@ func TestSoftLimitsAreToldOfOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told crossings
 		var a *Admitter
-		a = New(Options{Store: nothingSpent{}, Crossed: func(c Crossing) {
+		a = New(Options{Models: priced{}, Store: nothingSpent{}, Crossed: func(c Crossing) {
 			told = append(told, c)
 			// It would wait for ever if the lock were held.
 			_, _, _ = a.TokensLeft(context.Background(), &gateway.Caller{KeyID: "k", ProjectID: "p", Budgets: []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1)}})
@@ -81,7 +81,7 @@ func TestSoftLimitsAreToldOfOnce(t *testing.T) {
 
 func TestSoftLimitsThatChange(t *testing.T) {
 	var told crossings
-	a := New(Options{Store: nothingSpent{}, Crossed: func(c Crossing) { told = append(told, c) }})
+	a := New(Options{Models: priced{}, Store: nothingSpent{}, Crossed: func(c Crossing) { told = append(told, c) }})
 	for _, step := range []struct {
 		soft, tokens int64
 		want         []int64
@@ -106,7 +106,7 @@ func TestASoftLimitThatWasReachedBefore(t *testing.T) {
 	for name, hard := range map[string]int64{"admitted": 1 << 40, "refused": 600} {
 		var told crossings
 		store := &spentBefore{amount: budget.Amount{Tokens: 500}}
-		a := New(Options{Store: store, Crossed: func(c Crossing) { told = append(told, c) }})
+		a := New(Options{Models: priced{}, Store: store, Crossed: func(c Crossing) { told = append(told, c) }})
 		limit := softOf(budget.Key, "k", budget.Tokens, 500)
 		limit.Hard = hard
 		call := requestWith(t, []budget.Limit{limit})
@@ -144,7 +144,7 @@ func (s *settling) Spent(context.Context, budget.Owner, budget.Period, time.Time
 // that run.
 func TestWhatSettlesWhileItIsRead(t *testing.T) {
 	store := &settling{amount: budget.Amount{Tokens: 100}} // the ledger has the other call already
-	a := New(Options{Store: store, Model: priced})
+	a := New(Options{Store: store, Models: priced{}})
 	other := requestOf(t, "k", 10) // from before there was a budget
 	if err := begin(a, other); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -27,6 +28,8 @@ const (
 	imageByAddress = 5_000
 	// unknownWindow is for models of which nothing is known.
 	unknownWindow = 1_000_000
+	// maxSearches keeps what web searches cost a number.
+	maxSearches = 1_000_000
 )
 
 // estimateBytes is the rough size of a token, for the tokens a minute: they guard
@@ -101,6 +104,7 @@ type need struct {
 	estimate int64 // tokens of the input, roughly
 	// The prices are in millionths of a US dollar for a million tokens.
 	inputPrice, outputPrice int64
+	searches                int64 // what all web searches cost, in millionths of a US dollar
 }
 
 func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error) {
@@ -112,35 +116,55 @@ func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error)
 	if len(limits) == 0 {
 		return n, nil
 	}
-	model, known := a.options.Model(call.Model)
-	if model.ContextWindow == 0 {
-		model.ContextWindow = unknownWindow
+	window := a.options.Models.ContextWindow(call.Model)
+	if window == 0 {
+		window = unknownWindow
 	}
-	n.inputPrice, n.outputPrice = model.InputPrice, model.OutputPrice
 	if call.Backend == gateway.BackendCLI {
 		n.input += addedByCLI
 	}
 	images, unbounded := call.Request.Elsewhere()
-	n.input = min(n.input+imageByAddress*int64(images), model.ContextWindow)
+	n.input = min(n.input+imageByAddress*int64(images), window)
 	if unbounded {
-		n.input = model.ContextWindow
+		n.input = window
 	}
-	for _, l := range limits {
-		if l.Unit == budget.USD && l.Hard > 0 && !known {
-			return n, &apierror.Error{
-				Category: apierror.Permission, Param: "model",
-				Message: fmt.Sprintf("model: the price of %s isn't known, so a budget in USD can't be kept", call.Model),
-			}
+	var known bool
+	n.inputPrice, n.outputPrice, known = a.options.Models.Price(call.Model, n.input, call.Backend == gateway.BackendCLI || mayCacheForAnHour(call.Request.Body()))
+	searches, limited := call.Request.Searches()
+	n.searches = priceOf(min(searches, maxSearches), 1_000_000*a.options.Models.SearchPrice())
+	inUSD := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Unit == budget.USD && l.Hard > 0 })
+	switch {
+	case inUSD && !known:
+		return n, &apierror.Error{
+			Category: apierror.Permission, Param: "model",
+			Message: fmt.Sprintf("model: the price of %s isn't known, so a budget in USD can't be kept", call.Model),
+		}
+	case inUSD && !limited:
+		return n, &apierror.Error{
+			Category: apierror.Permission, Param: "tools",
+			Message: "tools: a web search needs max_uses, so that a budget in USD can be kept",
 		}
 	}
 	return n, nil
+}
+
+// mayCacheForAnHour says whether a body may ask for a cache entry that lives an hour:
+// {"cache_control": {"type": "ephemeral", "ttl": "1h"}}, each character as it is or
+// as an escape. It may say so of a body that only has the text elsewhere.
+func mayCacheForAnHour(body []byte) bool {
+	for _, text := range [...]string{`1h"`, `\u0031`, `\u0068`} {
+		if bytes.Contains(body, []byte(text)) {
+			return true
+		}
+	}
+	return false
 }
 
 // amount is what the request uses at most with so many output tokens.
 func (n need) amount(output int64) budget.Amount {
 	return budget.Amount{
 		Tokens:   n.input + output,
-		MicroUSD: priceOf(n.input, n.inputPrice) + priceOf(output, n.outputPrice),
+		MicroUSD: priceOf(n.input, n.inputPrice) + priceOf(output, n.outputPrice) + n.searches,
 	}
 }
 
@@ -181,7 +205,7 @@ func (n need) affordable(u budget.Unit, left int64) int64 {
 	if u == budget.Tokens {
 		return left - n.input
 	}
-	left -= priceOf(n.input, n.inputPrice)
+	left -= priceOf(n.input, n.inputPrice) + n.searches
 	if left <= 0 || n.outputPrice <= 0 {
 		return left
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,10 +37,29 @@ func (s *spentBefore) Spent(context.Context, budget.Owner, budget.Period, time.T
 	return s.amount, s.err
 }
 
-// priced has a model of which a token of input costs one micro-dollar and one of
+// priced has a model of which a token of input costs one micro-dollar, in prompts
+// above 100,000 tokens two, written to the cache for an hour as much again, and one of
 // output five.
-func priced(id string) (Model, bool) {
-	return Model{ContextWindow: 200_000, InputPrice: 1_000_000, OutputPrice: 5_000_000}, id == "model"
+type priced struct{}
+
+func (priced) ContextWindow(model string) int64 {
+	if model == "model" {
+		return 200_000
+	}
+	return 0
+}
+
+func (priced) SearchPrice() int64 { return 10_000 }
+
+func (priced) Price(model string, prompt int64, hour bool) (input, output int64, known bool) {
+	input = 1_000_000
+	if prompt > 100_000 {
+		input *= 2
+	}
+	if hour {
+		input *= 2
+	}
+	return input, 5_000_000, model == "model"
 }
 
 func requestOf(t testing.TB, key string, maxTokens int) *gateway.Call {
@@ -86,7 +106,7 @@ func refused(t *testing.T, err error, category apierror.Category, again bool) {
 }
 
 func TestABudgetIsHeldAndGivenBack(t *testing.T) {
-	a := New(Options{Store: nothingSpent{}, Model: priced})
+	a := New(Options{Store: nothingSpent{}, Models: priced{}})
 	first, second := requestOf(t, "k", 1000), requestOf(t, "k", 1000)
 	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Total, budget.Tokens, input(first)+1500)}
 	first.Caller.Budgets, second.Caller.Budgets = limits, limits
@@ -147,7 +167,7 @@ func TestWhatABudgetAllows(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			a := New(Options{Store: &spentBefore{amount: test.spent}, Model: priced})
+			a := New(Options{Store: &spentBefore{amount: test.spent}, Models: priced{}})
 			call := requestWith(t, test.limits)
 			if test.change != nil {
 				test.change(call)
@@ -164,8 +184,61 @@ func TestWhatABudgetAllows(t *testing.T) {
 	}
 }
 
+// TestWhatIsHeldInDollars gives each request a budget that just pays for its input
+// and 50 tokens of its answer.
+func TestWhatIsHeldInDollars(t *testing.T) {
+	const body = `{"max_tokens":1000,"messages":[{"role":"user","content":[{"type":"text","text":"hello"%s}]}]%s}`
+	tests := []struct {
+		name        string
+		part, more  string // of the body
+		input       int64  // micro-dollars for a token
+		searches    int64
+		window      bool // the input is held as the whole context window, of 200,000 tokens
+		refusedWith string
+	}{
+		{name: "plain", input: 1},
+		{name: "a cache for five minutes", part: `,"cache_control":{"type":"ephemeral"}`, input: 1},
+		{name: "a cache for an hour", part: `,"cache_control":{"type":"ephemeral","ttl":"1h"}`, input: 2},
+		{name: "an hour in other words", part: `,"cache_control":{"type":"ephemeral","ttl":"\u0031h"}`, input: 2},
+		{name: "an hour in half other words", part: `,"cache_control":{"type":"ephemeral","ttl":"1\u0068"}`, input: 2},
+		{name: "a long prompt", part: `,"x":"` + strings.Repeat("y", 100_000) + `"`, input: 2},
+		{name: "three web searches", more: `,"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3}]`, input: 2, searches: 3, window: true},
+		{name: "any number of web searches", more: `,"tools":[{"type":"web_search_20250305","name":"web_search"}]`, refusedWith: "tools"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			a := New(Options{Store: nothingSpent{}, Models: priced{}})
+			request, err := message.ParseRequest(fmt.Appendf(nil, body, test.part, test.more))
+			if err != nil {
+				t.Fatal(err)
+			}
+			with := func(budgetOf int64) (*gateway.Call, error) {
+				call := requestWith(t, []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.USD, budgetOf)})
+				call.Request = request
+				return call, begin(a, call)
+			}
+			if test.refusedWith != "" {
+				_, err := with(1 << 40)
+				var e *apierror.Error
+				if !errors.As(err, &e) || e.Category != apierror.Permission || e.Param != test.refusedWith {
+					t.Errorf("err = %v", err)
+				}
+				return
+			}
+			input := int64(len(request.Body())) + addedByAPI
+			if test.window {
+				input = 200_000
+			}
+			call, err := with(input*test.input + test.searches*10_000 + 50*5)
+			if err != nil || call.MaxTokens != 50 {
+				t.Errorf("max_tokens = %d, %v, want 50", call.MaxTokens, err)
+			}
+		})
+	}
+}
+
 func TestABudgetIsCapped(t *testing.T) {
-	a := New(Options{Store: nothingSpent{}, OutputCap: 500})
+	a := New(Options{Store: nothingSpent{}, OutputCap: 500, Models: priced{}})
 	call := requestOf(t, "k", 1_000_000)
 	if err := begin(a, call); err != nil || call.MaxTokens != 0 {
 		t.Errorf("without a budget max_tokens is %d, %v", call.MaxTokens, err)
@@ -179,7 +252,7 @@ func TestABudgetIsCapped(t *testing.T) {
 
 func TestAStoreIsAskedOnce(t *testing.T) {
 	store := &spentBefore{err: errors.New("disk full")}
-	a := New(Options{Store: store})
+	a := New(Options{Store: store, Models: priced{}})
 	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1<<40), limitOf(budget.Key, "k", budget.Month, budget.Tokens, 1<<40)}
 	refused(t, begin(a, requestWith(t, limits)), apierror.Overloaded, true)
 	store.err, store.asked = nil, 0
@@ -197,7 +270,7 @@ func TestAStoreIsAskedOnce(t *testing.T) {
 
 func TestPeriodsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := New(Options{Store: nothingSpent{}})
+		a := New(Options{Models: priced{}, Store: nothingSpent{}})
 		limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 2000)}
 		call := requestWith(t, limits)
 		if err := begin(a, call); err != nil {
@@ -281,7 +354,7 @@ func TestConcurrentRequests(t *testing.T) {
 }
 
 func TestTokensLeft(t *testing.T) {
-	a := New(Options{Store: &spentBefore{amount: budget.Amount{Tokens: 100}}, Model: priced})
+	a := New(Options{Store: &spentBefore{amount: budget.Amount{Tokens: 100}}, Models: priced{}})
 	call := requestWith(t, []budget.Limit{
 		limitOf(budget.Key, "k", budget.Month, budget.Tokens, 50_000), limitOf(budget.Project, "p", budget.Day, budget.Tokens, 20_000),
 		limitOf(budget.Key, "k", budget.Day, budget.USD, 1<<40),
@@ -309,7 +382,7 @@ func TestTokensLeft(t *testing.T) {
 // passed, and when all are gone nothing is held and all that was spent counts.
 func TestBudgetsAreNeverPassed(t *testing.T) {
 	const callers, each = 64, 200
-	a := New(Options{Store: nothingSpent{}, Model: priced})
+	a := New(Options{Store: nothingSpent{}, Models: priced{}})
 	tokens := limitOf(budget.Key, "k", budget.Month, budget.Tokens, 2_000_000)
 	dollars := limitOf(budget.Project, "p", budget.Total, budget.USD, 6_000_000)
 	var mu sync.Mutex

@@ -26,11 +26,21 @@ func readPrices(path string) (*pricing.Catalogue, error) {
 	return catalogue, nil
 }
 
-// dearest gives the prices that a request for a model costs at most.
-func dearest(catalogue *pricing.Catalogue) func(id string) (admission.Model, bool) {
-	return func(id string) (admission.Model, bool) {
-		input, output, priced := catalogue.Dearest(id, time.Now())
-		m, _ := catalogue.Find(id)
-		return admission.Model{ContextWindow: int64(m.ContextWindow), InputPrice: input, OutputPrice: output}, priced
-	}
+// dearest tells the admission of the models.
+type dearest struct{ catalogue *pricing.Catalogue }
+
+var _ admission.Models = dearest{}
+
+// ContextWindow implements admission.Models.
+func (d dearest) ContextWindow(model string) int64 {
+	m, _ := d.catalogue.Find(model)
+	return int64(m.ContextWindow)
+}
+
+// SearchPrice implements admission.Models.
+func (d dearest) SearchPrice() int64 { return d.catalogue.SearchPrice() }
+
+// Price implements admission.Models.
+func (d dearest) Price(model string, prompt int64, hour bool) (input, output int64, known bool) {
+	return d.catalogue.Dearest(model, time.Now(), prompt, hour)
 }

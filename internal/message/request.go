@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json"
@@ -232,6 +233,31 @@ func (r *Request) HasServerTools() bool {
 		}
 	}
 	return false
+}
+
+// Searches gives how many web searches the request may make at most, each of which
+// costs; false when there is no limit to them.
+func (r *Request) Searches() (most int64, limited bool) {
+	var tools []struct {
+		Type    string `json:"type"`
+		MaxUses int64  `json:"max_uses"`
+	}
+	if !r.HasTools {
+		return 0, true
+	}
+	if json.Unmarshal(r.tools.of(r.body), &tools) != nil {
+		return 0, !bytes.Contains(r.tools.of(r.body), []byte("web_search"))
+	}
+	for _, t := range tools {
+		if !strings.HasPrefix(t.Type, "web_search") {
+			continue
+		}
+		if t.MaxUses <= 0 {
+			return 0, false
+		}
+		most += t.MaxUses
+	}
+	return most, true
 }
 
 // HasFormat says that output_config asks for an answer of a certain form. It

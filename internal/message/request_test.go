@@ -217,3 +217,27 @@ func BenchmarkParseRequest(b *testing.B) {
 		}
 	}
 }
+
+func TestSearches(t *testing.T) {
+	for tools, want := range map[string]struct {
+		most    int64
+		limited bool
+	}{
+		`[]`: {0, true},
+		`[{"name":"web_search","input_schema":{"type":"object"}}]`:                                         {0, true},
+		`[{"type":"web_search_20250305","name":"web_search","max_uses":5},{"name":"x","input_schema":{}}]`: {5, true},
+		`[{"type":"web_search_20250305","max_uses":5},{"type":"web_search_20260209","max_uses":2}]`:        {7, true},
+		`[{"type":"web_search_20250305","name":"web_search"}]`:                                             {0, false},
+		`[{"type":"web_search_20250305","max_uses":"five"}]`:                                               {0, false},
+		`[{"type":"web_search_20250305","max_uses":0}]`:                                                    {0, false},
+		`[{"type":"web_fetch_20250910","name":"web_fetch"}]`:                                               {0, true},
+	} {
+		r, err := ParseRequest([]byte(`{"model":"m","messages":[],"tools":` + tools + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most, limited := r.Searches(); most != want.most || limited != want.limited {
+			t.Errorf("%s: %d, %t, want %+v", tools, most, limited, want)
+		}
+	}
+}

@@ -147,12 +147,15 @@ func (w wide) dividedBy(divisor uint64) int64 {
 // prices of that moment: its body takes a while.
 const arriving = time.Hour
 
+// SearchPrice is what one web search costs, in millionths of a US dollar.
+func (c *Catalogue) SearchPrice() int64 { return c.surcharge.webSearch }
+
 // Dearest gives the most that a token of a model's input and of its output costs,
-// in millionths of a US dollar for a million tokens, in any request that arrived
-// shortly before a moment or arrives later: a long prompt, written to the cache for
-// an hour, where it costs most. Web searches come on top. false: the price isn't
-// known.
-func (c *Catalogue) Dearest(model string, at time.Time) (input, output int64, ok bool) {
+// in millionths of a US dollar for a million tokens, in any request of at most so
+// many tokens that arrived shortly before a moment or arrives later, in the place
+// where it costs most. hour says that the prompt may be written to the cache for an
+// hour. Web searches come on top. false: the price isn't known.
+func (c *Catalogue) Dearest(model string, at time.Time, prompt int64, hour bool) (input, output int64, ok bool) {
 	m := c.find(model)
 	if m == nil || m.tariff(at) == nil {
 		return 0, 0, false
@@ -162,12 +165,15 @@ func (c *Catalogue) Dearest(model string, at time.Time) (input, output int64, ok
 			continue // over
 		}
 		prices := [...]*Prices{&m.Prices[i].Prices, nil}
-		if long := m.Prices[i].LongPrompt; long != nil {
+		if long := m.Prices[i].LongPrompt; long != nil && prompt > long.AboveTokens {
 			prices[1] = &long.Prices
 		}
 		for _, p := range prices {
 			if p != nil {
-				input = max(input, p.Input, p.CacheRead, p.CacheWrite5m, p.CacheWrite1h)
+				input = max(input, p.Input, p.CacheRead, p.CacheWrite5m)
+				if hour {
+					input = max(input, p.CacheWrite1h)
+				}
 				output = max(output, p.Output)
 			}
 		}

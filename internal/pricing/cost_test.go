@@ -142,6 +142,7 @@ func TestDearest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const long = 1 << 40
 	for _, test := range []struct {
 		at            time.Time
 		input, output int64
@@ -152,17 +153,28 @@ func TestDearest(t *testing.T) {
 		{time.Date(2026, 3, 2, 0, 1, 0, 0, time.UTC), 440, 10, true}, // it may have arrived yesterday
 		{time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC), 55, 4, true},
 	} {
-		input, output, ok := c.Dearest("d", test.at)
+		input, output, ok := c.Dearest("d", test.at, long, true)
 		if input != test.input || output != test.output || ok != test.ok {
 			t.Errorf("%v: %d, %d, %v", test.at, input, output, ok)
 		}
 	}
-	if _, _, ok := c.Dearest("e", someday); ok {
+	if _, _, ok := c.Dearest("e", someday, long, true); ok {
 		t.Error("an unknown model has a price")
 	}
 	// Opus written to the cache for an hour in the US.
-	if input, output, ok := embedded(t).Dearest("claude-opus-5-5", someday); input != 8_800_000 || output != 22_000_000 || !ok {
+	if input, output, ok := embedded(t).Dearest("claude-opus-5-5", someday, long, true); input != 8_800_000 || output != 22_000_000 || !ok {
 		t.Errorf("opus: %d, %d, %v", input, output, ok)
+	}
+	// Haiku's long prompts cost five times as much.
+	for _, test := range []struct {
+		prompt        int64
+		hour          bool
+		input, output int64
+	}{{100_000, false, 137_500, 550_000}, {100_000, true, 220_000, 550_000}, {100_001, false, 687_500, 2_750_000}, {100_001, true, 1_100_000, 2_750_000}} {
+		input, output, ok := embedded(t).Dearest("claude-haiku-5-5", someday, test.prompt, test.hour)
+		if input != test.input || output != test.output || !ok {
+			t.Errorf("haiku, a prompt of %d, for an hour %t: %d, %d, %v", test.prompt, test.hour, input, output, ok)
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ func FuzzNew(f *testing.F) {
 			for _, m := range c.Models() {
 				first := m.Prices[0].From
 				cost, known := c.Cost(m.ID, first, u)
-				input, output, bounded := c.Dearest(m.ID, first)
+				input, output, bounded := c.Dearest(m.ID, first, 1<<40, true)
 				if !known || cost < 0 || options.Override == nil && cost == 0 {
 					t.Errorf("%q costs %d, %v", m.ID, cost, known)
 				}
