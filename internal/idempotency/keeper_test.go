@@ -35,6 +35,8 @@ type memory struct {
 	get, put error
 }
 
+func newMemory() *memory { return &memory{kept: map[[3]string]archive.Document{}} }
+
 func (m *memory) fail(get, put error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,10 +84,14 @@ type stand struct {
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{memory: &memory{kept: map[[3]string]archive.Document{}}, rooms: &protocoltest.Rooms{}}
-	s.Keeper = idempotency.New(idempotency.Options{Archive: s.memory, Log: slog.New(slog.NewTextHandler(&s.log, nil))})
+	s := &stand{memory: newMemory(), rooms: &protocoltest.Rooms{}}
+	s.Keeper = newKeeper(s)
 	t.Cleanup(func() { _ = s.Stop(context.Background()) })
 	return s
+}
+
+func newKeeper(s *stand) *idempotency.Keeper {
+	return idempotency.New(idempotency.Options{Archive: s.memory, Log: slog.New(slog.NewTextHandler(&s.log, nil))})
 }
 
 // handler is that of a service. What whole and stream answer is what the walk of
