@@ -238,7 +238,7 @@ func (c *usageSummaryCommand) Run() error {
 		for _, s := range sums {
 			all.Add(&s.Sum)
 		}
-		project := column[total]{name: "project_id", title: "Project", value: func(t total) any {
+		project := column[total]{name: "project_id", title: "Project", value: func(total) any {
 			if c.ProjectID == "" {
 				return nil
 			}

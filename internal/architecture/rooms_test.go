@@ -106,9 +106,13 @@ func rooms() map[string]room {
 			outside: []string{prometheus},
 		},
 		"cmd/claude-api": {
-			// apikey and sqlite: `keys` works on the data folder, without a service.
-			may:     []string{"apierror", "apikey", "app", "benchmark", "claudecli/install", "config", "simulator", "sqlite"},
-			outside: []string{"github.com/alecthomas/kong"},
+			// The commands for accounts, ledger and audit log work on the database, without
+			// a service, and print what its rooms hold. The JSON library writes what they
+			// print, YAML is what people write profiles in.
+			may: []string{
+				"apierror", "apikey", "app", "audit", "benchmark", "budget", "claudecli/install", "config", "gateway", "latency", "simulator", "usage",
+			},
+			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
 		},
 
 		// For tests.
