@@ -55,6 +55,33 @@ func TestHandleOnce(t *testing.T) {
 	}
 }
 
+// TestWithoutTheHeaderNothingIsPaid: a request that doesn't name itself costs no
+// allocation more.
+func TestWithoutTheHeaderNothingIsPaid(t *testing.T) {
+	rooms := &protocoltest.Rooms{}
+	serve := func(w http.ResponseWriter, _ *http.Request, _ *gateway.Call) error {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	allocations := func(h http.Handler, named bool) float64 {
+		r := httptest.NewRequest(http.MethodPost, "/x", nil)
+		r.Header.Set("X-Api-Key", protocoltest.Key)
+		if named {
+			r.Header.Set("Idempotency-Key", "k")
+		}
+		return testing.AllocsPerRun(100, func() { h.ServeHTTP(httptest.NewRecorder(), r) })
+	}
+	var o once
+	with := protocol.HandleOnce(rooms.Gateway(), &o, "/x", serve, protocol.OpenAIErrorWriter(nil))
+	without := protocol.Handle(rooms.Gateway(), "/x", serve, protocol.OpenAIErrorWriter(nil))
+	if got, want := allocations(with, false), allocations(without, false); got != want || o != 0 {
+		t.Errorf("%v allocations, %v where nobody reads the header; %d times through once", got, want, o)
+	}
+	if allocations(with, true); o == 0 {
+		t.Error("the header isn't read")
+	}
+}
+
 // keptWriter notes when it is told that the answer is complete.
 type keptWriter struct {
 	*httptest.ResponseRecorder
