@@ -23,7 +23,7 @@ type streamed struct {
 	}
 	Cost     *float64
 	Warnings []string
-	Error    struct{ Code, Type string }
+	Error    struct{ Code, Type, Message string }
 }
 
 // socket is a connection to /v1/stream.
