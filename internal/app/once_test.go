@@ -197,6 +197,23 @@ func decodeInto(t *testing.T, body string, into any) {
 	}
 }
 
+// TestOnceForEachKey: what one key calls a request is nothing to another.
+func TestOnceForEachKey(t *testing.T) {
+	o := newOnce(t)
+	tt := generating[0]
+	first := o.send(t, "k", tt.path, tt.body)
+	other, _, err := o.Keys().Create(t.Context(), apikey.Create{ProjectID: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := o.send(t, "k", tt.path, tt.body, "X-Api-Key", other); a.status != 200 || a.replayed || a.body == first.body {
+		t.Errorf("another key of the project: %d %s, replayed %v", a.status, a.body, a.replayed)
+	}
+	if a := o.send(t, "k", tt.path, tt.body); !a.replayed || a.body != first.body {
+		t.Errorf("the first key: %d %s, replayed %v", a.status, a.body, a.replayed)
+	}
+}
+
 // TestOnceAmongMany: of 64 at a time one is served.
 func TestOnceAmongMany(t *testing.T) {
 	o := newOnce(t)

@@ -33,6 +33,20 @@ type memory struct {
 	mu       sync.Mutex
 	kept     map[[3]string]archive.Document
 	get, put error
+	// meanwhile, unless it is nil, is called once: after the next look for a document
+	// or before the next one is kept.
+	meanwhile func()
+}
+
+// interrupt calls meanwhile.
+func (m *memory) interrupt() {
+	m.mu.Lock()
+	meanwhile := m.meanwhile
+	m.meanwhile = nil
+	m.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
 }
 
 func newMemory() *memory { return &memory{kept: map[[3]string]archive.Document{}} }
@@ -50,6 +64,7 @@ func (m *memory) count() int {
 }
 
 func (m *memory) Put(_ context.Context, kind, keyID, id string, ttl time.Duration, body []byte) error {
+	m.interrupt()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.put == nil {
@@ -59,6 +74,7 @@ func (m *memory) Put(_ context.Context, kind, keyID, id string, ttl time.Duratio
 }
 
 func (m *memory) Get(ctx context.Context, kind, keyID, id string) (archive.Document, error) {
+	defer m.interrupt()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, found := m.kept[[3]string{kind, keyID, id}]
@@ -261,6 +277,46 @@ func TestWhileTheFirstRuns(t *testing.T) {
 			t.Errorf("the same, later: %d, served %d times", again.StatusCode, s.count.Load())
 		}
 	})
+}
+
+// TestBetweenTwoLooks: the answer comes into the archive after the second request
+// has looked there, and before it runs.
+func TestBetweenTwoLooks(t *testing.T) {
+	s := newStand(t)
+	s.rooms.Message = []byte(`{"a":1}`)
+	s.memory.meanwhile = func() { s.send(t.Context(), "k", plain) }
+	if r := s.send(t.Context(), "k", plain); text(t, r) != `{"a":1}` || r.Header.Get("Idempotent-Replayed") != "true" || s.count.Load() != 1 {
+		t.Errorf("%d, served %d times", r.StatusCode, s.count.Load())
+	}
+}
+
+// TestKeptBeforeTheEnd: the last bytes wait until the answer is kept.
+func TestKeptBeforeTheEnd(t *testing.T) {
+	for name, tt := range map[string]struct{ body, before, after string }{
+		"whole":  {plain, "", `{"a":1}`},
+		"stream": {streamed, "data: {\"n\":1}\n\ndata: {\"n\":2}\n\n", "data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: [DONE]\n\n"},
+	} {
+		s := newStand(t)
+		s.rooms.Message, s.rooms.Stream = []byte(`{"a":1}`), []byte(events)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/x", strings.NewReader(tt.body))
+		r.Header.Set("X-Api-Key", protocoltest.Key)
+		r.Header.Set("Idempotency-Key", "k")
+		w := httptest.NewRecorder()
+		looks, before := 0, "not kept"
+		var look func()
+		look = func() {
+			if looks++; looks == 3 { // after two reads
+				before = w.Body.String()
+				return
+			}
+			s.memory.meanwhile = look
+		}
+		s.memory.meanwhile = look
+		s.handler().ServeHTTP(w, r)
+		if before != tt.before || w.Body.String() != tt.after {
+			t.Errorf("%s: when it was kept %q had left, at the end %q", name, before, w.Body)
+		}
+	}
 }
 
 // TestWhatIsKept: a failure is kept where it may have cost something.
