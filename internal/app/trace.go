@@ -53,21 +53,29 @@ func (a *App) openTrace(ctx context.Context, store audit.Store) error {
 	return nil
 }
 
-// crossed tells of a soft limit, once: the log, the audit log and the webhook. It
-// doesn't wait.
-func (a *App) crossed(c admission.Crossing) {
-	event := webhook.OfSoftLimit(c.Limit, c.ProjectID, c.Start, c.Spent)
-	event.News = func() {
-		spent, soft := inUnit(c.Spent, c.Limit.Unit), inUnit(c.Limit.Soft, c.Limit.Unit)
-		a.log.LogAttrs(context.Background(), slog.LevelWarn, "a budget's soft limit is reached",
-			slog.String("owner_kind", string(c.Limit.Owner.Kind)), slog.String("owner", c.Limit.Owner.ID), slog.String("project", c.ProjectID),
-			slog.String("period", string(c.Limit.Period)), slog.String("spent", spent), slog.String("soft_limit", soft))
-		a.audit.Record(audit.Event{
-			Action: webhook.SoftLimitCrossed, Target: c.Limit.Owner.ID, Project: c.ProjectID,
-			Detail: fmt.Sprintf("%s, period %s, %s of %s spent", c.Limit.Owner.Kind, c.Limit.Period, spent, soft),
-		})
+// crossed gives what tells of a soft limit, without waiting: the webhook's Sender
+// knows whether it is news.
+func (a *App) crossed(store audit.Store) func(c admission.Crossing) {
+	return func(c admission.Crossing) {
+		event := webhook.OfSoftLimit(c.Limit, c.ProjectID, c.Start, c.Spent)
+		event.News = func(ctx context.Context) { a.note(ctx, store, c) }
+		a.webhook.Notify(event)
 	}
-	a.webhook.Notify(event)
+}
+
+// note writes a soft limit that was reached into the log and the audit log.
+func (a *App) note(ctx context.Context, store audit.Store, c admission.Crossing) {
+	spent, soft := inUnit(c.Spent, c.Limit.Unit), inUnit(c.Limit.Soft, c.Limit.Unit)
+	a.log.LogAttrs(ctx, slog.LevelWarn, "a budget's soft limit is reached",
+		slog.String("owner_kind", string(c.Limit.Owner.Kind)), slog.String("owner", c.Limit.Owner.ID), slog.String("project", c.ProjectID),
+		slog.String("period", string(c.Limit.Period)), slog.String("spent", spent), slog.String("soft_limit", soft))
+	event := audit.Event{
+		Action: webhook.SoftLimitCrossed, Target: c.Limit.Owner.ID, Project: c.ProjectID,
+		Detail: fmt.Sprintf("%s, period %s, %s of %s spent", c.Limit.Owner.Kind, c.Limit.Period, spent, soft),
+	}
+	if err := audit.Write(ctx, store, event); err != nil {
+		a.audit.Record(event) // which tries again, and says what fails
+	}
 }
 
 func inUnit(n int64, unit budget.Unit) string {

@@ -78,7 +78,7 @@ func (s *Sender) take(ctx context.Context, e Event) {
 		s.log.LogAttrs(ctx, slog.LevelError, "a notification may be sent twice", slog.String("type", e.Type), slog.Any("error", err))
 	}
 	if e.News != nil {
-		e.News()
+		e.News(ctx)
 	}
 	body, err := json.Marshal(payload{e.Type, e.Time.UTC(), e.Data})
 	if err != nil {

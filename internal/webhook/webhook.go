@@ -39,8 +39,9 @@ type Event struct {
 	Time    time.Time
 	Forget  time.Time // when a further event of this Subject is news again
 	Data    any       // for the receiver, as JSON
-	// News, unless it is nil, is called once, when the event turns out to be news.
-	News func()
+	// News, unless it is nil, is called when the event turns out to be news, before
+	// that is written down: once, or again after a crash in between. It may do I/O.
+	News func(ctx context.Context)
 }
 
 // Options configure a Sender.

@@ -153,7 +153,7 @@ func (s *stand) start() *webhook.Sender {
 func (s *stand) event(subject string) webhook.Event {
 	return webhook.Event{
 		Type: "test.happened", Subject: subject, Time: time.Now(), Forget: time.Now().Add(48 * time.Hour),
-		Data: map[string]string{"subject": subject}, News: func() { s.news++ },
+		Data: map[string]string{"subject": subject}, News: func(context.Context) { s.news++ },
 	}
 }
 
