@@ -470,3 +470,31 @@ func TestManyAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// prompt is a caller that asks again as soon as it has the answer's last bytes.
+type prompt struct {
+	http.ResponseWriter
+	again func()
+}
+
+func (p prompt) Write(b []byte) (int, error) {
+	if bytes.HasSuffix(b, []byte("[DONE]\n\n")) || bytes.HasSuffix(b, []byte("}")) {
+		p.again()
+	}
+	return p.ResponseWriter.Write(b)
+}
+
+func TestAsksAgainAtOnce(t *testing.T) {
+	for name, body := range map[string]string{"whole": plain, "stream": streamed} {
+		s := newStand(t)
+		s.rooms.Message, s.rooms.Stream = []byte(`{"a":1}`), []byte(events)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/x", strings.NewReader(body))
+		r.Header.Set("X-Api-Key", protocoltest.Key)
+		r.Header.Set("Idempotency-Key", "k")
+		status := 0
+		s.handler().ServeHTTP(prompt{httptest.NewRecorder(), func() { status = s.send(t.Context(), "k", body).StatusCode }}, r)
+		if status != 200 || s.count.Load() != 1 {
+			t.Errorf("%s: %d, served %d times", name, status, s.count.Load())
+		}
+	}
+}
