@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -133,23 +132,20 @@ func (s *stand) handler() http.Handler {
 }
 
 // send sends a request under a name and gives the whole answer.
-func (s *stand) send(ctx context.Context, name, body string) *http.Response {
+func (s *stand) send(ctx context.Context, name, body string) answer {
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/x", strings.NewReader(body))
 	r.Header.Set("X-Api-Key", protocoltest.Key)
 	r.Header.Set("Idempotency-Key", name)
 	w := httptest.NewRecorder()
 	s.handler().ServeHTTP(w, r)
-	return w.Result()
+	return answer{w.Code, w.Header(), w.Body.String()}
 }
 
-// text reads what is left of an answer.
-func text(t *testing.T, r *http.Response) string {
-	t.Helper()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
+// answer is one that was read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   string
 }
 
 // encoder is a protocol's.
@@ -210,31 +206,31 @@ func TestAnswerIsGivenAgain(t *testing.T) {
 			s.rooms.Warn = []string{"top_k: has no effect"}
 			s.rooms.Limits = gateway.Limits{RequestsLimit: 10, RequestsRemaining: 9}
 			first := s.send(t.Context(), "k", body)
-			want := text(t, first)
+			want := first.body
 			time.Sleep(24*time.Hour - time.Nanosecond)
 			again := s.send(t.Context(), "k", body)
-			if got := text(t, again); got != want || again.StatusCode != 200 || s.count.Load() != 1 || len(s.rooms.Entries()) != 1 || want == "" {
-				t.Errorf("%s: %d %q, want %q; served %d times", name, again.StatusCode, got, want, s.count.Load())
+			if got := again.body; got != want || again.status != 200 || s.count.Load() != 1 || len(s.rooms.Entries()) != 1 || want == "" {
+				t.Errorf("%s: %d %q, want %q; served %d times", name, again.status, got, want, s.count.Load())
 			}
 			for _, same := range []string{"Content-Type", "X-Request-Id", "X-Claude-Backend", "X-Claude-Warnings"} {
-				if got := again.Header.Get(same); got == "" || got != first.Header.Get(same) {
-					t.Errorf("%s: %s is %q, was %q", name, same, got, first.Header.Get(same))
+				if got := again.header.Get(same); got == "" || got != first.header.Get(same) {
+					t.Errorf("%s: %s is %q, was %q", name, same, got, first.header.Get(same))
 				}
 			}
 			for _, gone := range []string{"Server-Timing", "Trailer", "X-Ratelimit-Remaining-Requests"} {
-				if again.Header[gone] != nil || first.Header[gone] == nil && gone != "Trailer" {
-					t.Errorf("%s: %s is %q, was %q", name, gone, again.Header[gone], first.Header[gone])
+				if again.header[gone] != nil || first.header[gone] == nil && gone != "Trailer" {
+					t.Errorf("%s: %s is %q, was %q", name, gone, again.header[gone], first.header[gone])
 				}
 			}
-			if first.Header["Idempotent-Replayed"] != nil || again.Header.Get("Idempotent-Replayed") != "true" {
-				t.Errorf("%s: replayed is %q, then %q", name, first.Header["Idempotent-Replayed"], again.Header["Idempotent-Replayed"])
+			if first.header["Idempotent-Replayed"] != nil || again.header.Get("Idempotent-Replayed") != "true" {
+				t.Errorf("%s: replayed is %q, then %q", name, first.header["Idempotent-Replayed"], again.header["Idempotent-Replayed"])
 			}
-			if other := s.send(t.Context(), "k2", body); other.Header["Idempotent-Replayed"] != nil || s.count.Load() != 2 {
-				t.Errorf("%s: under another name: %v, served %d times", name, other.Header, s.count.Load())
+			if other := s.send(t.Context(), "k2", body); other.header["Idempotent-Replayed"] != nil || s.count.Load() != 2 {
+				t.Errorf("%s: under another name: %v, served %d times", name, other.header, s.count.Load())
 			}
 			time.Sleep(time.Nanosecond)
-			if late := s.send(t.Context(), "k", body); late.StatusCode != 200 || late.Header["Idempotent-Replayed"] != nil || s.count.Load() != 3 {
-				t.Errorf("%s: after a day: %d %v, served %d times", name, late.StatusCode, late.Header, s.count.Load())
+			if late := s.send(t.Context(), "k", body); late.status != 200 || late.header["Idempotent-Replayed"] != nil || s.count.Load() != 3 {
+				t.Errorf("%s: after a day: %d %v, served %d times", name, late.status, late.header, s.count.Load())
 			}
 		}
 	})
@@ -242,9 +238,8 @@ func TestAnswerIsGivenAgain(t *testing.T) {
 
 // refused says whether an answer is an error with this status, code and header
 // x-should-retry.
-func refused(t *testing.T, r *http.Response, status int, code, retry string) bool {
-	t.Helper()
-	return r.StatusCode == status && strings.Contains(text(t, r), `"code":"`+code+`"`) && r.Header.Get("X-Should-Retry") == retry
+func refused(r answer, status int, code, retry string) bool {
+	return r.status == status && strings.Contains(r.body, `"code":"`+code+`"`) && r.header.Get("X-Should-Retry") == retry
 }
 
 func TestWhileTheFirstRuns(t *testing.T) {
@@ -256,25 +251,25 @@ func TestWhileTheFirstRuns(t *testing.T) {
 			<-goOn
 			return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w)}, nil)
 		}
-		done := make(chan *http.Response, 1)
+		done := make(chan answer, 1)
 		go func() { done <- s.send(t.Context(), "k", plain) }()
 		synctest.Wait()
 		same, other := s.send(t.Context(), "k", plain), s.send(t.Context(), "k", streamed)
-		if !refused(t, same, 409, "idempotency_in_progress", "") || same.Header.Get("Retry-After") != "1" {
-			t.Errorf("the same: %d %v", same.StatusCode, same.Header)
+		if !refused(same, 409, "idempotency_in_progress", "") || same.header.Get("Retry-After") != "1" {
+			t.Errorf("the same: %d %v", same.status, same.header)
 		}
-		if !refused(t, other, 422, "idempotency_mismatch", "false") {
-			t.Errorf("another: %d %v", other.StatusCode, other.Header)
+		if !refused(other, 422, "idempotency_mismatch", "false") {
+			t.Errorf("another: %d %v", other.status, other.header)
 		}
 		close(goOn)
-		if first := <-done; first.StatusCode != 200 || s.count.Load() != 1 {
-			t.Errorf("the first: %d, served %d times", first.StatusCode, s.count.Load())
+		if first := <-done; first.status != 200 || s.count.Load() != 1 {
+			t.Errorf("the first: %d, served %d times", first.status, s.count.Load())
 		}
-		if later := s.send(t.Context(), "k", streamed); !refused(t, later, 422, "idempotency_mismatch", "false") || s.count.Load() != 1 {
-			t.Errorf("another, later: %d %v", later.StatusCode, later.Header)
+		if later := s.send(t.Context(), "k", streamed); !refused(later, 422, "idempotency_mismatch", "false") || s.count.Load() != 1 {
+			t.Errorf("another, later: %d %v", later.status, later.header)
 		}
-		if again := s.send(t.Context(), "k", plain); text(t, again) != `{"a":1}` || s.count.Load() != 1 {
-			t.Errorf("the same, later: %d, served %d times", again.StatusCode, s.count.Load())
+		if again := s.send(t.Context(), "k", plain); again.body != `{"a":1}` || s.count.Load() != 1 {
+			t.Errorf("the same, later: %d, served %d times", again.status, s.count.Load())
 		}
 	})
 }
@@ -285,8 +280,8 @@ func TestBetweenTwoLooks(t *testing.T) {
 	s := newStand(t)
 	s.rooms.Message = []byte(`{"a":1}`)
 	s.memory.meanwhile = func() { s.send(t.Context(), "k", plain) }
-	if r := s.send(t.Context(), "k", plain); text(t, r) != `{"a":1}` || r.Header.Get("Idempotent-Replayed") != "true" || s.count.Load() != 1 {
-		t.Errorf("%d, served %d times", r.StatusCode, s.count.Load())
+	if r := s.send(t.Context(), "k", plain); r.body != `{"a":1}` || r.header.Get("Idempotent-Replayed") != "true" || s.count.Load() != 1 {
+		t.Errorf("%d, served %d times", r.status, s.count.Load())
 	}
 }
 
@@ -343,19 +338,19 @@ func TestWhatIsKept(t *testing.T) {
 			s := newStand(t)
 			s.rooms = tt.rooms
 			first := s.send(t.Context(), "k", tt.body)
-			want := text(t, first)
+			want := first.body
 			again := s.send(t.Context(), "k", tt.body)
-			replayed := again.Header.Get("Idempotent-Replayed") == "true"
-			if got := text(t, again); first.StatusCode != tt.status || again.StatusCode != tt.status || replayed != tt.kept || got != want {
-				t.Errorf("%d %q, then %d %q, replayed %v", first.StatusCode, want, again.StatusCode, got, replayed)
+			replayed := again.header.Get("Idempotent-Replayed") == "true"
+			if got := again.body; first.status != tt.status || again.status != tt.status || replayed != tt.kept || got != want {
+				t.Errorf("%d %q, then %d %q, replayed %v", first.status, want, again.status, got, replayed)
 			}
 			if (s.memory.count() == 1) != tt.kept || s.count.Load() == 1 != tt.kept {
 				t.Errorf("%d answers are kept, served %d times", s.memory.count(), s.count.Load())
 			}
-			if retry := first.Header.Get("X-Should-Retry"); tt.kept && tt.status != 200 && (retry != "false" || again.Header.Get("X-Should-Retry") != "false") {
-				t.Errorf("x-should-retry is %q, then %q", retry, again.Header.Get("X-Should-Retry"))
+			if retry := first.header.Get("X-Should-Retry"); tt.kept && tt.status != 200 && (retry != "false" || again.header.Get("X-Should-Retry") != "false") {
+				t.Errorf("x-should-retry is %q, then %q", retry, again.header.Get("X-Should-Retry"))
 			}
-			if again.Header.Get("Retry-After") != "" && tt.kept {
+			if again.header.Get("Retry-After") != "" && tt.kept {
 				t.Error("an answer that stays says when to try again")
 			}
 		})
@@ -383,12 +378,12 @@ func TestTooLarge(t *testing.T) {
 		if tt.body == streamed {
 			want = strings.Repeat("data: "+piece[:1<<19]+"\n\n", 20) + "data: [DONE]\n\n"
 		}
-		if got := text(t, first); first.StatusCode != 200 || got != want {
-			t.Errorf("%s: %d, %d bytes of %d", name, first.StatusCode, len(got), len(want))
+		if got := first.body; first.status != 200 || got != want {
+			t.Errorf("%s: %d, %d bytes of %d", name, first.status, len(got), len(want))
 		}
 		again := s.send(t.Context(), "k", tt.body)
-		if tt.large && !refused(t, again, 409, "idempotency_answer_too_large", "false") || !tt.large && text(t, again) != want || s.count.Load() != 1 {
-			t.Errorf("%s: then %d, served %d times", name, again.StatusCode, s.count.Load())
+		if tt.large && !refused(again, 409, "idempotency_answer_too_large", "false") || !tt.large && again.body != want || s.count.Load() != 1 {
+			t.Errorf("%s: then %d, served %d times", name, again.status, s.count.Load())
 		}
 	}
 }
@@ -399,21 +394,21 @@ func TestStoreFails(t *testing.T) {
 		s := newStand(t)
 		s.rooms.Message, s.rooms.Stream = []byte(`{"a":1}`), []byte(events)
 		s.memory.fail(broken, nil)
-		if r := s.send(t.Context(), "k", body); r.StatusCode != 503 || r.Header.Get("Retry-After") != "1" || s.count.Load() != 0 {
-			t.Errorf("%s that can't be looked for: %d, served %d times", name, r.StatusCode, s.count.Load())
+		if r := s.send(t.Context(), "k", body); r.status != 503 || r.header.Get("Retry-After") != "1" || s.count.Load() != 0 {
+			t.Errorf("%s that can't be looked for: %d, served %d times", name, r.status, s.count.Load())
 		}
 		s.memory.fail(nil, broken)
 		r := s.send(t.Context(), "k", body)
-		got := text(t, r)
+		got := r.body
 		if strings.Contains(got, "[DONE]") || strings.Contains(got, `"a":1`) || strings.Contains(got, "on fire") || !strings.Contains(got, "couldn't be kept") {
-			t.Errorf("%s that can't be kept: %d %q", name, r.StatusCode, got)
+			t.Errorf("%s that can't be kept: %d %q", name, r.status, got)
 		}
-		if body == plain && (r.StatusCode != 500 || r.Header.Get("X-Claude-Backend") == "" || r.Header.Get("Content-Type") != "application/json") {
-			t.Errorf("%s that can't be kept: %d %v", name, r.StatusCode, r.Header)
+		if body == plain && (r.status != 500 || r.header.Get("X-Claude-Backend") == "" || r.header.Get("Content-Type") != "application/json") {
+			t.Errorf("%s that can't be kept: %d %v", name, r.status, r.header)
 		}
 		s.memory.fail(nil, nil)
-		if r := s.send(t.Context(), "k", body); r.StatusCode != 200 || r.Header["Idempotent-Replayed"] != nil || s.count.Load() != 2 {
-			t.Errorf("%s afterwards: %d, served %d times", name, r.StatusCode, s.count.Load())
+		if r := s.send(t.Context(), "k", body); r.status != 200 || r.header["Idempotent-Replayed"] != nil || s.count.Load() != 2 {
+			t.Errorf("%s afterwards: %d, served %d times", name, r.status, s.count.Load())
 		}
 	}
 }
@@ -424,8 +419,8 @@ func TestFailureThatCannotBeKept(t *testing.T) {
 	s := newStand(t)
 	s.memory.fail(nil, errors.New("disk on fire"))
 	s.rooms.Err = apierror.New(apierror.Timeout, "too slow")
-	if r := s.send(t.Context(), "k", plain); r.StatusCode != 504 || !strings.Contains(text(t, r), "too slow") {
-		t.Errorf("answered %d", r.StatusCode)
+	if r := s.send(t.Context(), "k", plain); r.status != 504 || !strings.Contains(r.body, "too slow") {
+		t.Errorf("answered %d", r.status)
 	}
 	if !strings.Contains(s.log.String(), "disk on fire") {
 		t.Errorf("the log says %q", s.log.String())
@@ -442,8 +437,8 @@ func TestHandlerPanics(t *testing.T) {
 		t.Error("the panic is gone")
 	}()
 	s.serve, s.rooms.Message = nil, []byte(`{"a":1}`)
-	if r := s.send(t.Context(), "k", plain); r.StatusCode != 200 || s.count.Load() != 2 {
-		t.Errorf("afterwards: %d, served %d times", r.StatusCode, s.count.Load())
+	if r := s.send(t.Context(), "k", plain); r.status != 200 || s.count.Load() != 2 {
+		t.Errorf("afterwards: %d, served %d times", r.status, s.count.Load())
 	}
 }
 
@@ -460,13 +455,13 @@ func TestManyAreRefused(t *testing.T) {
 			running.Go(func() { s.send(t.Context(), "k"+strings.Repeat("x", i%250)+string(rune('a'+i/250)), plain) })
 		}
 		synctest.Wait()
-		if r := s.send(t.Context(), "one-more", plain); r.StatusCode != 429 || r.Header.Get("Retry-After") != "1" || !strings.Contains(text(t, r), "Idempotency-Key") {
-			t.Errorf("one more: %d", r.StatusCode)
+		if r := s.send(t.Context(), "one-more", plain); r.status != 429 || r.header.Get("Retry-After") != "1" || !strings.Contains(r.body, "Idempotency-Key") {
+			t.Errorf("one more: %d", r.status)
 		}
 		close(goOn)
 		running.Wait()
-		if r := s.send(t.Context(), "one-more", plain); r.StatusCode != 200 {
-			t.Errorf("afterwards: %d", r.StatusCode)
+		if r := s.send(t.Context(), "one-more", plain); r.status != 200 {
+			t.Errorf("afterwards: %d", r.status)
 		}
 	})
 }
@@ -492,7 +487,7 @@ func TestAsksAgainAtOnce(t *testing.T) {
 		r.Header.Set("X-Api-Key", protocoltest.Key)
 		r.Header.Set("Idempotency-Key", "k")
 		status := 0
-		s.handler().ServeHTTP(prompt{httptest.NewRecorder(), func() { status = s.send(t.Context(), "k", body).StatusCode }}, r)
+		s.handler().ServeHTTP(prompt{httptest.NewRecorder(), func() { status = s.send(t.Context(), "k", body).status }}, r)
 		if status != 200 || s.count.Load() != 1 {
 			t.Errorf("%s: %d, served %d times", name, status, s.count.Load())
 		}

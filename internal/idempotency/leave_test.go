@@ -73,13 +73,13 @@ func TestCallerLeaves(t *testing.T) {
 			synctest.Wait()
 			leave()
 			time.Sleep(10 * time.Minute)
-			if r := s.send(t.Context(), "k", tt.body); !refused(t, r, 409, "idempotency_in_progress", "") {
-				t.Errorf("%s: while it goes on: %d", name, r.StatusCode)
+			if r := s.send(t.Context(), "k", tt.body); !refused(r, 409, "idempotency_in_progress", "") {
+				t.Errorf("%s: while it goes on: %d", name, r.status)
 			}
 			close(s.goOn)
 			<-done
-			if r := s.send(t.Context(), "k", tt.body); text(t, r) != tt.want || s.count.Load() != 1 || s.ended != nil {
-				t.Errorf("%s: then %d, served %d times, ended by %v", name, r.StatusCode, s.count.Load(), s.ended)
+			if r := s.send(t.Context(), "k", tt.body); r.body != tt.want || s.count.Load() != 1 || s.ended != nil {
+				t.Errorf("%s: then %d, served %d times, ended by %v", name, r.status, s.count.Load(), s.ended)
 			}
 			if rows := s.rooms.Entries(); len(rows) != 1 || rows[0].Status != 200 {
 				t.Errorf("%s: the ledger has %+v", name, rows)
@@ -101,8 +101,8 @@ func TestConnectionBreaks(t *testing.T) {
 		r.Header.Set("X-Api-Key", protocoltest.Key)
 		r.Header.Set("Idempotency-Key", "k")
 		s.handler().ServeHTTP(deaf{httptest.NewRecorder()}, r)
-		if again := s.send(t.Context(), "k", streamed); text(t, again) != whole || s.count.Load() != 1 {
-			t.Errorf("%d, served %d times", again.StatusCode, s.count.Load())
+		if again := s.send(t.Context(), "k", streamed); again.body != whole || s.count.Load() != 1 {
+			t.Errorf("%d, served %d times", again.status, s.count.Load())
 		}
 	})
 }
@@ -122,8 +122,8 @@ func TestAloneTooLong(t *testing.T) {
 		if took := time.Since(start); took != 30*time.Minute {
 			t.Errorf("it went on for %s", took)
 		}
-		if r := s.send(t.Context(), "k", plain); r.StatusCode != 504 || r.Header.Get("Idempotent-Replayed") != "true" || s.count.Load() != 1 {
-			t.Errorf("then %d, served %d times", r.StatusCode, s.count.Load())
+		if r := s.send(t.Context(), "k", plain); r.status != 504 || r.header.Get("Idempotent-Replayed") != "true" || s.count.Load() != 1 {
+			t.Errorf("then %d, served %d times", r.status, s.count.Load())
 		}
 	})
 }
@@ -132,8 +132,8 @@ func TestLeavesWhileItIsLookedFor(t *testing.T) {
 	s := newStand(t)
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	if r := s.send(ctx, "k", plain); r.StatusCode != apierror.StatusClientClosed || s.count.Load() != 0 {
-		t.Errorf("%d, served %d times", r.StatusCode, s.count.Load())
+	if r := s.send(ctx, "k", plain); r.status != apierror.StatusClientClosed || s.count.Load() != 0 {
+		t.Errorf("%d, served %d times", r.status, s.count.Load())
 	}
 }
 
@@ -155,7 +155,7 @@ func TestStop(t *testing.T) {
 		} {
 			s := newSlow(t)
 			ctx, leave := context.WithCancel(t.Context())
-			done := make(chan *http.Response, 1)
+			done := make(chan answer, 1)
 			go func() { done <- s.send(ctx, "k", tt.body) }()
 			synctest.Wait()
 			if tt.leaves {
@@ -167,15 +167,15 @@ func TestStop(t *testing.T) {
 			stopped := make(chan error, 1)
 			go func() { stopped <- s.Stop(stopping) }()
 			synctest.Wait()
-			if r := s.send(t.Context(), "new", plain); r.StatusCode != 503 || !strings.Contains(text(t, r), "the service is stopping") {
-				t.Errorf("%s: a new one is answered with %d", tt.name, r.StatusCode)
+			if r := s.send(t.Context(), "new", plain); r.status != 503 || !strings.Contains(r.body, "the service is stopping") {
+				t.Errorf("%s: a new one is answered with %d", tt.name, r.status)
 			}
 			err, first := <-stopped, <-done
 			if (err == nil) != (tt.kept == 1) || time.Since(start) != min(tt.in, 10*time.Second) || s.memory.count() != tt.kept {
 				t.Errorf("%s: stopped after %s with %v, %d are kept", tt.name, time.Since(start), err, s.memory.count())
 			}
-			if answer := text(t, first); tt.kept == 0 && !strings.Contains(answer, "the service is stopping") {
-				t.Errorf("%s: answered %q", tt.name, answer)
+			if tt.kept == 0 && !strings.Contains(first.body, "the service is stopping") {
+				t.Errorf("%s: answered %q", tt.name, first.body)
 			}
 			if again := s.Stop(t.Context()); again != nil {
 				t.Errorf("%s: stopped again with %v", tt.name, again)
@@ -193,12 +193,12 @@ func TestServerCancels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t)
 		ctx, cancel := context.WithCancelCause(t.Context())
-		done := make(chan *http.Response, 1)
+		done := make(chan answer, 1)
 		go func() { done <- s.send(ctx, "k", plain) }()
 		synctest.Wait()
 		cancel(apierror.New(apierror.Overloaded, "the server is going"))
-		if r := <-done; r.StatusCode != 503 || s.memory.count() != 0 {
-			t.Errorf("%d, %d are kept", r.StatusCode, s.memory.count())
+		if r := <-done; r.status != 503 || s.memory.count() != 0 {
+			t.Errorf("%d, %d are kept", r.status, s.memory.count())
 		}
 	})
 }
@@ -212,7 +212,7 @@ func TestBatchIsCutOff(t *testing.T) {
 			<-r.Context().Done()
 			return protocol.WriteJSON(w, http.StatusOK, []byte(`{"failed":2}`))
 		}
-		done := make(chan *http.Response, 1)
+		done := make(chan answer, 1)
 		go func() { done <- s.send(t.Context(), "k", plain) }()
 		synctest.Wait()
 		now, cancel := context.WithCancel(t.Context())
@@ -220,8 +220,8 @@ func TestBatchIsCutOff(t *testing.T) {
 		if err := s.Stop(now); !errors.Is(err, context.Canceled) {
 			t.Errorf("stopped with %v", err)
 		}
-		if r := <-done; r.StatusCode != 200 || s.memory.count() != 0 {
-			t.Errorf("%d, %d are kept", r.StatusCode, s.memory.count())
+		if r := <-done; r.status != 200 || s.memory.count() != 0 {
+			t.Errorf("%d, %d are kept", r.status, s.memory.count())
 		}
 	})
 }
