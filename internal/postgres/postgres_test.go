@@ -57,7 +57,7 @@ func connect(t testing.TB, address string) *pgx.Conn {
 	return conn
 }
 
-func exec(t testing.TB, conn *pgx.Conn, statement string, args ...any) {
+func execute(t testing.TB, conn *pgx.Conn, statement string, args ...any) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), statement, args...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
@@ -124,8 +124,8 @@ func TestOpenRefuses(t *testing.T) {
 		return u.String()
 	}
 	conn := connect(t, good)
-	exec(t, conn, "CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-	defer exec(t, conn, "DROP DATABASE narrow WITH (FORCE)")
+	execute(t, conn, "CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+	defer execute(t, conn, "DROP DATABASE narrow WITH (FORCE)")
 	for name, tt := range map[string]struct{ url, want string }{
 		"no URL at all":           {"postgres://claude:planted@127.0.0.1:port/x", "URL"},
 		"a host that isn't there": {changed(func(u *url.URL) { u.Host = "127.0.0.1:1" }), "refused"},
@@ -160,10 +160,10 @@ func TestSettings(t *testing.T) {
 	raw := connect(t, address)
 	database := question[string](t, raw, "SELECT current_database()")
 	// What an operator may have set for the database.
-	exec(t, raw, "ALTER DATABASE "+database+" SET synchronous_commit = off")
-	exec(t, raw, "ALTER DATABASE "+database+" SET default_transaction_isolation = 'serializable'")
-	exec(t, raw, "ALTER DATABASE "+database+" SET search_path = private, public")
-	exec(t, raw, "CREATE SCHEMA private")
+	execute(t, raw, "ALTER DATABASE "+database+" SET synchronous_commit = off")
+	execute(t, raw, "ALTER DATABASE "+database+" SET default_transaction_isolation = 'serializable'")
+	execute(t, raw, "ALTER DATABASE "+database+" SET search_path = private, public")
+	execute(t, raw, "CREATE SCHEMA private")
 	db := openURL(t, address)
 	if err := db.Ping(t.Context()); err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err := openURL(t, address).Close(); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, connect(t, address), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)")
+	execute(t, connect(t, address), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)")
 	if _, err := postgres.Open(t.Context(), postgres.Options{URL: address}); !errors.Is(err, postgres.ErrNewerSchema) {
 		t.Errorf("Open = %v, want ErrNewerSchema", err)
 	}
@@ -243,7 +243,7 @@ func TestAuditIsAppendOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, role := range []string{"origin", "replica"} { // a replica fires only the triggers that are always enabled
-		exec(t, raw, "SET session_replication_role = "+role)
+		execute(t, raw, "SET session_replication_role = "+role)
 		for _, change := range []string{
 			"UPDATE audit SET target = 'another'",
 			"DELETE FROM audit",
@@ -292,8 +292,8 @@ func TestUnstorableTextsFindNothing(t *testing.T) {
 func TestNoRowIsPassedOver(t *testing.T) {
 	address := pgtest.Database(t)
 	one, two, raw, watch := openURL(t, address), openURL(t, address), connect(t, address), connect(t, address)
-	exec(t, raw, "BEGIN")
-	exec(t, raw, postgres.AppendUsage, postgres.AppendUsageArgs([]usage.Row{{RequestID: "slow"}}, nil)...)
+	execute(t, raw, "BEGIN")
+	execute(t, raw, postgres.AppendUsage, postgres.AppendUsageArgs([]usage.Row{{RequestID: "slow"}}, nil)...)
 	if err := one.AppendUsage(t.Context(), []usage.Row{{RequestID: "quick"}}, nil); err != nil {
 		t.Fatalf("a writer waits for another one: %v", err)
 	}
@@ -308,7 +308,7 @@ func TestNoRowIsPassedOver(t *testing.T) {
 	eventually(t, "the reader waits", func() bool {
 		return question[bool](t, watch, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
 	})
-	exec(t, raw, "COMMIT")
+	execute(t, raw, "COMMIT")
 	rows := <-listed
 	if len(rows) != 2 || rows[0].RequestID != "slow" || rows[1].RequestID != "quick" {
 		t.Errorf("listed %+v, want the slow row and the quick one", rows)
@@ -320,8 +320,8 @@ func TestNoRowIsPassedOver(t *testing.T) {
 func TestCancelledQueryEnds(t *testing.T) {
 	address := pgtest.Database(t)
 	db, raw, watch := openURL(t, address), connect(t, address), connect(t, address)
-	exec(t, raw, "BEGIN")
-	exec(t, raw, "LOCK TABLE usage_days IN ACCESS EXCLUSIVE MODE")
+	execute(t, raw, "BEGIN")
+	execute(t, raw, "LOCK TABLE usage_days IN ACCESS EXCLUSIVE MODE")
 	ctx, leave := context.WithCancel(t.Context())
 	asked := make(chan error)
 	go func() {
@@ -337,7 +337,7 @@ func TestCancelledQueryEnds(t *testing.T) {
 		t.Errorf("SumUsage = %v, want context.Canceled", err)
 	}
 	eventually(t, "the query has ended at the server", func() bool { return !waiting() })
-	exec(t, raw, "COMMIT")
+	execute(t, raw, "COMMIT")
 	if _, err := db.SumUsage(t.Context(), usage.Filter{}); err != nil {
 		t.Error(err)
 	}

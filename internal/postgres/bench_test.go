@@ -1,0 +1,137 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/archive"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/postgres"
+	"claude-code-api-service/internal/postgres/pgtest"
+	"claude-code-api-service/internal/usage"
+)
+
+// share does b.N pieces of work among callers.
+func share(b *testing.B, callers int, do func() error) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	done := make(chan error, callers)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range callers {
+		go func() {
+			for left.Add(-1) >= 0 {
+				if err := do(); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range callers {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchmarkLedger records from callers spread over nodes.
+func benchmarkLedger(b *testing.B, address string, nodes, callers int) {
+	var ledgers []*usage.Ledger
+	for range nodes {
+		ledgers = append(ledgers, usage.NewLedger(usage.Options{Store: openURL(b, address)}))
+	}
+	clock := latency.Start()
+	clock.Mark(latency.Auth)
+	clock.Mark(latency.Generate)
+	cost := int64(1234)
+	entry := gateway.Entry{
+		RequestID: "0123456789abcdef0123456789abcdef", Time: time.Now(), Endpoint: "/v1/chat/completions", Backend: "direct",
+		Caller:    &gateway.Caller{KeyID: "key_0123456789abcdef", ProjectID: "project"},
+		Requested: "haiku", Routed: "claude-haiku-5-5", Status: 200, Clock: &clock,
+		Result: gateway.Result{CostMicroUSD: &cost, Summary: message.Summary{Usage: message.Usage{InputTokens: 10, OutputTokens: 20}}},
+	}
+	var next atomic.Int64
+	share(b, callers, func() error {
+		return ledgers[int(next.Add(1))%nodes].Record(context.Background(), entry)
+	})
+	b.StopTimer()
+	for _, ledger := range ledgers {
+		if err := ledger.Close(context.Background()); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// BenchmarkLedger writes to the disk as an operator's server does, unless its name
+// says "nosync".
+func BenchmarkLedger(b *testing.B) {
+	synced := pgtest.Start(b)
+	for _, callers := range []int{1, 32, 256} {
+		b.Run(fmt.Sprintf("fsync/%d", callers), func(b *testing.B) { benchmarkLedger(b, synced.Database(b), 1, callers) })
+		b.Run(fmt.Sprintf("nosync/%d", callers), func(b *testing.B) { benchmarkLedger(b, pgtest.Database(b), 1, callers) })
+	}
+	b.Run("fsync/2nodes/32", func(b *testing.B) { benchmarkLedger(b, synced.Database(b), 2, 32) })
+}
+
+func BenchmarkAccountByHash(b *testing.B) {
+	for _, callers := range []int{1, 32} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			db := open(b)
+			text, _, err := apikey.NewKeys(apikey.Options{Store: db}).Create(context.Background(), apikey.Create{ProjectID: "p"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			hash := apikey.HashOf(text)
+			share(b, callers, func() error {
+				_, err := db.AccountByHash(context.Background(), hash)
+				return err
+			})
+		})
+	}
+}
+
+func BenchmarkKeysVersion(b *testing.B) {
+	db := open(b)
+	share(b, 1, func() error {
+		_, err := db.KeysVersion(context.Background())
+		return err
+	})
+}
+
+// BenchmarkPutDocument stores what a caller waits for on /v1/responses.
+func BenchmarkPutDocument(b *testing.B) {
+	synced := pgtest.Start(b)
+	for _, callers := range []int{1, 32} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			db := openURL(b, synced.Database(b))
+			body := make([]byte, 8<<10)
+			var next atomic.Int64
+			share(b, callers, func() error {
+				id := fmt.Sprint(next.Add(1))
+				return db.PutDocument(context.Background(), archive.Document{Kind: "response", KeyID: "k", ID: id, Body: body, Created: then, Expires: then})
+			})
+		})
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	address := pgtest.Database(b)
+	openURL(b, address) // makes the tables
+	for b.Loop() {
+		db, err := postgres.Open(context.Background(), postgres.Options{URL: address})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
