@@ -17,6 +17,7 @@ import (
 
 type provisionKeyCommand struct {
 	config.Data `embed:""`
+	listOutput  `embed:""`
 	ID          string `arg:"" help:"Who the key is for: A-Z a-z 0-9 . _ -, also the project's id when --project-id isn't set."`
 	ProjectID   string `help:"The project that the key belongs to."`
 	Profile     string `help:"What a new key allows." default:"${default_profile}"`
@@ -43,10 +44,12 @@ func (c *provisionKeyCommand) Run() error {
 		}
 		if c.Quiet {
 			printf("%s\n", text)
-		} else {
-			printf("Key:   %s\nFile:  %s\n", text, filepath.Join(c.DataDir, "keys", c.file()))
+			return nil
 		}
-		return nil
+		return printOne(os.Stdout, c.Output, []column[string]{
+			{name: "key", title: "Key", value: func(text string) any { return text }},
+			{name: "file", title: "File", value: func(string) any { return filepath.Join(c.DataDir, "keys", c.file()) }},
+		}, text)
 	})
 }
 

@@ -37,6 +37,7 @@ func (c *rotateKeyCommand) Run() error {
 
 type revokeKeyCommand struct {
 	config.Data `embed:""`
+	listOutput  `embed:""`
 	keyArgument `embed:""`
 	Force       bool `help:"Don't ask. Nor is anything asked when the key comes from standard input."`
 }
@@ -58,8 +59,11 @@ func (c *revokeKeyCommand) Run() error {
 			}
 		}
 		// By the id: a whole key may have been rotated in the meantime.
-		if _, err := keys.Revoke(ctx, key.ID); err != nil {
+		if key, err = keys.Revoke(ctx, key.ID); err != nil {
 			return err
+		}
+		if c.Output != formTable {
+			return printOne(os.Stdout, c.Output, keyFields(), key)
 		}
 		printf("Revoked %s.\n", described(key))
 		return nil
@@ -75,9 +79,10 @@ func described(k apikey.Key) string {
 	return text + ")"
 }
 
-// confirm asks on standard input; what isn't a yes is an error.
+// confirm asks on standard error, so that standard output holds only what was
+// asked for; what isn't a yes is an error.
 func confirm(question string) error {
-	printf("%s [y/N] ", question)
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil && answer == "" {
 		return errors.New("nobody answered: use --force to revoke without being asked")
