@@ -202,6 +202,7 @@ func (q *request) serve(w http.ResponseWriter, r *http.Request, serve protocol.H
 		for name, values := range before {
 			w.Header()[name] = values
 		}
+		w.Header().Set(protocol.HeaderShouldRetry, "false") // each try would cost as much, and may be lost as well
 		return err
 	}
 	// Whoever has read the answer may ask for it again at once.

@@ -403,7 +403,7 @@ func TestStoreFails(t *testing.T) {
 		if strings.Contains(got, "[DONE]") || strings.Contains(got, `"a":1`) || strings.Contains(got, "on fire") || !strings.Contains(got, "couldn't be kept") {
 			t.Errorf("%s that can't be kept: %d %q", name, r.status, got)
 		}
-		if body == plain && (r.status != 500 || r.header.Get("X-Claude-Backend") == "" || r.header.Get("Content-Type") != "application/json") {
+		if body == plain && (r.status != 500 || r.header.Get("X-Should-Retry") != "false" || r.header.Get("X-Claude-Backend") == "" || r.header.Get("Content-Type") != "application/json") {
 			t.Errorf("%s that can't be kept: %d %v", name, r.status, r.header)
 		}
 		s.memory.fail(nil, nil)
