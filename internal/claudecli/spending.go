@@ -1,6 +1,7 @@
 package claudecli
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -69,6 +70,34 @@ func (p *Process) basis(model string) CostBasis {
 	return BasisList
 }
 
+// tenthsPerToken is the rough size of a token in tenths of a byte: 3.5 characters
+// of English (platform.claude.com/docs, glossary, "Tokens").
+const tenthsPerToken = 35
+
+// EstimateTokens gives about how many tokens a text of so many bytes has.
+func EstimateTokens(bytes int64) int64 { return (bytes*10 + tenthsPerToken - 1) / tenthsPerToken }
+
+// estimate counts an answer that was broken off: its upstream tells how many tokens
+// it has at its end only, and before that "1". 2.1.331 makes an estimate of its own,
+// 2.1.197 none.
+func (t *turn) estimate() {
+	tokens := EstimateTokens(t.written)
+	if most := t.bound.MaxTokens; most > 0 {
+		tokens = min(tokens, most)
+	}
+	t.answer.Usage.OutputTokens = max(t.answer.Usage.OutputTokens, tokens)
+}
+
+// deltaBytes is about how many bytes of an answer a content_block_delta holds. A
+// signature is nothing that the model has written.
+func deltaBytes(event []byte) int64 {
+	const around = len(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}`)
+	if len(event) <= around || bytes.Contains(event[:around], []byte(`"signature_delta"`)) {
+		return 0
+	}
+	return int64(len(event) - around)
+}
+
 // meter stops a bounded answer where its max_tokens can't be set. How many tokens
 // an answer has is known at its end only; before that, it has at most as many as
 // its texts have bytes. So it is stopped when they have as many bytes as tokens
@@ -127,9 +156,6 @@ func (m *meter) observe(e message.Event) error {
 // max_tokens cuts. A block that isn't a text is left out of the whole answer.
 func (t *turn) closeCut() error {
 	t.answer.StopReason = message.StopMaxTokens
-	if t.answer.Turn != nil {
-		t.answer.Usage = t.answer.Turn.Usage // the answer's own end never came
-	}
 	if t.meter.isOne && t.meter.text.Len() > 0 {
 		text, err := json.Marshal(t.meter.text.String(), jsontext.AllowInvalidUTF8(true))
 		if err != nil {

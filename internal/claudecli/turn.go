@@ -76,6 +76,7 @@ type turn struct {
 	invented bool
 	reason   string // the CLI's name for why there is no answer
 	goesOn   bool   // the CLI would go on with another message
+	written  int64  // bytes of the answer, roughly
 	meter    *meter // of a bounded answer whose max_tokens can't be set
 	pending  bool   // events were written and not flushed
 }
@@ -107,6 +108,9 @@ func (t *turn) run(ctx context.Context, send func() error) (Answer, error) {
 	// leaves meanwhile is no reason to lose them, and the process.
 	if (t.goesOn || err != nil && t.begun) && t.running && t.broken == nil {
 		t.interrupt(context.WithoutCancel(ctx))
+	}
+	if t.begun && t.answer.StopReason == "" {
+		t.estimate()
 	}
 	if spent := t.spent.add(t.before, -1); spent != (totals{}) {
 		t.answer.Turn = &Spent{
@@ -263,6 +267,9 @@ func (t *turn) event(l *line) error {
 		if e.Data, err = t.blockStart(e.Data); err != nil {
 			return err
 		}
+	}
+	if e.Type == message.EventContentBlockDelta {
+		t.written += deltaBytes(e.Data)
 	}
 	t.ended = e.Type == message.EventMessageStop
 	if e.Type == message.EventMessageDelta && t.answer.StopReason == message.StopMaxTokens {

@@ -6,19 +6,15 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 )
 
-const (
-	// tenthsPerToken is the rough size of a token in tenths of a byte: 3.5
-	// characters of English (platform.claude.com/docs, glossary, "Tokens").
-	tenthsPerToken = 35
-	// dataTokens stands for an image or a document, whose bytes say nothing about
-	// its tokens: about what the largest image costs that isn't scaled down
-	// (platform.claude.com/docs, "Vision").
-	dataTokens = 1_600
-)
+// dataTokens stands for an image or a document, whose bytes say nothing about
+// its tokens: about what the largest image costs that isn't scaled down
+// (platform.claude.com/docs, "Vision").
+const dataTokens = 1_600
 
 // count answers a call that only counts. The CLI can't count without sending
 // the request to a model, so this is an estimate from the request's bytes, of
@@ -65,5 +61,5 @@ func estimate(body []byte) (int64, error) {
 		}
 		data = isName && text == "data"
 	}
-	return max(1, (size*10+tenthsPerToken-1)/tenthsPerToken+flat), nil
+	return max(1, claudecli.EstimateTokens(size)+flat), nil
 }

@@ -131,6 +131,9 @@ func (p *Pool) check(call *gateway.Call, w *work) error {
 	if call.Request.MaxTokens > 0 && !f.LiveSettings {
 		call.Warn("max_tokens can't be set with this version of the CLI")
 	}
+	if w.settings.Bounded && !f.LiveSettings {
+		call.Tell("the budget bounds the answer by its bytes with this version of the CLI: it may be cut early")
+	}
 	return nil
 }
 
