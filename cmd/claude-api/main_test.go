@@ -7,21 +7,23 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"claude-code-api-service/internal/postgres/pgtest"
 )
 
 // TestMain makes the test binary claude-api itself when it is started under
 // that name, so that the tests drive the real program as a process of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){program: main})
+	testscript.Main(leakChecked{pgtest.Main(m)}, map[string]func(){program: main})
 }
 
 const program = "claude-api"
 
 // leakChecked looks for goroutines that the tests left behind.
-type leakChecked struct{ *testing.M }
+type leakChecked struct{ testscript.TestingM }
 
 func (m leakChecked) Run() int {
-	code := m.M.Run()
+	code := m.TestingM.Run()
 	if code != 0 {
 		return code
 	}

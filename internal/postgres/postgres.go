@@ -114,13 +114,13 @@ func (db *DB) check(ctx context.Context) error {
 func pool(address string, connections int32) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		// The error itself repeats the URL, with what it takes for the password
-		// masked; its cause says what is wrong.
-		var parse *pgconn.ParseConfigError
-		if errors.As(err, &parse) && parse.Unwrap() != nil {
-			err = parse.Unwrap()
+		// The error begins with the URL, in which it masks what it takes for the
+		// password; what is wrong stands behind it.
+		text := err.Error()
+		if at := strings.LastIndex(text, "`: "); at >= 0 {
+			text = text[at+len("`: "):]
 		}
-		return nil, fmt.Errorf("read the database's URL: %w", err)
+		return nil, fmt.Errorf("read the database's URL: %s", text)
 	}
 	config.MaxConns = connections
 	config.PingTimeout = pingTimeout

@@ -146,7 +146,7 @@ func TestOpenRefuses(t *testing.T) {
 			if !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %q in it", err, tt.want)
 			}
-			for _, secret := range []string{pgtest.Password, url.QueryEscape(pgtest.Password), url.PathEscape(pgtest.Password), "planted"} {
+			for _, secret := range []string{"postgres:", pgtest.Password, url.QueryEscape(pgtest.Password), url.PathEscape(pgtest.Password), "planted"} {
 				if strings.Contains(err.Error(), secret) {
 					t.Errorf("the password is in the error: %v", err)
 				}
