@@ -206,7 +206,7 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 		return // it was never admitted
 	}
 	call.Reservation = nil
-	spent := budget.Amount{Tokens: result.Usage.Total()}
+	spent := budget.Amount{Tokens: result.Usage.Total(), MicroUSD: call.Charged(result)}
 	if result.CostMicroUSD != nil {
 		spent.MicroUSD = *result.CostMicroUSD
 	}

@@ -93,6 +93,9 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 		if limited := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Hard > 0 }); limited {
 			call.MaxTokens = output
 		}
+		if inUSD := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Unit == budget.USD }); inUSD {
+			call.HeldMicroUSD = r.held.MicroUSD
+		}
 	}
 	return nil
 }

@@ -237,6 +237,52 @@ func TestWhatIsHeldInDollars(t *testing.T) {
 	}
 }
 
+// TestAnUnknownCostIsCharged: an answer without a price takes what was held for it.
+func TestAnUnknownCostIsCharged(t *testing.T) {
+	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.USD, 1_000_000)}
+	a := New(Options{Store: nothingSpent{}, Models: priced{}})
+	call := requestWith(t, limits)
+	if err := begin(a, call); err != nil {
+		t.Fatal(err)
+	}
+	held := input(call) + 1000*5
+	if call.HeldMicroUSD != held {
+		t.Errorf("%d are held, want %d", call.HeldMicroUSD, held)
+	}
+	result := gateway.Result{Summary: message.Summary{Usage: message.Usage{OutputTokens: 3}}}
+	if got := call.Charged(result); got != held {
+		t.Errorf("charged %d, want %d", got, held)
+	}
+	a.Release(call, result)
+	if got := spentOf(a, call, limits[0]); got.MicroUSD != held {
+		t.Errorf("%d were spent, want %d", got.MicroUSD, held)
+	}
+	// Nothing was used, or the cost is known: nothing is charged beside it.
+	for name, result := range map[string]gateway.Result{"nothing used": {}, "a cost": used(3, 4)} {
+		call := requestWith(t, limits)
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		if got := call.Charged(result); got != 0 {
+			t.Errorf("%s: charged %d", name, got)
+		}
+		a.Release(call, result)
+	}
+	// Without a budget in USD nothing is charged.
+	call = requestWith(t, []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1_000_000)})
+	if err := begin(a, call); err != nil || call.Charged(result) != 0 {
+		t.Errorf("charged %d, %v", call.Charged(result), err)
+	}
+}
+
+// spentOf is what the owner of a limit has spent in the period.
+func spentOf(a *Admitter, call *gateway.Call, l budget.Limit) budget.Amount {
+	s := a.shard(call.Caller)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.account(l.Owner).at(l.Period, l.Period.Start(arrival(call))).spent
+}
+
 func TestABudgetIsCapped(t *testing.T) {
 	a := New(Options{Store: nothingSpent{}, OutputCap: 500, Models: priced{}})
 	call := requestOf(t, "k", 1_000_000)

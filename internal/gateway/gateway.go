@@ -149,7 +149,10 @@ type Entry struct {
 	Status    int    // the HTTP status that the outcome stands for
 	Category  string // the error's category, "" on success
 	Refused   bool   // the request failed before a backend was asked
-	Clock     *latency.Clock
+	// ChargedMicroUSD is what budgets are charged for an answer whose cost isn't
+	// known, in millionths of a US dollar: what it had reserved.
+	ChargedMicroUSD int64
+	Clock           *latency.Clock
 }
 
 // Recorder writes the ledger. Record returns when the entry is durable; it
@@ -208,6 +211,9 @@ type Call struct {
 	MaxTokens int64
 	// Reservation is what the Admitter holds for the call; it is the Admitter's own.
 	Reservation any
+	// HeldMicroUSD is what of budgets in USD the Admitter holds for the call, in
+	// millionths; 0 where the caller has no such budget.
+	HeldMicroUSD int64
 	// Warnings name what of the request the backend couldn't honour.
 	Warnings []string
 	// UpstreamHeader is what of the upstream's answer header may be passed on.
@@ -232,6 +238,16 @@ func (c *Call) Tell(text string) {
 		c.told = append(c.told, text)
 		c.Warn(text)
 	}
+}
+
+// Charged gives what budgets in USD are charged for a result whose cost isn't
+// known though something was used: what the call holds of them, in millionths of a
+// US dollar. Else 0.
+func (c *Call) Charged(result Result) int64 {
+	if result.CostMicroUSD != nil || result.Usage == (message.Usage{}) {
+		return 0
+	}
+	return c.HeldMicroUSD
 }
 
 // Honoured refuses a strict call of which something can't be honoured. A backend
@@ -391,7 +407,7 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 	entry := Entry{
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
 		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model,
-		Result: result, Status: http.StatusOK, Clock: &call.Clock,
+		Result: result, Status: http.StatusOK, Clock: &call.Clock, ChargedMicroUSD: call.Charged(result),
 	}
 	if entry.Requested == "" && call.Request != nil {
 		entry.Requested = call.Request.Model

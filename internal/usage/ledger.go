@@ -55,7 +55,9 @@ type Ledger struct {
 type waiter struct {
 	row  Row
 	zone *time.Location // of the row's project
-	done chan error     // holds one, so that the committer never waits for a caller
+	// charged is what the row is charged to budgets though its price isn't known.
+	charged int64
+	done    chan error // holds one, so that the committer never waits for a caller
 }
 
 var _ gateway.Recorder = (*Ledger)(nil)
@@ -92,7 +94,7 @@ func (l *Ledger) Record(_ context.Context, entry gateway.Entry) error {
 	defer func() { <-l.room }()
 
 	w := l.waiters.Get().(*waiter)
-	w.row, w.zone = NewRow(entry), time.UTC
+	w.row, w.zone, w.charged = NewRow(entry), time.UTC, entry.ChargedMicroUSD
 	if entry.Caller != nil {
 		w.zone = entry.Caller.Zone()
 	}

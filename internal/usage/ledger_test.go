@@ -402,6 +402,8 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 			e.Result.Usage.OutputTokens = tokens
 			if micros > 0 {
 				e.Result.CostMicroUSD = &micros
+			} else if tokens > 0 {
+				e.ChargedMicroUSD = 7
 			}
 			go func() {
 				if err := l.Record(t.Context(), e); err != nil {
@@ -420,17 +422,17 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 			store.gate <- struct{}{}
 		}
 		closeLedger(t, l)
-		type sum struct{ requests, tokens, micros, unpriced int64 }
+		type sum struct{ requests, tokens, micros, unpriced, charged int64 }
 		got := map[string]sum{}
 		for _, s := range store.sums {
 			name := fmt.Sprintf("%s %s %s %s", s.Day.In(tokyo).Format("01-02 15:04"), s.ProjectID, s.KeyID, s.Model)
 			before := got[name]
-			got[name] = sum{before.requests + s.Requests, before.tokens + s.Usage.Total(), before.micros + s.CostMicroUSD, before.unpriced + s.Unpriced}
+			got[name] = sum{before.requests + s.Requests, before.tokens + s.Usage.Total(), before.micros + s.CostMicroUSD, before.unpriced + s.Unpriced, before.charged + s.ChargedMicroUSD}
 		}
 		want := map[string]sum{
-			"03-02 00:00 p a m": {2, 3, 30, 0},
-			"03-02 00:00 p b m": {1, 4, 0, 1},
-			"03-01 00:00 p a m": {1, 8, 80, 0},
+			"03-02 00:00 p a m": {2, 3, 30, 0, 0},
+			"03-02 00:00 p b m": {1, 4, 0, 1, 7},
+			"03-01 00:00 p a m": {1, 8, 80, 0, 0},
 		}
 		if !maps.Equal(got, want) {
 			t.Errorf("the sums are %v, want %v", got, want)

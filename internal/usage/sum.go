@@ -31,6 +31,7 @@ func sums(batch []*waiter) []Sum {
 			list = append(list, Sum{Day: time.UnixMicro(of.day).UTC(), ProjectID: of.projectID, KeyID: of.key, Model: of.model})
 		}
 		list[i].add(r)
+		list[i].ChargedMicroUSD += w.charged
 	}
 	return list
 }

@@ -103,6 +103,9 @@ type Sum struct {
 	CostMicroUSD int64
 	// Unpriced counts the requests whose price isn't known.
 	Unpriced int64
+	// ChargedMicroUSD is what those were charged to budgets, in millionths of a US
+	// dollar: what they had reserved.
+	ChargedMicroUSD int64
 }
 
 // Filter chooses rows by their times, project and key. A zero field chooses all.
