@@ -25,8 +25,9 @@ import (
 
 const (
 	envBaseURL = "ANTHROPIC_BASE_URL"
-	// nowhere has no port that anybody could listen on.
-	nowhere = "http://127.0.0.1:0"
+	// nowhere has no port that anybody could listen on. With https a proxy that the
+	// operator has put in between isn't told the credential either.
+	nowhere = "https://127.0.0.1:0"
 )
 
 // upstream is the base URL that a process is started with, "" for the CLI's own.

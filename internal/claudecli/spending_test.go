@@ -187,3 +187,30 @@ func TestACallerWhoLeavesACutAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestABoundedTurnWithTools has an upstream for each of its answers.
+func TestABoundedTurnWithTools(t *testing.T) {
+	eachVersion(t, func(t *testing.T, p *claudecli.Process, upstream *simulator.Simulator) {
+		upstream.Reset()
+		settings := claudecli.Settings{Model: testModel, Tools: []message.Tool{clock()}, MaxTokens: 900, Bounded: true}
+		if err := p.Bind(t.Context(), settings); err != nil {
+			t.Fatal(err)
+		}
+		_, answer, err := ask(t.Context(), p, "[[tool="+clock().Name+"]]")
+		if err != nil || len(answer.Calls) != 1 {
+			t.Fatalf("answer = %+v, %v", answer, err)
+		}
+		settings.MaxTokens = 800
+		results := []claudecli.ToolResult{{ID: answer.Calls[0], Content: jsontext.Value(`"noon"`)}}
+		answer, err = p.Resume(t.Context(), settings, results, claudecli.Handler{})
+		if err != nil || answer.StopReason != message.StopEndTurn {
+			t.Fatalf("answer = %+v, %v", answer, err)
+		}
+		if got := upstream.Stats().Requests["/v1/messages"]; got != 2 {
+			t.Errorf("%d calls of the upstream for two answers", got)
+		}
+		if err := p.Empty(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
