@@ -124,4 +124,3 @@ func TestFailureThatCannotBeKept(t *testing.T) {
 		t.Errorf("the log says %q", s.log.String())
 	}
 }
-

@@ -196,4 +196,3 @@ const (
 	streamed = `{"model":"haiku","messages":[],"stream":true}`
 	events   = "event: a\ndata: {\"n\":1}\n\nevent: b\ndata: {\"n\":2}\n\n"
 )
-
