@@ -65,6 +65,26 @@ func TestAccountsReachTheWalk(t *testing.T) {
 		}
 	})
 
+	t.Run("a profile is checked before anything is started", func(t *testing.T) {
+		if err := a.Keys().SetProfile(t.Context(), apikey.Profile{Name: "narrow", Permissions: gateway.Permissions{
+			AllowedTools: []string{"Read"}, WorkingDirectories: []string{"/srv"},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		for profile, want := range map[string]int{apikey.ProfileFree: 403, "narrow": 403, apikey.ProfileEnterprise: 200} {
+			key := create(apikey.Create{ProjectID: "tools", Profile: profile})
+			for _, more := range []string{`"allowed_tools":["Read","Bash(rm:*)"],`, `"working_directory":"/etc",`} {
+				chat := strings.Replace(prompt, "{", "{"+more, 1)
+				process := strings.NewReplacer(`"model"`, `"provider":"x","model_name"`).Replace(chat)
+				for path, body := range map[string]string{"/v1/chat/completions": chat, "/v1/process": process} {
+					if status, answer := ask(t, a, "POST", path, key, body); status != want || status == 403 && !strings.Contains(answer, "profile doesn't allow") && !strings.Contains(answer, "profile allows") {
+						t.Errorf("%s, %s with %s: %d %s, want %d", profile, path, more, status, answer, want)
+					}
+				}
+			}
+		}
+	})
+
 	t.Run("a rotated key works under both texts", func(t *testing.T) {
 		former := create(apikey.Create{ProjectID: "turning"})
 		key, _, err := a.Keys().Rotate(t.Context(), former, apikey.MaxGrace)

@@ -1,6 +1,11 @@
 package gateway
 
-import "time"
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
 
 // All stands for every name, in one of the lists of Permissions.
 const All = "*"
@@ -22,4 +27,26 @@ type Permissions struct {
 	// which, a task may work; All stands for every folder that the operator lets
 	// tasks work in.
 	WorkingDirectories []string
+}
+
+// Tool says whether the CLI's tool may be used. A tool may be named with a rule
+// behind it, as the CLI writes it: Bash(git log:*).
+func (p Permissions) Tool(name string) bool {
+	bare, _, _ := strings.Cut(name, "(")
+	bare = strings.TrimSpace(bare)
+	listed := func(list []string) bool {
+		return slices.ContainsFunc(list, func(entry string) bool { return entry == All || entry == bare || entry == name })
+	}
+	return bare != "" && listed(p.AllowedTools) && !listed(p.BlockedTools)
+}
+
+// Directory says whether a task may work in a folder. Links are followed by
+// whoever starts the task, and asked about again.
+func (p Permissions) Directory(path string) bool {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return false
+	}
+	return slices.ContainsFunc(p.WorkingDirectories, func(root string) bool {
+		return root == All || path == root || strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
+	})
 }

@@ -71,6 +71,9 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 		return err
 	}
 	chat, err := h.decode(body)
+	if err == nil {
+		err = chat.work.Permitted(call.Caller)
+	}
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,8 @@ func otherFields() []protocol.Field[chatRequest] {
 		ignored("prompt_cache_options", noEffect, object),
 		ignored("service_tier", noEffect, &openapi.Schema{Type: openapi.String}, "auto", "default"),
 		ignored("verbosity", noEffect, &openapi.Schema{Type: openapi.String}, "medium"),
-		ignored("allowed_tools", notYet, &openapi.Schema{Type: openapi.Array, Items: openapi.Text("")}),
-		ignored("working_directory", notYet, &openapi.Schema{Type: openapi.String}),
+		agentic("allowed_tools", &openapi.Schema{Type: openapi.Array, Items: openapi.Text("")}, (*protocol.Work).ReadTools),
+		agentic("working_directory", &openapi.Schema{Type: openapi.String}, (*protocol.Work).ReadDirectory),
 	}
 }
 
@@ -67,6 +67,20 @@ func ignored(name, why string, schema *openapi.Schema, words ...string) protocol
 		}
 		c.warn(name, why)
 		return nil
+	}}
+}
+
+// agentic makes a field that asks for a worker with tools of its own. What the
+// key's profile doesn't allow is refused; the rest has no effect yet.
+func agentic(name string, schema *openapi.Schema, read func(w *protocol.Work, s *protocol.Scanner) (bool, error)) protocol.Field[chatRequest] {
+	described := *openapi.Nullable(schema)
+	described.Description = "Has no effect other than a warning (" + notYet + "), or a refusal where the key's profile doesn't allow it."
+	return protocol.Field[chatRequest]{Name: name, Schema: &described, Read: func(c *chatRequest, s *protocol.Scanner) error {
+		asked, err := read(&c.work, s)
+		if asked {
+			c.warn(name, notYet)
+		}
+		return err
 	}}
 }
 

@@ -35,6 +35,7 @@ type chatRequest struct {
 	useCLI                   *bool
 	projectID                string
 	timeout                  *float64 // seconds
+	work                     protocol.Work
 
 	transcript protocol.Transcript
 	tools      []tool

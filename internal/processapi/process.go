@@ -12,6 +12,9 @@ import (
 
 func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	request, size, err := read(h, w, r, decode)
+	if err == nil {
+		err = request.work.Permitted(call.Caller)
+	}
 	if err != nil {
 		return err
 	}

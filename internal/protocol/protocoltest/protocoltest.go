@@ -69,8 +69,11 @@ func (r *Rooms) Entries() []gateway.Entry {
 	return r.entries
 }
 
-// caller is who the Key belongs to. It is never changed.
-var caller = &gateway.Caller{KeyID: "k1", ProjectID: ProjectID}
+// caller is who the Key belongs to; its profile allows all tools but Bash, and to
+// work below /x. It is never changed.
+var caller = &gateway.Caller{KeyID: "k1", ProjectID: ProjectID, Permissions: gateway.Permissions{
+	AllowedTools: []string{gateway.All}, BlockedTools: []string{"Bash"}, WorkingDirectories: []string{"/x"},
+}}
 
 // Authenticate implements gateway.Authenticator.
 func (r *Rooms) Authenticate(_ context.Context, key, _ string) (*gateway.Caller, error) {
