@@ -58,8 +58,10 @@ func warningLine(warnings []string) string {
 // X-Error-Category; X-Upstream-Status when the upstream answered; Retry-After in
 // whole seconds, rounded up and at least 1; and x-should-retry: false when a
 // budget is spent, because both families' SDKs retry a 429 otherwise; when the
-// key is wrong: Claude Code asks seven times in a minute otherwise; and when an
-// Idempotency-Key has nothing else to give.
+// key is wrong: Claude Code asks seven times in a minute otherwise; when the
+// fault is the service's own, because the answer may have been paid for and would be
+// lost again (the ledger's disk is full); and when an Idempotency-Key has nothing
+// else to give.
 func SetErrorHeader(h http.Header, e *apierror.Error) {
 	h.Set(HeaderErrorCategory, string(e.Category))
 	if e.Upstream != nil && e.Upstream.Status != 0 {
@@ -68,7 +70,7 @@ func SetErrorHeader(h http.Header, e *apierror.Error) {
 	if e.RetryAfter > 0 {
 		h.Set(HeaderRetryAfter, strconv.FormatInt(wholeSeconds(e.RetryAfter), 10))
 	}
-	if BudgetSpent(e) || e.Category == apierror.AuthError && e.Upstream == nil ||
+	if BudgetSpent(e) || e.Category == apierror.AuthError && e.Upstream == nil || e.Category == apierror.Internal ||
 		e.Code == apierror.CodeIdempotencyMismatch || e.Code == apierror.CodeIdempotencyTooLarge {
 		h.Set(HeaderShouldRetry, "false")
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -126,15 +127,27 @@ func TestBodyThatWasRead(t *testing.T) {
 	}
 }
 
-// TestShouldRetry: an SDK asks again for a 409 unless it is told otherwise.
+// TestShouldRetry: SDKs ask again for a 409, a 429 and a 5xx unless they are told
+// otherwise.
 func TestShouldRetry(t *testing.T) {
-	for code, want := range map[apierror.Code]string{
-		apierror.CodeIdempotencyInProgress: "", apierror.CodeIdempotencyMismatch: "false", apierror.CodeIdempotencyTooLarge: "false",
+	for name, test := range map[string]struct {
+		e    apierror.Error
+		want string
+	}{
+		"a key that is being served": {apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeIdempotencyInProgress}, ""},
+		"a key of another request":   {apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeIdempotencyMismatch}, "false"},
+		"an answer too large":        {apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeIdempotencyTooLarge}, "false"},
+		"a budget that is spent":     {apierror.Error{Category: apierror.BudgetExceeded}, "false"},
+		"a budget that is held":      {apierror.Error{Category: apierror.BudgetExceeded, RetryAfter: time.Second}, ""},
+		"a wrong key":                {apierror.Error{Category: apierror.AuthError}, "false"},
+		"a fault of ours":            {apierror.Error{Category: apierror.Internal}, "false"},
+		"the upstream's fault":       {apierror.Error{Category: apierror.UpstreamError}, ""},
+		"overload":                   {apierror.Error{Category: apierror.Overloaded, RetryAfter: time.Second}, ""},
 	} {
 		h := http.Header{}
-		protocol.SetErrorHeader(h, &apierror.Error{Category: apierror.BadRequest, Code: code})
-		if got := h.Get(protocol.HeaderShouldRetry); got != want {
-			t.Errorf("%s: x-should-retry is %q", code, got)
+		protocol.SetErrorHeader(h, &test.e)
+		if got := h.Get(protocol.HeaderShouldRetry); got != test.want {
+			t.Errorf("%s: x-should-retry is %q", name, got)
 		}
 	}
 }
