@@ -30,7 +30,7 @@ func (db *DB) AccountByHash(ctx context.Context, hash apikey.Hash) (apikey.Accou
 	rows, _ := db.walk.Query(ctx, accountByHash, hash[:]) // its error is that of the rows
 	list, err := pgx.CollectRows(rows, scanAccount)
 	if err != nil {
-		return apikey.Account{}, failed(ctx, "select account", err)
+		return apikey.Account{}, db.failed(ctx, "select account", err)
 	}
 	if len(list) == 0 {
 		return apikey.Account{}, apikey.ErrNotFound
@@ -88,7 +88,7 @@ func (db *DB) SetBudget(ctx context.Context, limit budget.Limit) error {
 		args = append(args, limit.Hard, limit.Soft)
 	}
 	if _, err := db.rest.Exec(ctx, query, args...); err != nil {
-		return failed(ctx, "set budget", err)
+		return db.failed(ctx, "set budget", err)
 	}
 	return nil
 }

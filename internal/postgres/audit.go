@@ -35,7 +35,7 @@ func (db *DB) AppendAudit(ctx context.Context, events []audit.Event) error {
 		column(events, func(e *audit.Event) string { return e.RequestID }),
 		lockClass, auditLock)
 	if err != nil {
-		return failed(ctx, "insert audit events", err)
+		return db.failed(ctx, "insert audit events", err)
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audi
 	}
 	last, err := lastID(ctx, db.rest, auditLock, "SELECT coalesce(max(id), 0) FROM audit")
 	if err != nil {
-		return nil, failed(ctx, "find the last audit event", err)
+		return nil, db.failed(ctx, "find the last audit event", err)
 	}
 	rows, _ := db.rest.Query(ctx, `SELECT id, time, actor, address, action, target, project_id, detail, request_id FROM audit
 		WHERE id > $1 AND id <= $2 AND time >= $4 AND ($5 = '' OR action = $5) AND ($6 = '' OR project_id = $6) ORDER BY id LIMIT $3`,
@@ -59,7 +59,7 @@ func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audi
 		return e, err
 	})
 	if err != nil {
-		return nil, failed(ctx, "select audit events", err)
+		return nil, db.failed(ctx, "select audit events", err)
 	}
 	return events, nil
 }

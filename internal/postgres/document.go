@@ -24,7 +24,7 @@ func (db *DB) PutDocument(ctx context.Context, d archive.Document) error {
 		ON CONFLICT (kind, key_id, id) DO UPDATE SET created_at = excluded.created_at, expires_at = excluded.expires_at, body = excluded.body`,
 		d.Kind, d.KeyID, d.ID, d.Created, d.Expires, body)
 	if err != nil {
-		return failed(ctx, "insert document", err)
+		return db.failed(ctx, "insert document", err)
 	}
 	return nil
 }
@@ -41,7 +41,7 @@ func (db *DB) Document(ctx context.Context, kind, keyID, id string) (archive.Doc
 		return archive.Document{}, archive.ErrNotFound
 	}
 	if err != nil {
-		return archive.Document{}, failed(ctx, "select document", err)
+		return archive.Document{}, db.failed(ctx, "select document", err)
 	}
 	d.Created, d.Expires = d.Created.UTC(), d.Expires.UTC()
 	return d, nil
@@ -61,7 +61,7 @@ func (db *DB) Documents(ctx context.Context, kind, keyID string) ([]archive.Docu
 		return d, err
 	})
 	if err != nil {
-		return nil, failed(ctx, "select documents", err)
+		return nil, db.failed(ctx, "select documents", err)
 	}
 	return list, nil
 }
@@ -73,7 +73,7 @@ func (db *DB) DeleteDocument(ctx context.Context, kind, keyID, id string) error 
 	}
 	tag, err := db.rest.Exec(ctx, `DELETE FROM documents WHERE kind = $1 AND key_id = $2 AND id = $3`, kind, keyID, id)
 	if err != nil {
-		return failed(ctx, "delete document", err)
+		return db.failed(ctx, "delete document", err)
 	}
 	if tag.RowsAffected() == 0 {
 		return archive.ErrNotFound
@@ -90,7 +90,7 @@ func (db *DB) DeleteExpired(ctx context.Context, now time.Time) (int64, error) {
 				SELECT kind, key_id, id FROM documents WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
 			) DELETE FROM documents AS d USING expired AS e WHERE d.kind = e.kind AND d.key_id = e.key_id AND d.id = e.id`, now, sweepBatch)
 		if err != nil {
-			return removed, failed(ctx, "delete expired documents", err)
+			return removed, db.failed(ctx, "delete expired documents", err)
 		}
 		removed += tag.RowsAffected()
 		if tag.RowsAffected() < sweepBatch {

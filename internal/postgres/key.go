@@ -39,7 +39,7 @@ func (db *DB) CreateKey(ctx context.Context, k apikey.Key, hash apikey.Hash, bud
 		column(budgets, func(b *budget.Limit) int64 { return b.Hard }),
 		column(budgets, func(b *budget.Limit) int64 { return b.Soft }))
 	if err != nil {
-		return failed(ctx, "insert key", orExists(err))
+		return db.failed(ctx, "insert key", orExists(err))
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func (db *DB) UpdateKey(ctx context.Context, k apikey.Key) error {
 		concurrent_requests = $5, expires_at = $6 WHERE id = $7`,
 		k.Name, k.Profile, k.Limits.RequestsPerMinute, k.Limits.TokensPerMinute, k.Limits.ConcurrentRequests, k.ExpiresAt, k.ID)
 	if err != nil {
-		return failed(ctx, "update key", err)
+		return db.failed(ctx, "update key", err)
 	}
 	if tag.RowsAffected() == 0 {
 		return apikey.ErrNotFound
@@ -73,7 +73,7 @@ func (db *DB) RotateKey(ctx context.Context, id, prefix string, hash apikey.Hash
 	tag, err := db.rest.Exec(ctx, `UPDATE api_keys SET former_hash = hash, former_until = $1, prefix = $2, hash = $3 WHERE id = $4`,
 		formerUntil, prefix, hash[:], id)
 	if err != nil {
-		return failed(ctx, "rotate key", orExists(err))
+		return db.failed(ctx, "rotate key", orExists(err))
 	}
 	if tag.RowsAffected() == 0 {
 		return apikey.ErrNotFound
@@ -87,7 +87,7 @@ func (db *DB) RevokeKey(ctx context.Context, id string, at time.Time) error {
 	err := db.rest.QueryRow(ctx, `WITH revoked AS (UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL)
 		SELECT EXISTS (SELECT FROM api_keys WHERE id = $2)`, at, id).Scan(&exists)
 	if err != nil {
-		return failed(ctx, "revoke key", err)
+		return db.failed(ctx, "revoke key", err)
 	}
 	if !exists {
 		return apikey.ErrNotFound
@@ -114,7 +114,7 @@ func (db *DB) KeysVersion(ctx context.Context) (int64, error) {
 	defer cancel()
 	var version int64
 	if err := db.walk.QueryRow(ctx, `SELECT version FROM keys_version`).Scan(&version); err != nil {
-		return 0, failed(ctx, "select keys version", err)
+		return 0, db.failed(ctx, "select keys version", err)
 	}
 	return version, nil
 }
@@ -150,7 +150,7 @@ func selectAll[T any](ctx context.Context, db *DB, what string, scan pgx.RowToFu
 	rows, _ := db.rest.Query(ctx, query, args...) // its error is that of the rows
 	list, err := pgx.CollectRows(rows, scan)
 	if err != nil {
-		return nil, failed(ctx, "select "+what, err)
+		return nil, db.failed(ctx, "select "+what, err)
 	}
 	return list, nil
 }

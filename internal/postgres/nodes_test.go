@@ -156,6 +156,40 @@ func TestCrashOfTheServer(t *testing.T) {
 	}
 }
 
+// TestOneFailureTellsOfARestart restarts the server while all connections wait for
+// work: the first statement fails, none after it.
+func TestOneFailureTellsOfARestart(t *testing.T) {
+	server := pgtest.Start(t, "fsync=off")
+	db := openURL(t, server.Database(t))
+	all := func() (failures int) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 8 {
+			wg.Go(func() {
+				_, err := db.KeysVersion(t.Context())
+				_, listErr := db.ListKeys(t.Context())
+				if err != nil || listErr != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					failures++
+				}
+			})
+		}
+		wg.Wait()
+		return failures
+	}
+	if failures := all(); failures != 0 { // makes the connections
+		t.Fatalf("%d failures", failures)
+	}
+	if err := errors.Join(server.Crash(), server.Start()); err != nil {
+		t.Fatal(err)
+	}
+	_, first := db.KeysVersion(t.Context())
+	if failures := all(); failures != 0 {
+		t.Errorf("%d statements failed after the first one, which said %v", failures, first)
+	}
+}
+
 // swamp passes connections on to a server until it is frozen: then it takes
 // everything and gives nothing, as a network that lost its way does.
 type swamp struct {

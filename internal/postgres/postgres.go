@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -165,18 +166,36 @@ func (db *DB) Close() error {
 // Ping says whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	if err := db.walk.Ping(ctx); err != nil {
-		return failed(ctx, "ping database", err)
+		return db.failed(ctx, "ping database", err)
 	}
 	return nil
 }
 
 // failed says what failed. A statement that was cancelled at the server, because
-// its context has ended, is told apart by errors.Is.
-func failed(ctx context.Context, what string, err error) error {
-	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
-		return fmt.Errorf("%s: %w: %w", what, ended, err)
+// its context has ended, is told apart by errors.Is. When a connection broke, the
+// others that wait for work are likely to be broken too, and are made anew: the
+// database's return costs one failure and not one for each of them.
+func (db *DB) failed(ctx context.Context, what string, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		if !errors.Is(err, ended) {
+			err = fmt.Errorf("%w: %w", ended, err)
+		}
+	} else if broken(err) {
+		db.walk.Reset()
+		db.rest.Reset()
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// broken says that an error is the connection's, or that the server is going down.
+func broken(err error) bool {
+	const serverGoes = "57P" // PostgreSQL's documentation, appendix A
+	var told *pgconn.PgError
+	if errors.As(err, &told) {
+		return strings.HasPrefix(told.Code, serverGoes)
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // discreet keeps the URL and its password out of an error, whoever wrote it.

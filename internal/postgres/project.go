@@ -46,7 +46,7 @@ func (db *DB) PutProject(ctx context.Context, p apikey.Project) error {
 		err = closeErr
 	}
 	if err != nil {
-		return failed(ctx, "put project", err)
+		return db.failed(ctx, "put project", err)
 	}
 	if tag.RowsAffected() == 0 {
 		return apikey.ErrSpent
@@ -72,7 +72,7 @@ func (db *DB) PutProfile(ctx context.Context, p apikey.Profile) error {
 	_, err := db.rest.Exec(ctx, `INSERT INTO profiles (name, permissions) VALUES ($1, $2)
 		ON CONFLICT (name) DO UPDATE SET permissions = excluded.permissions`, p.Name, string(apikey.FormatPermissions(p.Permissions)))
 	if err != nil {
-		return failed(ctx, "put profile", err)
+		return db.failed(ctx, "put profile", err)
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func (db *DB) DeleteProfile(ctx context.Context, name string) error {
 		SELECT used, EXISTS (SELECT FROM gone) FROM keys`, name).Scan(&used, &deleted)
 	switch {
 	case err != nil:
-		return failed(ctx, "delete profile", err)
+		return db.failed(ctx, "delete profile", err)
 	case used:
 		return apikey.ErrInUse
 	case !deleted:

@@ -70,7 +70,7 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, sums []usage.Su
 	defer cancel()
 	args := append(usageArgs(rows), sumArgs(sums)...)
 	if _, err := db.walk.Exec(ctx, appendUsage, append(args, lockClass, ledgerLock)...); err != nil {
-		return failed(ctx, "insert usage", err)
+		return db.failed(ctx, "insert usage", err)
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (db *DB) Spent(ctx context.Context, owner budget.Owner, period budget.Perio
 	}
 	var a budget.Amount
 	if err := db.walk.QueryRow(ctx, query, owner.ID, start, until).Scan(&a.Tokens, &a.MicroUSD); err != nil {
-		return budget.Amount{}, failed(ctx, "select what was spent", err)
+		return budget.Amount{}, db.failed(ctx, "select what was spent", err)
 	}
 	return a, nil
 }
@@ -184,7 +184,7 @@ func (db *DB) SumUsage(ctx context.Context, filter usage.Filter) ([]usage.Sum, e
 		return s, err
 	})
 	if err != nil {
-		return nil, failed(ctx, "sum usage", err)
+		return nil, db.failed(ctx, "sum usage", err)
 	}
 	return sums, nil
 }
@@ -196,14 +196,14 @@ func (db *DB) ListUsage(ctx context.Context, after int64, limit int, filter usag
 	}
 	last, err := lastID(ctx, db.rest, ledgerLock, "SELECT coalesce(max(id), 0) FROM usage")
 	if err != nil {
-		return nil, failed(ctx, "find the last usage", err)
+		return nil, db.failed(ctx, "find the last usage", err)
 	}
 	rows, _ := db.rest.Query(ctx, `SELECT id, `+usageColumns+` FROM usage
 		WHERE id > $5 AND id <= $6 AND time >= $1 AND time < $2 AND ($3 = '' OR project_id = $3) AND ($4 = '' OR key_id = $4) ORDER BY id LIMIT $7`,
 		append(chosen(filter), after, last, limit)...) // its error is that of the rows
 	list, err := pgx.CollectRows(rows, scanUsage)
 	if err != nil {
-		return nil, failed(ctx, "select usage", err)
+		return nil, db.failed(ctx, "select usage", err)
 	}
 	return list, nil
 }
