@@ -21,7 +21,7 @@ import (
 // seed FOLDER FILE writes the file's lines into a data folder, with variables
 // expanded, as the service would have:
 //
-//	usage TIME PROJECT KEY MODEL INPUT OUTPUT CACHE-READ CACHE-WRITTEN MICRO-USD
+//	usage TIME PROJECT KEY MODEL INPUT OUTPUT CACHE-READ CACHE-WRITTEN MICRO-USD CHARGED
 //	audit TIME ACTOR ADDRESS ACTION TARGET PROJECT REQUEST-ID DETAIL…
 //
 // - is nothing, and now is a time.
@@ -41,7 +41,7 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 		switch {
-		case len(words) == 10 && words[0] == "usage":
+		case len(words) == 11 && words[0] == "usage":
 			ts.Check(seedUsage(ctx, db, words[1:]))
 		case len(words) > 7 && words[0] == "audit":
 			at, err := seedTime(words[1])
@@ -76,7 +76,7 @@ func seedUsage(ctx context.Context, db *sqlite.DB, words []string) error {
 	if err != nil {
 		return err
 	}
-	var numbers [5]int64
+	var numbers [6]int64
 	for i := range numbers {
 		if text := words[4+i]; text != "" {
 			if numbers[i], err = strconv.ParseInt(text, 10, 64); err != nil {
@@ -95,7 +95,7 @@ func seedUsage(ctx context.Context, db *sqlite.DB, words []string) error {
 	row.Micros[latency.Queue], row.Micros[latency.Record] = usage.NotMeasured, usage.NotMeasured
 	sum := usage.Sum{
 		Day: budget.Day.Start(at.In(zone)).UTC(), ProjectID: row.ProjectID, KeyID: row.KeyID, Model: row.Answered,
-		Requests: 1, Usage: row.Usage, CostMicroUSD: numbers[4],
+		Requests: 1, Usage: row.Usage, CostMicroUSD: numbers[4], ChargedMicroUSD: numbers[5],
 	}
 	if words[8] == "" {
 		sum.Unpriced = 1

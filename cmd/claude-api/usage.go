@@ -153,6 +153,7 @@ func totalColumns(names ...column[total]) []column[total] {
 		column[total]{name: "cache_creation_input_tokens", title: "Cache written", value: func(t total) any { return t.Usage.CacheCreationInputTokens }},
 		column[total]{name: "cost_usd", title: "USD", value: totalCost},
 		column[total]{name: "unpriced_requests", title: "Unpriced", value: func(t total) any { return t.Unpriced }},
+		column[total]{name: "charged_usd", title: "Charged", value: charged},
 	)
 }
 
@@ -163,6 +164,9 @@ func totalCost(t total) any {
 	}
 	return usd(t.CostMicroUSD)
 }
+
+// charged is what requests without a known price were charged to budgets.
+func charged(t total) any { return usd(t.ChargedMicroUSD) }
 
 // grouped adds up the sums of each name, the dearest first.
 func grouped(sums []sum, nameOf func(sum) string) []total {
@@ -267,6 +271,7 @@ func (c *usageCostsCommand) Run() error {
 			{name: "tokens", title: "Tokens", value: func(t total) any { return t.Usage.Total() }},
 			{name: "cost_usd", title: "USD", value: totalCost},
 			{name: "unpriced_requests", title: "Unpriced", value: func(t total) any { return t.Unpriced }},
+			{name: "charged_usd", title: "Charged", value: charged},
 		}, days)
 	})
 }

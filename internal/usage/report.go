@@ -16,6 +16,8 @@ type Total struct {
 	Usage        message.Usage
 	CostMicroUSD int64 // the known prices, in millionths of a US dollar
 	Unpriced     int64 // requests whose price isn't known
+	// ChargedMicroUSD is what those were charged to budgets, as in Sum.
+	ChargedMicroUSD int64
 }
 
 // Add adds what a sum holds.
@@ -27,6 +29,7 @@ func (t *Total) Add(s *Sum) {
 	t.Usage.CacheCreationInputTokens += s.Usage.CacheCreationInputTokens
 	t.CostMicroUSD += s.CostMicroUSD
 	t.Unpriced += s.Unpriced
+	t.ChargedMicroUSD += s.ChargedMicroUSD
 }
 
 // Report is what a project has used in a period.
