@@ -12,7 +12,7 @@ import (
 	"claude-code-api-service/internal/message"
 )
 
-// BenchmarkTurns runs turns without tools, with tools that aren't called, and with
+// BenchmarkTurns runs turns without tools, bounded by a reservation, with tools that aren't called, and with
 // one call and its result, by turns on one warm process, and reports the median of
 // each, from Bind to the end of the answer, and of Empty, in microseconds.
 func BenchmarkTurns(b *testing.B) {
@@ -39,6 +39,7 @@ func BenchmarkTurns(b *testing.B) {
 				times[name] = append(times[name], time.Since(started))
 			}
 			plain := claudecli.Settings{Model: testModel}
+			bounded := claudecli.Settings{Model: testModel, Bounded: true}
 			tools := claudecli.Settings{Model: testModel, Tools: []message.Tool{clock(), weather()}}
 			for b.Loop() {
 				turn := func(name string, s claudecli.Settings, text string) (answer claudecli.Answer) {
@@ -52,6 +53,8 @@ func BenchmarkTurns(b *testing.B) {
 				empty := func(name string) { took(name, func() error { return p.Empty(b.Context()) }) }
 				turn("plain", plain, "hello")
 				empty("plain_empty")
+				turn("bounded", bounded, "hello")
+				empty("bounded_empty")
 				turn("tools", tools, "hello")
 				empty("tools_empty")
 				answer := turn("call", tools, "hello [[tool=Read]]")
