@@ -264,7 +264,7 @@ func (s *swamp) pass(to, from net.Conn) {
 			}
 		}
 		if err != nil {
-			to.(*net.TCPConn).CloseWrite()
+			_ = to.(*net.TCPConn).CloseWrite() // it may be closed already
 			return
 		}
 	}

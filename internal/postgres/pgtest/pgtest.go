@@ -32,17 +32,16 @@ var shared struct {
 	err    error
 }
 
-// testing's own M, or what stands in for it.
-type runner interface{ Run() int }
+// Tests are a test binary's, after which the shared server ends.
+type Tests struct{ m interface{ Run() int } }
 
-// Main wraps a TestMain's m so that the shared server ends with the tests.
-// goleak.VerifyTestMain takes it as it is.
-func Main(m runner) runner { return &ending{m} }
+// Main wraps what TestMain gets, or what stands in for it. goleak.VerifyTestMain
+// and testscript.Main take it as it is.
+func Main(m interface{ Run() int }) *Tests { return &Tests{m} }
 
-type ending struct{ m runner }
-
-func (e *ending) Run() int {
-	code := e.m.Run()
+// Run runs the tests and gives their exit code.
+func (t *Tests) Run() int {
+	code := t.m.Run()
 	if shared.server == nil {
 		return code
 	}

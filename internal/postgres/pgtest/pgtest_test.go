@@ -2,10 +2,12 @@ package pgtest_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,13 +47,12 @@ func connect(t *testing.T, address string) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }
 
 func TestEachTestHasItsOwnDatabase(t *testing.T) {
 	one, two := connect(t, pgtest.Database(t)), connect(t, pgtest.Database(t))
-	defer one.Close(t.Context())
-	defer two.Close(t.Context())
 	if _, err := one.Exec(t.Context(), "CREATE TABLE mine (id int)"); err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +78,13 @@ func TestCrashAndStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := connect(t, address)
-	defer again.Close(t.Context())
 	if _, err := again.Exec(t.Context(), "SELECT FROM kept"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestServerDiesWithItsTests(t *testing.T) {
-	connect(t, pgtest.Database(t)).Close(t.Context()) // skips where there is no PostgreSQL
+	connect(t, pgtest.Database(t)) // skips where there is no PostgreSQL
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +113,12 @@ func TestServerDiesWithItsTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
+	t.Cleanup(func() {
+		left, _ := filepath.Glob(filepath.Join(os.TempDir(), fmt.Sprintf("claude-api-postgres-%d-*", cmd.Process.Pid))) // fails only for a bad pattern
+		for _, folder := range left {
+			_ = os.RemoveAll(folder) // else the next server does
+		}
+	})
 	deadline := time.After(30 * time.Second)
 	for !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		select {
