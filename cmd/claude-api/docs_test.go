@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"claude-code-api-service/internal/postgres/pgtest"
 )
 
-// TestKeysPage runs every command of docs/keys.md, in the order of the page, in
-// one shell that ends at the first failure.
+// TestKeysPage runs every command of docs/keys.md on both databases, in the order
+// of the page, in one shell that ends at the first failure.
 func TestKeysPage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "keys.md"))
 	if err != nil {
@@ -31,12 +33,17 @@ func TestKeysPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sh := exec.CommandContext(within(t), "/bin/sh", "-euxc", script.String())
-	sh.Env = append([]string{"PATH=" + filepath.Dir(path) + ":/usr/bin:/bin"}, environment(t)[1:]...)
-	sh.Dir = t.TempDir()
-	if out, err := sh.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	run := func(t *testing.T, variables ...string) {
+		t.Helper()
+		sh := exec.CommandContext(t.Context(), "/bin/sh", "-euxc", script.String())
+		sh.Env = append(environment(t, variables...), "PATH="+filepath.Dir(path)+":/usr/bin:/bin")
+		sh.Dir = t.TempDir()
+		if out, err := sh.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
+	t.Run("SQLite", func(t *testing.T) { run(t) })
+	t.Run("PostgreSQL", func(t *testing.T) { run(t, "CLAUDE_API_DATABASE_URL="+pgtest.Database(t)) })
 }
 
 func TestExitCodes(t *testing.T) {
