@@ -68,6 +68,10 @@ func number(value any) string {
 	return ""
 }
 
+// formulas are what a formula of a spreadsheet begins with, also in the wide writing
+// of East Asia.
+const formulas = "=+-@\t\r\n＝＋－＠"
+
 // csvText writes a cell. What begins as a formula of a spreadsheet gets an
 // apostrophe: callers choose some of the texts (owasp.org, "CSV Injection").
 func csvText(value any) string {
@@ -77,7 +81,7 @@ func csvText(value any) string {
 	case []string:
 		return csvText(strings.Join(v, ";"))
 	case string:
-		if v != "" && strings.ContainsAny(v[:1], "=+-@\t\r\n") {
+		if strings.IndexAny(v, formulas) == 0 {
 			return "'" + v
 		}
 		return v
