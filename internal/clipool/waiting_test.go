@@ -104,41 +104,49 @@ func TestTheHeadOfTheQueueIsServedInTime(t *testing.T) {
 }
 
 // TestANoisyKeyDoesNotKeepOthersWaiting has a key with forty requests in the queue
-// of two workers; the only request of another key is served among the next few.
+// of two workers; the only request of another key is served among the next few. One
+// of another project waits for a new process besides.
 func TestANoisyKeyDoesNotKeepOthersWaiting(t *testing.T) {
-	p := newPool(t, func(o *clipool.Options) { o.QueuePerWorker, o.HoldFor = 21, -1 })
-	waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 })
-	var served atomic.Int64
-	ask := func(ctx context.Context, key, prompt string) {
-		call := newCall(t, "p", body("", prompt))
-		call.Caller.KeyID = key
-		if _, err := p.Generate(ctx, call, &collector{}); err != nil && ctx.Err() == nil {
-			t.Errorf("%s got %v", key, err)
-		}
-		served.Add(1)
-	}
-	// Two requests hold the workers until everybody waits.
-	hold, free := context.WithCancel(t.Context())
-	defer free()
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() { ask(hold, "noisy", "[[hang]]") })
-	}
-	waitFor(t, p, func(s clipool.Status) bool { return s.Busy == 2 })
-	for i := range 40 {
-		wg.Go(func() { ask(t.Context(), "noisy", fmt.Sprint("noise ", i)) })
-	}
-	waitFor(t, p, func(s clipool.Status) bool { return s.Queued == 40 })
-	var before int64
-	wg.Go(func() {
-		ask(t.Context(), "quiet", "the only one")
-		before = served.Load() - 1
-	})
-	waitFor(t, p, func(s clipool.Status) bool { return s.Queued == 41 })
-	free()
-	wg.Wait()
-	// The two that held the workers, and what the other worker serves meanwhile.
-	if before > 8 {
-		t.Errorf("%d requests of the noisy key were served first", before)
+	for _, test := range []struct {
+		project string
+		most    int64
+	}{{"p", 8}, {"other", 30}} {
+		t.Run(test.project, func(t *testing.T) {
+			p := newPool(t, func(o *clipool.Options) { o.QueuePerWorker, o.HoldFor = 21, -1 })
+			waitFor(t, p, func(s clipool.Status) bool { return s.Idle == 2 })
+			var served atomic.Int64
+			ask := func(ctx context.Context, project, key, prompt string) {
+				call := newCall(t, project, body("", prompt))
+				call.Caller.KeyID = key
+				if _, err := p.Generate(ctx, call, &collector{}); err != nil && ctx.Err() == nil {
+					t.Errorf("%s got %v", key, err)
+				}
+				served.Add(1)
+			}
+			// Two requests hold the workers until everybody waits.
+			hold, free := context.WithCancel(t.Context())
+			defer free()
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() { ask(hold, "p", "noisy", "[[hang]]") })
+			}
+			waitFor(t, p, func(s clipool.Status) bool { return s.Busy == 2 })
+			for i := range 40 {
+				wg.Go(func() { ask(t.Context(), "p", "noisy", fmt.Sprintf("noise %d [[delay=20ms]]", i)) })
+			}
+			waitFor(t, p, func(s clipool.Status) bool { return s.Queued == 40 })
+			var before int64
+			wg.Go(func() {
+				ask(t.Context(), test.project, "quiet", "the only one")
+				before = served.Load() - 1
+			})
+			waitFor(t, p, func(s clipool.Status) bool { return s.Queued == 41 })
+			free()
+			wg.Wait()
+			// The two that held the workers, and what the other worker serves meanwhile.
+			if before > test.most {
+				t.Errorf("%d requests of the noisy key were served first", before)
+			}
+		})
 	}
 }
