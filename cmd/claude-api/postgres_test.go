@@ -238,6 +238,44 @@ func TestPostgresCrash(t *testing.T) {
 	}
 }
 
+// TestPostgresKill kills a node in the middle of load: whatever a caller had read
+// to its end is in the ledger once, and another node goes on at once.
+func TestPostgresKill(t *testing.T) {
+	const callers, enough = 8, 100
+	address, up := pgtest.Database(t), newUpstream(t)
+	s, other := serveOnPostgres(t, address, up.url), serveOnPostgres(t, address, up.url)
+	var whole sync.Map
+	var count atomic.Int64
+	var tasks sync.WaitGroup
+	for i := range callers {
+		tasks.Go(func() {
+			for j := 0; ; j++ {
+				id := fmt.Sprintf("load.%d.%d", i, j)
+				if !s.complete(t, id, (i+j)%2 == 0) {
+					return // the service is gone
+				}
+				whole.Store(id, true)
+				count.Add(1)
+			}
+		})
+	}
+	eventually(t, patience, "the service answers", func() bool { return count.Load() >= enough })
+	s.signal(t, syscall.SIGKILL)
+	tasks.Wait()
+	if a := other.post(t, "/v1/chat/completions", chat("after")); a.status != http.StatusOK {
+		t.Errorf("the other node answers %d %s", a.status, a.body)
+	}
+	counts := recorded(t, address)
+	for id := range whole.Range {
+		if n := counts[id.(string)]; n != 1 {
+			t.Errorf("%s ended well and is in the ledger %d times", id, n)
+		}
+	}
+	if off := outOfBalanceOnPostgres(t, address); off != "" {
+		t.Errorf("the days' sums aren't what the ledger says: %s", off)
+	}
+}
+
 // wholly makes one request and says whether it ended well. Its answer may also be
 // an error, in its own form.
 func (s *service) wholly(t *testing.T, id string, stream bool) bool {
