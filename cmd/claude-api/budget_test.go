@@ -26,9 +26,9 @@ const manyCallers = 64
 type outcome int
 
 const (
-	served  outcome = iota
-	again        // a limit or the pool is full of requests that run
-	usedUp      // a limit is used up
+	served outcome = iota
+	again          // a limit or the pool is full of requests that run
+	usedUp         // a limit is used up
 )
 
 // way is one of the routes on which answers are generated.
