@@ -50,10 +50,18 @@ func (d *Data) Validate() error {
 	if d.DatabaseURL == "" {
 		return nil
 	}
+	text := d.DatabaseURL.Reveal()
 	// What the parser says repeats parts of the URL.
-	u, err := url.Parse(d.DatabaseURL.Reveal())
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Opaque != "" {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Opaque != "" || ambiguous(text, u) {
 		return fmt.Errorf("%s: must be the URL of a PostgreSQL database, postgres://user:password@host:port/database (what a URL doesn't take in a password is written as %%XX)", flag)
 	}
 	return nil
+}
+
+// ambiguous says that an @, / or ? in a password isn't written as %XX: then parts
+// of it are taken for a host or a database, and would be in errors.
+func ambiguous(text string, u *url.URL) bool {
+	front, _, _ := strings.Cut(text, "?")
+	return strings.Count(front, "@") > 1 || strings.Contains(text, "@") && u.User == nil
 }

@@ -53,6 +53,13 @@ func TestDatabaseURL(t *testing.T) {
 		"a flag against a variable": {
 			env: map[string]string{"CLAUDE_API_DATABASE_URL": "postgres://other/d"}, args: []string{"--database-url", good}, want: good,
 		},
+		"what a password has to escape": {
+			args: []string{"--database-url", "postgres://u:%40%2F%3F@h/d?sslrootcert=a@b"}, want: "postgres://u:%40%2F%3F@h/d?sslrootcert=a@b",
+		},
+		"several hosts": {
+			args: []string{"--database-url", "postgres://u:p@h1:5432,h2:5432/d?target_session_attrs=read-write"},
+			want: "postgres://u:p@h1:5432,h2:5432/d?target_session_attrs=read-write",
+		},
 		"the other scheme": {args: []string{"--database-url", "postgresql:///d?host=/run/postgresql"}, want: "postgresql:///d?host=/run/postgresql"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +83,9 @@ func TestDatabaseURL(t *testing.T) {
 		"a control character":   {config.Data{DatabaseURL: "postgres://u:" + planted + "\n@h/d"}, "--database-url: "},
 		"a bad escape":          {config.Data{DatabaseURL: "postgres://u:" + planted + "%zz@h/d"}, "--database-url: "},
 		"another one in a file": {config.Data{DatabaseURLFile: urlFile(t, "mysql://u:"+planted+"@h/d")}, "--database-url-file: "},
+		"an @ in a password":    {config.Data{DatabaseURL: "postgres://u:a@" + planted + "@h/d"}, "--database-url: "},
+		"a slash in a password": {config.Data{DatabaseURL: "postgres://u:1/" + planted + "@h/d"}, "--database-url: "},
+		"a ? in a password":     {config.Data{DatabaseURL: "postgres://u:1?" + planted + "@h/d"}, "--database-url: "},
 		"an empty file":         {config.Data{DatabaseURLFile: urlFile(t, "\n")}, "--database-url-file: the file is empty"},
 		"no such file":          {config.Data{DatabaseURLFile: "/absent/url"}, "--database-url-file: "},
 		"both":                  {config.Data{DatabaseURL: "postgres://h/" + planted, DatabaseURLFile: urlFile(t, planted)}, "--database-url: "},

@@ -198,17 +198,15 @@ func broken(err error) bool {
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// discreet keeps the URL and its password out of an error, whoever wrote it.
+// discreet keeps the URL out of an error, whoever wrote it. The driver's errors
+// name user, host and database, never the password alone; a password may be a word
+// that any of them has.
 func discreet(err error, address string) error {
 	secrets := []string{address}
-	if u, parseErr := url.Parse(address); parseErr == nil {
+	if u, parseErr := url.Parse(address); parseErr == nil && u.User != nil {
 		if password, set := u.User.Password(); set {
-			secrets = append(secrets, password, url.QueryEscape(password), url.PathEscape(password))
+			secrets = append(secrets, u.User.String(), u.User.Username()+":"+password)
 		}
-		for _, name := range []string{"password", "sslpassword"} {
-			secrets = append(secrets, u.Query().Get(name))
-		}
-		secrets = append(secrets, u.User.String())
 	}
 	for _, secret := range secrets {
 		if secret != "" && strings.Contains(err.Error(), secret) {

@@ -127,13 +127,14 @@ func TestOpenRefuses(t *testing.T) {
 	execute(t, conn, "CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
 	defer execute(t, conn, "DROP DATABASE narrow WITH (FORCE)")
 	for name, tt := range map[string]struct{ url, want string }{
-		"no URL at all":           {"postgres://claude:planted@127.0.0.1:port/x", "URL"},
-		"a host that isn't there": {changed(func(u *url.URL) { u.Host = "127.0.0.1:1" }), "refused"},
-		"an unknown database":     {changed(func(u *url.URL) { u.Path = "absent" }), "absent"},
-		"a wrong password":        {changed(func(u *url.URL) { u.User = url.UserPassword(pgtest.Stranger, pgtest.Password) }), "password authentication failed"},
-		"a setting it hasn't":     {changed(func(u *url.URL) { u.RawQuery = "sslmode=perhaps" }), "sslmode"},
-		"a narrow encoding":       {changed(func(u *url.URL) { u.Path = "narrow" }), "SQL_ASCII"},
-		"a password as a port":    {"postgres://127.0.0.1:" + pgtest.Password + "/x", "URL"},
+		"no URL at all":               {"postgres://claude:planted@127.0.0.1:port/x", "URL"},
+		"a host that isn't there":     {changed(func(u *url.URL) { u.Host = "127.0.0.1:1" }), "refused"},
+		"an unknown database":         {changed(func(u *url.URL) { u.Path = "absent" }), "absent"},
+		"a wrong password":            {changed(func(u *url.URL) { u.User = url.UserPassword(pgtest.Stranger, pgtest.Password) }), "password authentication failed"},
+		"a setting it hasn't":         {changed(func(u *url.URL) { u.RawQuery = "sslmode=perhaps" }), "sslmode"},
+		"a password of a common word": {changed(func(u *url.URL) { u.User = url.UserPassword(pgtest.Stranger, "password") }), "password authentication failed"},
+		"a narrow encoding":           {changed(func(u *url.URL) { u.Path = "narrow" }), "SQL_ASCII"},
+		"a password as a port":        {"postgres://127.0.0.1:" + pgtest.Password + "/x", "URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, err := postgres.Open(t.Context(), postgres.Options{URL: tt.url})
