@@ -36,8 +36,9 @@ type spending struct {
 // arrived before its end.
 type window struct{ current, former spending }
 
-// at gives the spending of the period that begins at start. Whoever knows one
-// period knows the next: nothing of it can have been spent elsewhere.
+// at gives the spending of the period that begins at start; of one that ended before
+// those that are kept, the spending of another. Whoever knows one period knows the
+// next: nothing of it can have been spent elsewhere.
 func (a *account) at(period budget.Period, start time.Time) *spending {
 	if a.periods == nil {
 		a.periods = make(map[budget.Period]*window, len(budget.Periods))
@@ -50,6 +51,10 @@ func (a *account) at(period budget.Period, start time.Time) *spending {
 	case start.After(w.current.start):
 		w.former = w.current
 		w.current = spending{start: start, known: w.former.known}
+	case start.After(w.former.start) && start.Before(w.current.start):
+		// Nothing of this period was asked before, though the next one has begun.
+		w.former = spending{start: start, known: w.former.known}
+		return &w.former
 	case start.Before(w.current.start):
 		return &w.former
 	}

@@ -191,7 +191,11 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 		if l.Hard == 0 {
 			continue
 		}
-		spending := s.account(l.Owner).at(l.Period, l.Period.Start(arrived))
+		start := l.Period.Start(arrived)
+		spending := s.account(l.Owner).at(l.Period, start)
+		if !spending.start.Equal(start) {
+			return 0, apierror.New(apierror.Timeout, "the request took too long to arrive: the period of its budget ended long ago")
+		}
 		unspent := l.Hard - spending.spent.In(l.Unit)
 		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
 		if affordable < 1 {

@@ -337,6 +337,51 @@ func TestPeriodsEnd(t *testing.T) {
 	})
 }
 
+// TestRequestsThatArriveBeforeAPeriodsEnd: their bodies may take until after it, and
+// others may have asked meanwhile. They are of the period in which they arrived, and
+// its limit holds for all of them together.
+func TestRequestsThatArriveBeforeAPeriodsEnd(t *testing.T) {
+	for name, before := range map[string]int{"a new service": 0, "the day before": 1, "days ago": 3} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := New(Options{Store: nothingSpent{}, Models: priced{}})
+				limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 3000)}
+				if before > 0 {
+					call := requestWith(t, limits)
+					if err := begin(a, call); err != nil {
+						t.Fatal(err)
+					}
+					a.Release(call, used(1, 0))
+					time.Sleep(time.Duration(before) * 24 * time.Hour)
+				}
+				time.Sleep(24*time.Hour - time.Second)
+				var late []*gateway.Call
+				for range 3 {
+					late = append(late, requestWith(t, limits))
+				}
+				time.Sleep(2 * time.Second)
+				next := requestWith(t, limits)
+				if err := begin(a, next); err != nil {
+					t.Fatal(err)
+				}
+				if err := begin(a, late[0]); err != nil {
+					t.Fatal(err)
+				}
+				refused(t, begin(a, late[1]), apierror.BudgetExceeded, true)
+				a.Release(late[0], used(2500, 0))
+				refused(t, begin(a, late[1]), apierror.BudgetExceeded, false)
+				a.Release(next, used(0, 0))
+				// Of one that comes days late nobody knows any more what was spent beside it.
+				time.Sleep(48 * time.Hour)
+				if err := begin(a, requestWith(t, limits)); err != nil {
+					t.Fatal(err)
+				}
+				refused(t, begin(a, late[2]), apierror.Timeout, false)
+			})
+		})
+	}
+}
+
 func TestTokensPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := New(Options{})

@@ -34,22 +34,34 @@ func (p Period) Start(t time.Time) time.Time {
 	default:
 		return time.Unix(0, 0).UTC()
 	}
-	return time.Date(year, month, day, 0, 0, 0, 0, t.Location())
+	return midnight(year, month, day, t.Location())
+}
+
+// midnight gives the first moment of a day. Where the clocks are put forward at
+// midnight there is no 00:00, and time.Date may give 23:00 of the day before.
+func midnight(year int, month time.Month, day int, zone *time.Location) time.Time {
+	start := time.Date(year, month, day, 0, 0, 0, 0, zone)
+	if start.Hour() >= 12 {
+		_, start = start.ZoneBounds()
+	}
+	return start
 }
 
 // End gives the first moment behind the period that holds t; false for a period
 // without an end.
 func (p Period) End(t time.Time) (time.Time, bool) {
-	start := p.Start(t)
+	year, month, day := p.Start(t).Date()
 	switch p {
 	case Day:
-		return start.AddDate(0, 0, 1), true
+		day++
 	case Week:
-		return start.AddDate(0, 0, 7), true
+		day += 7
 	case Month:
-		return start.AddDate(0, 1, 0), true
+		month++
+	default:
+		return time.Time{}, false
 	}
-	return time.Time{}, false
+	return midnight(year, month, day, t.Location()), true
 }
 
 // Kind is who may have a budget.

@@ -43,6 +43,25 @@ func TestPeriods(t *testing.T) {
 			}
 		})
 	}
+	// Where clocks are put forward at midnight a day begins at 01:00, and the moment at
+	// which it begins is in it.
+	for _, zone := range []string{"America/Santiago", "America/Asuncion", "Africa/Cairo", "Asia/Beirut", "America/Havana"} {
+		l, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for noon := at("2016-01-01 12:00", l); noon.Year() < 2028; noon = noon.AddDate(0, 0, 1) {
+			for _, p := range Periods[:3] {
+				start := p.Start(noon)
+				end, _ := p.End(noon)
+				same, _ := p.End(start)
+				if start.After(noon) || !end.After(noon) || !p.Start(start).Equal(start) || !same.Equal(end) ||
+					p.Start(end.Add(-1)) != start || !p.Start(end).Equal(end) {
+					t.Fatalf("%s: the %s of %v is from %v to %v, or %v", zone, p, noon, start, end, same)
+				}
+			}
+		}
+	}
 	for _, p := range Periods {
 		if !p.Known() {
 			t.Errorf("%s isn't known", p)
