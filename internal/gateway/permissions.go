@@ -30,14 +30,28 @@ type Permissions struct {
 }
 
 // Tool says whether the CLI's tool may be used. A tool may be named with a rule
-// behind it, as the CLI writes it: Bash(git log:*).
+// behind it, as the CLI writes it: Bash(git log:*). What isn't exactly one tool may
+// not: the CLI takes lists of them, in which a further one could hide.
 func (p Permissions) Tool(name string) bool {
-	bare, _, _ := strings.Cut(name, "(")
-	bare = strings.TrimSpace(bare)
+	bare, ok := bareTool(name)
 	listed := func(list []string) bool {
 		return slices.ContainsFunc(list, func(entry string) bool { return entry == All || entry == bare || entry == name })
 	}
-	return bare != "" && listed(p.AllowedTools) && !listed(p.BlockedTools)
+	return ok && listed(p.AllowedTools) && !listed(p.BlockedTools)
+}
+
+// bareTool gives a tool's name without the rule behind it. ok is false for what
+// isn't a name, or a name and one pair of parentheses at its end: the CLI splits
+// lists at blanks and commas outside of parentheses, which it doesn't nest.
+func bareTool(name string) (bare string, ok bool) {
+	bare, rule, ruled := strings.Cut(name, "(")
+	if ruled && (rule == "" || strings.IndexAny(rule, "()") != len(rule)-1) {
+		return "", false
+	}
+	foreign := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' && c != ':'
+	}
+	return bare, bare != "" && bare[0] != '-' && !strings.ContainsFunc(bare, foreign)
 }
 
 // Directory says whether a task may work in a folder. Links are followed by

@@ -27,6 +27,19 @@ func TestPermittedTools(t *testing.T) {
 		{"in other letters", some, "read", false},
 		{"no name", all, "(x)", false},
 		{"nothing allowed", gateway.Permissions{}, "Read", false},
+		{"a tool of an MCP server", all, "mcp__git-hub__list.all", true},
+		{"a blocked one behind an allowed one", all, "Read Bash", false},
+		{"a blocked one behind a comma", all, "Read,Bash", false},
+		{"a blocked one before a comma", all, "Bash,", false},
+		{"one that isn't allowed behind a rule", some, "Read(x) Bash(y)", false},
+		{"one that isn't allowed behind nested parentheses", some, "Read((x) Bash(y))", false},
+		{"a rule without an end", some, "Read(x", false},
+		{"a rule without anything", some, "Read(", false},
+		{"a rule that ends before the end", some, "Read(x),Bash", false},
+		{"an empty rule", some, "Read()", true},
+		{"all", all, "*", false},
+		{"a flag", all, "--dangerously-skip-permissions", false},
+		{"a blank", all, " Bash", false},
 	} {
 		if got := test.in.Tool(test.tool); got != test.want {
 			t.Errorf("%s: %s is permitted: %t", test.name, test.tool, got)
