@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -82,7 +83,7 @@ func Write(ctx context.Context, store Store, events ...Event) error {
 }
 
 // storable makes the event what any database keeps: with a time, and texts of
-// valid UTF-8 without NUL, none of them too long.
+// valid UTF-8 without control characters, none of them too long.
 func (e Event) storable() Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -102,6 +103,11 @@ func storable(s string, most int) string {
 		}
 		s = s[:cut]
 	}
-	s = strings.ReplaceAll(s, "\x00", "")
-	return strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
+	s = strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return -1
+		}
+		return c
+	}, s)
 }

@@ -113,14 +113,14 @@ func TestEventsGetATimeAndStorableTexts(t *testing.T) {
 		now := time.Now()
 		before := now.Add(-time.Hour)
 		long := strings.Repeat("ä", 1000)
-		l.Record(audit.Event{Action: "a", Detail: "x\x00y\xff"})
+		l.Record(audit.Event{Action: "a", Detail: "\x1b[2Jx\x00y\xff\n\u009b"})
 		l.Record(audit.Event{Action: "b", Time: before, Actor: long, Address: long, Target: long, Project: long, RequestID: "z" + long, Detail: strings.Repeat(long, 9)})
 		closeLog(t, l)
 		got := store.events()
 		if len(got) != 2 || !got[0].Time.Equal(now) || !got[1].Time.Equal(before) {
 			t.Fatalf("events %+v", got)
 		}
-		if got[0].Detail != "xy?" {
+		if got[0].Detail != "[2Jxy?" {
 			t.Errorf("detail %q", got[0].Detail)
 		}
 		if n := len(got[1].Detail); n != 4096 {

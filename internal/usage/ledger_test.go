@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
@@ -335,9 +336,13 @@ func TestNewRow(t *testing.T) {
 func TestNewRowMakesTextsStorable(t *testing.T) {
 	row := usage.NewRow(gateway.Entry{
 		RequestID: "a\x00b", Requested: strings.Repeat("ü", 10_000), Routed: "bad \xff byte", Category: "bad_request", Status: 404,
+		Result: gateway.Result{Summary: message.Summary{Model: "\x1b[2Jclear\r\n\u009b31m"}},
 	})
 	if row.RequestID != "ab" || row.Routed != "bad ? byte" || row.Category != "bad_request" {
 		t.Errorf("row is %+v", row)
+	}
+	if row.Answered != "[2Jclear31m" {
+		t.Errorf("a name that steers a terminal became %q", row.Answered)
 	}
 	if len(row.Requested) != 256 || !utf8.ValidString(row.Requested) {
 		t.Errorf("a long model name became %d bytes", len(row.Requested))
@@ -354,10 +359,10 @@ func FuzzNewRow(f *testing.F) {
 	f.Add("\x00\xff" + strings.Repeat("€", 100))
 	f.Fuzz(func(t *testing.T, s string) {
 		got := usage.NewRow(gateway.Entry{Requested: s}).Requested
-		if !utf8.ValidString(got) || strings.Contains(got, "\x00") || len(got) > 256 {
+		if !utf8.ValidString(got) || strings.ContainsFunc(got, unicode.IsControl) || len(got) > 256 {
 			t.Errorf("%q became %q", s, got)
 		}
-		if utf8.ValidString(s) && !strings.Contains(s, "\x00") && len(s) <= 256 && got != s {
+		if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) && len(s) <= 256 && got != s {
 			t.Errorf("%q was changed to %q", s, got)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"claude-code-api-service/internal/budget"
@@ -46,7 +47,8 @@ type Row struct {
 }
 
 // NewRow flattens an entry. Texts are made storable in any database: valid
-// UTF-8 without NUL, at most 256 bytes.
+// UTF-8, at most 256 bytes, and without the control characters that could steer
+// the terminal on which the ledger is read.
 func NewRow(entry gateway.Entry) Row {
 	row := Row{
 		RequestID: storable(entry.RequestID), Time: entry.Time, Endpoint: storable(entry.Endpoint), Backend: storable(entry.Backend),
@@ -84,10 +86,13 @@ func storable(s string) string {
 		}
 		s = s[:cut]
 	}
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", "")
-	}
-	return strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
+	s = strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return -1
+		}
+		return c
+	}, s)
 }
 
 // Sum adds up the rows of one day, project, key and model.
