@@ -154,7 +154,7 @@ func (r *Router) model(call *gateway.Call) (string, error) {
 	case Haiku, Sonnet, Opus:
 		return r.resolve(requested, requested)
 	}
-	if strings.HasPrefix(requested, claudePrefix) {
+	if fullID(requested) {
 		return requested, nil
 	}
 	if mapped, ok := r.options.ModelMap[requested]; ok {
@@ -172,6 +172,16 @@ func (r *Router) resolve(requested, alias string) (string, error) {
 		return alias, nil
 	}
 	return "", notFound(requested)
+}
+
+// maxModel is far longer than the id of any model, in bytes.
+const maxModel = 128
+
+// fullID says whether a name that isn't known here may be a model's id: the backend
+// knows. It goes on the CLI's command line, and into the ledger.
+func fullID(name string) bool {
+	return strings.HasPrefix(name, claudePrefix) && len(name) <= maxModel &&
+		!strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 func notFound(model string) error {

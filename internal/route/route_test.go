@@ -165,6 +165,10 @@ func TestModel(t *testing.T) {
 	}{
 		{name: "haiku", members: `"model":"haiku",`, want: "claude-haiku-5-5"},
 		{name: "full id", members: `"model":"claude-3-opus-20240229",`, want: "claude-3-opus-20240229"},
+		{name: "full id in a provider's spelling", members: `"model":"claude-opus-4-1@20250805[1m]",`, want: "claude-opus-4-1@20250805[1m]"},
+		{name: "longer than any id", members: `"model":"claude-` + strings.Repeat("x", 122) + `",`, refused: true},
+		{name: "with a terminal's control sequence", members: `"model":"claude-\u001b[2J",`, refused: true},
+		{name: "with a space", members: `"model":"claude --help",`, refused: true},
 		{name: "mapped to an alias", members: `"model":"gpt-4",`, want: "claude-opus-5-5"},
 		{name: "mapped to an id", members: `"model":"small",`, want: "claude-tiny"},
 		{name: "mapped to nothing", members: `"model":"odd",`, refused: true},
