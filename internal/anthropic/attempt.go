@@ -62,7 +62,10 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 	var summary message.Summary
 	var fail *failure
 	if streams(call) {
-		summary, fail = a.stream()
+		var written message.Written
+		if summary, fail = a.stream(&written); fail != nil {
+			written.Estimate(&summary, most(call))
+		}
 	} else {
 		summary, fail = a.plain(resp.ContentLength)
 	}
@@ -74,6 +77,15 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 
 // streams says whether an answer comes as a stream; a count never does.
 func streams(call *gateway.Call) bool { return call.Request.Stream && !call.CountOnly }
+
+// most is how many output tokens the upstream was asked for at most; 0: no bound.
+func most(call *gateway.Call) int64 {
+	asked := call.Request.MaxTokens
+	if call.MaxTokens > 0 && (asked == 0 || call.MaxTokens < asked) {
+		return call.MaxTokens
+	}
+	return asked
+}
 
 // result adds the price to a summary. An answer of which nothing was seen has
 // none.
@@ -112,7 +124,7 @@ func (a *attempt) refused(resp *http.Response) *failure {
 }
 
 // stream passes the events on as they come.
-func (a *attempt) stream() (message.Summary, *failure) {
+func (a *attempt) stream(written *message.Written) (message.Summary, *failure) {
 	var summary message.Summary
 	events := sse.NewReader(a, maxEvent)
 	for {
@@ -130,6 +142,7 @@ func (a *attempt) stream() (message.Summary, *failure) {
 		if err := summary.Observe(e); err != nil {
 			return summary, unreadable(err)
 		}
+		written.Observe(e)
 		a.wrote = true
 		if err := a.out.Event(e); err != nil {
 			return summary, a.unwritable(err)

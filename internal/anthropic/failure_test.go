@@ -146,3 +146,32 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 	})
 }
+
+// TestBrokenOffAnswersAreCounted: the upstream tells how many tokens an answer has at
+// its end, so whoever leaves before that must not have it for nothing.
+func TestBrokenOffAnswersAreCounted(t *testing.T) {
+	begun, _, _ := strings.Cut(answer, "event: content_block_delta")
+	delta := "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"" +
+		strings.Repeat("word ", 7) + "\"}}\n\n"
+	_, end, _ := strings.Cut(answer, "event:novel")
+	for name, test := range map[string]struct {
+		body   string
+		lowest int64 // call.MaxTokens
+		want   int64
+	}{
+		"in the middle":               {body: begun + delta + delta, want: 20},
+		"at what was reserved":        {body: begun + delta + delta, lowest: 12, want: 12},
+		"before anything":             {body: begun, want: 1},
+		"behind the upstream's count": {body: begun + delta + delta + "event:novel" + strings.TrimSuffix(end, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), want: 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t, Options{Price: price, Transport: &script{replies: []reply{{body: test.body}}}})
+			call := newCall(t, strings.Replace(streamBody, `"max_tokens":9`, `"max_tokens":4096`, 1), "claude-a")
+			call.MaxTokens = test.lowest
+			result, err := b.Generate(t.Context(), call, &recorder{})
+			if err == nil || result.Usage.OutputTokens != test.want || result.CostMicroUSD == nil || *result.CostMicroUSD != 10+5*test.want {
+				t.Errorf("%+v, %v, want %d tokens", result, err, test.want)
+			}
+		})
+	}
+}
