@@ -10,7 +10,7 @@ func (g *Gateway) tellBefore(call *Call) {
 	}
 	text := g.unpriced(call, call.Model)
 	if call.Backend == BackendCLI {
-		text += " here: its cost is the CLI's own figure"
+		text += " here: the answer has a cost only where the CLI has a price"
 	}
 	call.Tell(text)
 }
