@@ -106,7 +106,7 @@ func (r *Refusals) record(entry gateway.Entry, category apierror.Category) {
 	}
 	r.log.Record(Event{
 		Actor: from.actor, Address: entry.Address, Action: Refused, Target: entry.Endpoint, Project: project,
-		Detail: fmt.Sprintf("%s, status %d", category, entry.Status), RequestID: entry.RequestID,
+		Detail: string(category), RequestID: entry.RequestID,
 	})
 }
 

@@ -56,22 +56,22 @@ func TestWhatIsARefusal(t *testing.T) {
 		"a success": {entry: gateway.Entry{Caller: caller, Status: http.StatusOK}},
 		"a wrong key": {
 			refusal(apierror.AuthError, nil, "192.0.2.1"),
-			audit.Event{Action: audit.Refused, Address: "192.0.2.1", Target: "/v1/messages", Detail: "auth_error, status 418", RequestID: "req_1"},
+			audit.Event{Action: audit.Refused, Address: "192.0.2.1", Target: "/v1/messages", Detail: "auth_error", RequestID: "req_1"},
 		},
 		"a limit": {
 			refusal(apierror.RateLimited, caller, "192.0.2.1"),
 			audit.Event{
 				Action: audit.Refused, Actor: "key_1", Project: "alpha", Address: "192.0.2.1", Target: "/v1/messages",
-				Detail: "rate_limited, status 418", RequestID: "req_1",
+				Detail: "rate_limited", RequestID: "req_1",
 			},
 		},
 		"a budget": {
 			refusal(apierror.BudgetExceeded, caller, ""),
-			audit.Event{Action: audit.Refused, Actor: "key_1", Project: "alpha", Target: "/v1/messages", Detail: "budget_exceeded, status 418", RequestID: "req_1"},
+			audit.Event{Action: audit.Refused, Actor: "key_1", Project: "alpha", Target: "/v1/messages", Detail: "budget_exceeded", RequestID: "req_1"},
 		},
 		"a right": {
 			refusal(apierror.Permission, caller, ""),
-			audit.Event{Action: audit.Refused, Actor: "key_1", Project: "alpha", Target: "/v1/messages", Detail: "permission, status 418", RequestID: "req_1"},
+			audit.Event{Action: audit.Refused, Actor: "key_1", Project: "alpha", Target: "/v1/messages", Detail: "permission", RequestID: "req_1"},
 		},
 		"a full queue":  {entry: refusal(apierror.Overloaded, caller, "")},
 		"a bad request": {entry: refusal(apierror.BadRequest, caller, "")},
