@@ -135,7 +135,7 @@ func (a *App) build(ctx context.Context) error {
 		Admitter:      admitter,
 		Router: route.New(route.Options{
 			Backends: backends, DefaultBackend: a.defaultBackend(),
-			RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: catalogue.Resolve, ModelMap: a.config.ModelMap,
+			RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: resolve(catalogue), ModelMap: a.config.ModelMap,
 			BudgetLeft: func(caller *gateway.Caller) *int64 {
 				// Where it can't be told, the reservation says so.
 				_, left, _ := admitter.TokensLeft(a.life, caller)
@@ -237,6 +237,18 @@ func rules(catalogue *pricing.Catalogue, modelMap map[string]string) func(model 
 			model = route.Opus
 		}
 		return catalogue.Rules(model)
+	}
+}
+
+// resolve finds what models lists: the id of an alias, and an id itself, which need
+// not begin as Anthropic's do.
+func resolve(catalogue *pricing.Catalogue) func(name string) (id string, ok bool) {
+	return func(name string) (string, bool) {
+		if id, ok := catalogue.Resolve(name); ok {
+			return id, true
+		}
+		m, ok := catalogue.Find(name)
+		return m.ID, ok && m.ID == name
 	}
 }
 

@@ -191,3 +191,35 @@ func TestPricesOfTheOperator(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestWhatTheModelsListHasCanBeAskedFor also where the operator's file has added it.
+func TestWhatTheModelsListHasCanBeAskedFor(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "prices.json")
+	if err := os.WriteFile(file, []byte(`{
+		"aliases": {"house": "own-model"},
+		"models": [{"id": "own-model", "display_name": "Own", "context_window": 1000, "max_output_tokens": 100,
+			"prices": {"input": 1, "output": 1, "cache_read": 1, "cache_write_5m": 1, "cache_write_1h": 1}}]
+	}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	catalogue, err := readPrices(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := 0
+	for _, m := range models(catalogue) {
+		id, ok := resolve(catalogue)(m.ID)
+		if !ok {
+			t.Errorf("%s: can't be asked for", m.ID)
+		}
+		if id == "own-model" {
+			own++
+		}
+	}
+	if own != 2 {
+		t.Errorf("%d names lead to the file's model, want its alias and its id", own)
+	}
+	if id, ok := resolve(catalogue)("gpt-9"); ok {
+		t.Errorf("gpt-9 is %q", id)
+	}
+}

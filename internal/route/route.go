@@ -46,7 +46,7 @@ type Options struct {
 	Suits func(backend string, call *gateway.Call) bool
 	// RefuseTools refuses requests with tools of the caller's own.
 	RefuseTools bool
-	// Resolve gives the full id of an alias.
+	// Resolve gives the full id of an alias, and a known model's id for itself.
 	Resolve func(alias string) (id string, ok bool)
 	// ModelMap names the models that stand for others: a full id or an alias for
 	// each name. nil maps nothing.
@@ -151,8 +151,9 @@ func (r *Router) model(call *gateway.Call) (string, error) {
 			return "", err
 		}
 		return r.resolve(requested, alias)
-	case Haiku, Sonnet, Opus:
-		return r.resolve(requested, requested)
+	}
+	if id, ok := r.options.Resolve(requested); ok {
+		return id, nil
 	}
 	if fullID(requested) {
 		return requested, nil

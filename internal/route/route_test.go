@@ -28,6 +28,8 @@ func resolve(alias string) (string, bool) {
 	switch alias {
 	case "haiku", "sonnet", "opus":
 		return "claude-" + alias + "-5-5", true
+	case "house", "own-model":
+		return "own-model", true
 	}
 	return "", false
 }
@@ -173,6 +175,8 @@ func TestModel(t *testing.T) {
 		{name: "mapped to an id", members: `"model":"small",`, want: "claude-tiny"},
 		{name: "mapped to nothing", members: `"model":"odd",`, refused: true},
 		{name: "unknown", members: `"model":"gpt-9",`, refused: true},
+		{name: "an alias of the operator's", members: `"model":"house",`, want: "own-model"},
+		{name: "a known id that begins otherwise", members: `"model":"own-model",`, want: "own-model"},
 		{name: "absent", want: "claude-sonnet-5-5"},
 		{name: "auto", members: `"model":"auto",`, want: "claude-sonnet-5-5"},
 		{name: "auto reads the last message", members: `"model":"auto","messages":[{"role":"user","content":"debug"},{"role":"assistant","content":"x"},{"role":"user","content":[{"type":"image","source":{"type":"url"}},{"type":"text","text":"LIST the files"}]}]`, want: "claude-haiku-5-5"},
