@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,7 +45,8 @@ const (
 // Options say how a database is opened.
 type Options struct {
 	// Path is the file. It is created with the mode 0600, and its folder with
-	// 0700, where they don't exist.
+	// 0700, where they don't exist. A file of this user's that others may read or
+	// write, as a restored copy often is, gets the mode 0600 too.
 	Path        string
 	Synchronous string        // "" is SynchronousNormal
 	Readers     int           // connections that read; 0 is DefaultReaders
@@ -116,9 +118,14 @@ func open(ctx context.Context, o Options) (db *DB, err error) {
 		return nil, err
 	}
 	// SQLite gives -wal and -shm the mode of the file, so making it first is
-	// enough for all three.
+	// enough for all three, where they aren't there already.
 	if err := create(o.Path); err != nil {
 		return nil, err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := keepPrivate(o.Path + suffix); err != nil {
+			return nil, err
+		}
 	}
 	lock, err := lockSetup(ctx, o.Path+".lock")
 	if err != nil {
@@ -162,6 +169,19 @@ func create(path string) error {
 		return err
 	}
 	return file.Close()
+}
+
+// keepPrivate takes away other people's rights to a file, if it is there and theirs
+// to take: not on a file of another user, nor where the file system has no modes.
+func keepPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(path, 0o600)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // pool opens connections that are never closed before the pool is.

@@ -127,6 +127,29 @@ func TestFileModes(t *testing.T) {
 	}
 }
 
+func TestFilesOthersMayReadBecomePrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	if err := open(t, sqlite.Options{Path: path}).AppendUsage(t.Context(), []usage.Row{{RequestID: "one"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{path, path + "-wal", path + "-shm"}
+	for _, name := range names {
+		if err := os.Chmod(name, 0o664); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, sqlite.Options{Path: path})
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != 0o600 {
+			t.Errorf("%s has mode %o", filepath.Base(name), got)
+		}
+	}
+}
+
 func TestPathWithSpecialCharacters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?mode=ro#c%41&d.db")
 	db := open(t, sqlite.Options{Path: path})
