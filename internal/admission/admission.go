@@ -65,6 +65,9 @@ type Models interface {
 	Price(model string, prompt int64, hour bool) (input, output int64, known bool)
 	// SearchPrice is what one web search costs, in millionths of a US dollar.
 	SearchPrice() int64
+	// PricedSpeed says whether Price holds also for answers at a speed, which
+	// isn't "".
+	PricedSpeed(speed string) bool
 }
 
 // Admitter implements gateway.Admitter. It is safe for concurrent use; with what

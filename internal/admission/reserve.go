@@ -28,7 +28,9 @@ const (
 	imageByAddress = 5_000
 	// unknownWindow is for models of which nothing is known.
 	unknownWindow = 1_000_000
-	// maxSearches keeps what web searches cost a number.
+	// maxThinking and maxSearches are far above what any upstream takes. They keep
+	// what is added up a number.
+	maxThinking = 1 << 32
 	maxSearches = 1_000_000
 )
 
@@ -104,6 +106,7 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 type need struct {
 	input    int64 // tokens, at most
 	output   int64 // tokens, as asked, capped
+	least    int64 // tokens of the output, without which the upstream refuses the request
 	estimate int64 // tokens of the input, roughly
 	// The prices are in millionths of a US dollar for a million tokens.
 	inputPrice, outputPrice int64
@@ -113,9 +116,16 @@ type need struct {
 func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error) {
 	size := int64(len(call.Request.Body()))
 	n := need{input: size + addedByAPI, output: call.Request.MaxTokens, estimate: size / estimateBytes}
-	if n.output <= 0 || n.output > a.options.OutputCap {
-		n.output = a.options.OutputCap
+	// The direct path sends the thinking as it was asked for: the cap is for the rest,
+	// and max_tokens must exceed it. The CLI thinks no more than max_tokens allows.
+	var thinking int64
+	if call.Backend != gateway.BackendCLI {
+		thinking = min(call.Request.ThinkingBudget(), maxThinking)
 	}
+	if most := a.options.OutputCap + thinking; n.output <= 0 || n.output > most {
+		n.output = most
+	}
+	n.least = min(thinking+1, n.output)
 	if len(limits) == 0 {
 		return n, nil
 	}
@@ -146,6 +156,11 @@ func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error)
 		return n, &apierror.Error{
 			Category: apierror.Permission, Param: "tools",
 			Message: "tools: a web search needs max_uses, so that a budget in USD can be kept",
+		}
+	case inUSD && call.Request.Speed() != "" && !a.options.Models.PricedSpeed(call.Request.Speed()):
+		return n, &apierror.Error{
+			Category: apierror.Permission, Param: "speed",
+			Message: "speed: the price of this speed isn't known, so a budget in USD can't be kept",
 		}
 	}
 	return n, nil
@@ -184,7 +199,8 @@ func priceOf(tokens, price int64) int64 {
 	return int64(min(quotient, math.MaxInt64/4))
 }
 
-// fit gives the output tokens that all budgets leave, at least one.
+// fit gives the output tokens that all budgets leave, at least those without which
+// the upstream refuses the request.
 func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, error) {
 	output := n.output
 	for _, l := range limits {
@@ -198,8 +214,8 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 		}
 		unspent := l.Hard - spending.spent.In(l.Unit)
 		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
-		if affordable < 1 {
-			return 0, refusal(l, n.affordable(l.Unit, unspent) < 1)
+		if affordable < n.least {
+			return 0, refusal(l, n.affordable(l.Unit, unspent) < n.least)
 		}
 		output = min(output, affordable)
 	}

@@ -51,6 +51,8 @@ func (priced) ContextWindow(model string) int64 {
 
 func (priced) SearchPrice() int64 { return 10_000 }
 
+func (priced) PricedSpeed(speed string) bool { return speed == "standard" }
+
 func (priced) Price(model string, prompt int64, hour bool) (input, output int64, known bool) {
 	input = 1_000_000
 	if prompt > 100_000 {
@@ -193,17 +195,25 @@ func TestWhatIsHeldInDollars(t *testing.T) {
 		part, more  string // of the body
 		input       int64  // micro-dollars for a token
 		searches    int64
-		window      bool // the input is held as the whole context window, of 200,000 tokens
+		elsewhere   int64 // tokens that aren't in the body
+		window      bool  // the input is held as the whole context window, of 200,000 tokens
 		refusedWith string
 	}{
 		{name: "plain", input: 1},
 		{name: "a cache for five minutes", part: `,"cache_control":{"type":"ephemeral"}`, input: 1},
 		{name: "a cache for an hour", part: `,"cache_control":{"type":"ephemeral","ttl":"1h"}`, input: 2},
 		{name: "an hour in other words", part: `,"cache_control":{"type":"ephemeral","ttl":"\u0031h"}`, input: 2},
-		{name: "an hour in half other words", part: `,"cache_control":{"type":"ephemeral","ttl":"1\u0068"}`, input: 2},
+		{name: "an hour in half other words", part: `,"cache_control":{"type":"ephemeral","ttl":"1\u0068"}`, input: 4, window: true},
 		{name: "a long prompt", part: `,"x":"` + strings.Repeat("y", 100_000) + `"`, input: 2},
 		{name: "three web searches", more: `,"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3}]`, input: 2, searches: 3, window: true},
 		{name: "any number of web searches", more: `,"tools":[{"type":"web_search_20250305","name":"web_search"}]`, refusedWith: "tools"},
+		{name: "web searches in other numbers", more: `,"tools":[{"type":"web\u005fsearch_20250305","max_uses":5e0}]`, refusedWith: "tools"},
+		{name: "an image by its address", more: `,"x":[{"type":"url","url":"https://a/b.png"}]`, input: 1, elsewhere: 2 * imageByAddress},
+		{name: "an address in other words", more: `,"x":[{"type":"image","source":{"type":"\u0075rl","ur\u006C":"https://a/b.png"}}]`, input: 2, window: true},
+		{name: "a file in other words", more: `,"x":[{"type":"document","source":{"type":"file","file\u005fid":"f"}}]`, input: 2, window: true},
+		{name: "escapes in a text", more: `,"x":"\u00e9 \\u0075 \u003c \u005c \u007f"`, input: 1},
+		{name: "the ordinary speed", more: `,"speed":"standard"`, input: 1},
+		{name: "another speed", more: `,"speed":"fast"`, refusedWith: "speed"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -225,7 +235,7 @@ func TestWhatIsHeldInDollars(t *testing.T) {
 				}
 				return
 			}
-			input := int64(len(request.Body())) + addedByAPI
+			input := int64(len(request.Body())) + addedByAPI + test.elsewhere
 			if test.window {
 				input = 200_000
 			}
@@ -293,6 +303,46 @@ func TestABudgetIsCapped(t *testing.T) {
 	call.Caller.Budgets = []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1<<40)}
 	if err := begin(a, call); err != nil || call.MaxTokens != 500 {
 		t.Errorf("max_tokens = %d, %v", call.MaxTokens, err)
+	}
+}
+
+// TestThinkingIsReserved: the upstream refuses a max_tokens that thinking.budget_tokens
+// exceeds, so it isn't lowered to that.
+func TestThinkingIsReserved(t *testing.T) {
+	for _, test := range []struct {
+		name              string
+		maxTokens, budget int64
+		left              int64 // of the budget, beside the input
+		cli               bool
+		want              int64 // max_tokens; 0: refused
+	}{
+		{name: "beside the cap", maxTokens: 64_000, budget: 31_999, left: 1 << 40, want: 31_999 + DefaultOutputCap},
+		{name: "as asked", maxTokens: 20_000, budget: 16_000, left: 1 << 40, want: 20_000},
+		{name: "what is left", maxTokens: 20_000, budget: 16_000, left: 16_001, want: 16_001},
+		{name: "too little", maxTokens: 20_000, budget: 16_000, left: 16_000},
+		{name: "more than max_tokens", maxTokens: 10_000, budget: 16_000, left: 10_000, want: 10_000},
+		{name: "absurd", maxTokens: 20_000, budget: 1<<63 - 1, left: 20_000, want: 20_000},
+		{name: "the CLI's own matter", maxTokens: 64_000, budget: 31_999, left: 100 + addedByCLI, cli: true, want: 100},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := New(Options{Store: nothingSpent{}, Models: priced{}})
+			r, err := message.ParseRequest(fmt.Appendf(nil, `{"max_tokens":%d,"thinking":{"type":"enabled","budget_tokens":%d},"messages":[]}`, test.maxTokens, test.budget))
+			if err != nil {
+				t.Fatal(err)
+			}
+			call := requestWith(t, nil)
+			call.Request = r
+			if test.cli {
+				call.Backend = gateway.BackendCLI
+			}
+			call.Caller.Budgets = []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, input(call)+test.left)}
+			err = begin(a, call)
+			if test.want == 0 {
+				refused(t, err, apierror.BudgetExceeded, false)
+			} else if err != nil || call.MaxTokens != test.want {
+				t.Errorf("max_tokens = %d, %v, want %d", call.MaxTokens, err, test.want)
+			}
+		})
 	}
 }
 

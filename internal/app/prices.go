@@ -40,6 +40,9 @@ func (d dearest) ContextWindow(model string) int64 {
 // SearchPrice implements admission.Models.
 func (d dearest) SearchPrice() int64 { return d.catalogue.SearchPrice() }
 
+// PricedSpeed implements admission.Models.
+func (d dearest) PricedSpeed(speed string) bool { return d.catalogue.PricedSpeed(speed) }
+
 // Price implements admission.Models.
 func (d dearest) Price(model string, prompt int64, hour bool) (input, output int64, known bool) {
 	return d.catalogue.Dearest(model, time.Now(), prompt, hour)

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json"
@@ -36,7 +34,7 @@ type Request struct {
 	// messages, system and the like, decoded only where a backend needs them.
 	messages, system, thinking      span
 	tools, toolChoice, outputConfig span
-	maxTokens                       span
+	maxTokens, speed                span
 	others                          []string
 }
 
@@ -195,6 +193,9 @@ func (r *Request) take(name []byte, value jsontext.Value, at span) error {
 	case "output_config":
 		r.outputConfig = at
 	default:
+		if string(name) == "speed" {
+			r.speed = at
+		}
 		if kind != 'n' {
 			r.others = append(r.others, string(name))
 		}
@@ -206,59 +207,6 @@ func (r *Request) take(name []byte, value jsontext.Value, at span) error {
 // what the Claude Code CLI has no way to set (temperature, top_p, stop_sequences
 // and so on).
 func (r *Request) Others() []string { return r.others }
-
-// Elsewhere says what of the input isn't in the request: how many images the
-// upstream fetches, and whether there may be more than that, by documents or files
-// that it fetches or by tools that it runs. It looks for names and may count too
-// much, never too little.
-func (r *Request) Elsewhere() (images int, unbounded bool) {
-	urls := bytes.Count(r.body, []byte(`"url"`))
-	unbounded = bytes.Contains(r.body, []byte(`"file_id"`)) || urls > 0 && bytes.Contains(r.body, []byte(`"document"`)) ||
-		slices.ContainsFunc(r.others, func(name string) bool { return name == "mcp_servers" || name == "container" }) || r.HasServerTools()
-	return urls, unbounded
-}
-
-// HasServerTools says that tools holds one that the client doesn't run. It
-// decodes the member each time.
-func (r *Request) HasServerTools() bool {
-	var tools []struct {
-		Type string `json:"type"`
-	}
-	if !r.HasTools || json.Unmarshal(r.tools.of(r.body), &tools) != nil {
-		return false
-	}
-	for _, t := range tools {
-		if !(Tool{Type: t.Type}).Client() {
-			return true
-		}
-	}
-	return false
-}
-
-// Searches gives how many web searches the request may make at most, each of which
-// costs; false when there is no limit to them.
-func (r *Request) Searches() (most int64, limited bool) {
-	var tools []struct {
-		Type    string `json:"type"`
-		MaxUses int64  `json:"max_uses"`
-	}
-	if !r.HasTools {
-		return 0, true
-	}
-	if json.Unmarshal(r.tools.of(r.body), &tools) != nil {
-		return 0, !bytes.Contains(r.tools.of(r.body), []byte("web_search"))
-	}
-	for _, t := range tools {
-		if !strings.HasPrefix(t.Type, "web_search") {
-			continue
-		}
-		if t.MaxUses <= 0 {
-			return 0, false
-		}
-		most += t.MaxUses
-	}
-	return most, true
-}
 
 // HasFormat says that output_config asks for an answer of a certain form. It
 // decodes nothing else.

@@ -150,6 +150,12 @@ const arriving = time.Hour
 // SearchPrice is what one web search costs, in millionths of a US dollar.
 func (c *Catalogue) SearchPrice() int64 { return c.surcharge.webSearch }
 
+// PricedSpeed says whether answers at a speed have a price.
+func (c *Catalogue) PricedSpeed(speed string) bool {
+	_, ok := c.surcharge.speed[speed]
+	return ok
+}
+
 // Dearest gives the most that a token of a model's input and of its output costs,
 // in millionths of a US dollar for a million tokens, in any request of at most so
 // many tokens that arrived shortly before a moment or arrives later, in the place
