@@ -56,7 +56,7 @@ func (h *Handler) Operations() []openapi.Operation {
 		},
 		{
 			Method: http.MethodGet, Path: pathUsage, ID: "usage", Tag: tag, Summary: "What the key's project has used.",
-			Description: "In the current day, week (from Monday) or month of UTC, up to the last request that was answered.",
+			Description: "In the current day, week (from Monday) or month of the project's time zone, up to the last request that was answered.",
 			Parameters: []openapi.Parameter{
 				{Name: "period", In: "query", Schema: &openapi.Schema{Type: openapi.String, Enum: periods(), Default: string(defaultPeriod)}},
 				{Name: "group_by", In: "query", Description: "Adds by_key or by_day; by_model is always there. It chooses the lines of a CSV.", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{groupModel, groupKey, groupDay}, Default: groupModel}},
@@ -220,8 +220,8 @@ func usageSchema() *openapi.Schema {
 	}, counts...),
 		openapi.Always("by_model", groups("By model")),
 		openapi.Maybe("by_key", groups("By the key's id")),
-		openapi.Maybe("by_day", groups("By date of UTC")),
-		openapi.Always("limit", openapi.Nullable(openapi.Int("The budget in tokens; null without one."))),
-		openapi.Always("remaining", openapi.Nullable(openapi.Int("What is left of it."))),
+		openapi.Maybe("by_day", groups("By date in the project's time zone")),
+		openapi.Always("limit", openapi.Nullable(openapi.Int("The budget in tokens, of the key or its project, that leaves the least now, whatever its period; null without one."))),
+		openapi.Always("remaining", openapi.Nullable(openapi.Int("What is left of it, beside what running requests hold."))),
 	)...)
 }
