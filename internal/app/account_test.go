@@ -11,6 +11,23 @@ import (
 	"claude-code-api-service/internal/gateway"
 )
 
+func TestBudgetOutputCap(t *testing.T) {
+	c := settings(t)
+	c.BudgetOutputCap = 3
+	a, _ := serving(t, c)
+	key, _, err := a.Keys().Create(t.Context(), apikey.Create{
+		ProjectID: "capped", Budgets: []budget.Limit{{Period: budget.Day, Unit: budget.Tokens, Hard: 1_000_000}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const prompt = `{"model":"haiku","max_tokens":9,"messages":[{"role":"user","content":"hello [[tokens=50]]"}]}`
+	if status, body := ask(t, a, "POST", "/v1/messages", key, prompt); status != http.StatusOK ||
+		!strings.Contains(body, `"stop_reason":"max_tokens"`) || !strings.Contains(body, `"output_tokens":3,`) {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
 // TestAccountsReachTheWalk holds a running service to what its keys, projects and
 // budgets say.
 func TestAccountsReachTheWalk(t *testing.T) {

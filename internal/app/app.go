@@ -129,7 +129,9 @@ func (a *App) build(ctx context.Context) error {
 	a.once = a.makeOnce(instruments.Registerer())
 	refusals := audit.NewRefusals(a.audit, instruments)
 	a.later(func(context.Context) error { refusals.Close(); return nil })
-	admitter := admission.New(admission.Options{Store: db, Models: dearest{catalogue}, Crossed: a.crossed(db)})
+	admitter := admission.New(admission.Options{
+		Store: db, OutputCap: a.config.BudgetOutputCap, Models: dearest{catalogue}, Crossed: a.crossed(db),
+	})
 	g := gateway.New(gateway.Options{
 		Authenticator: a.authenticator,
 		Admitter:      admitter,

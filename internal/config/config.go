@@ -35,6 +35,8 @@ type Config struct {
 	DefaultUse string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
 	ModelMap   map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
 
+	BudgetOutputCap int64 `help:"The most output tokens that a request with a budget reserves, and so the most that it gets." default:"16384" env:"CLAUDE_API_BUDGET_OUTPUT_CAP"`
+
 	Prices string `help:"A JSON file with prices and models that differ from those built in." env:"CLAUDE_API_PRICES"`
 
 	Strict          bool `help:"Refuse requests of which something can't be honoured, instead of naming it in X-Claude-Warnings." env:"CLAUDE_API_STRICT"`
@@ -181,6 +183,9 @@ var truth = map[string]bool{
 // CLIOff says that the service runs without a CLI.
 func (c *Config) CLIOff() bool { return strings.EqualFold(c.ClaudePath, "off") }
 
+// maxOutputCap is far more tokens than any model answers with.
+const maxOutputCap = 100_000_000
+
 // Validate checks what the flags' own types don't, and applies --port. It names
 // the flag at fault.
 func (c *Config) Validate() error {
@@ -208,6 +213,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxBodyBytes < 1 {
 		return errors.New("--max-body-bytes: must be at least 1")
+	}
+	if c.BudgetOutputCap < 0 || c.BudgetOutputCap > maxOutputCap {
+		return fmt.Errorf("--budget-output-cap: must be between 0 (the default) and %d", maxOutputCap)
 	}
 	if c.SDKMaxRetries < 0 {
 		return errors.New("--sdk-max-retries: must not be negative")

@@ -120,7 +120,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := config.Config{
 		Listen: "127.0.0.1:8006", Data: config.Data{DataDir: "/default", Synchronous: "NORMAL"},
-		MaxWorkers: 5, PoolReuse: "same-project", PoolHold: config.Seconds(5 * time.Minute), PoolPark: config.Seconds(15 * time.Minute), ToolPassthrough: true, SDKMaxRetries: 4, SDKTimeout: config.Seconds(time.Minute),
+		MaxWorkers: 5, PoolReuse: "same-project", PoolHold: config.Seconds(5 * time.Minute), PoolPark: config.Seconds(15 * time.Minute), ToolPassthrough: true, SDKMaxRetries: 4, BudgetOutputCap: 16_384, SDKTimeout: config.Seconds(time.Minute),
 		ResponseTTL: config.Seconds(30 * 24 * time.Hour), MaxBodyBytes: 32 << 20, LogLevel: "info", ShutdownTimeout: config.Seconds(30 * time.Second),
 	}
 	if !reflect.DeepEqual(*c, want) {
