@@ -28,10 +28,13 @@ func (r *rate) take(n, limit int, now time.Duration) {
 	r.free = max(r.free, now) + each*time.Duration(n)
 }
 
+// maxDebt is how far ahead what was used beyond the limit moves the moment at most.
+const maxDebt = 24 * time.Hour
+
 // giveBack takes back n of what was taken; a negative n takes more.
 func (r *rate) giveBack(n, limit int) {
 	each, _ := steps(limit)
-	r.free -= each * time.Duration(n)
+	r.free -= each * time.Duration(max(n, -int(maxDebt/each)))
 }
 
 // left says how many may be taken now, and when all of them may.

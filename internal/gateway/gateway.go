@@ -341,6 +341,7 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	call.Clock.Mark(latency.Admit)
 
 	result, err := g.generate(ctx, call, out)
+	result = bounded(result)
 	call.Clock.Mark(latency.Generate)
 	call.paid.Store(paid(call, result, withContext(ctx, err)))
 

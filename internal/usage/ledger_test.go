@@ -426,6 +426,15 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 		for range 5 {
 			store.gate <- struct{}{}
 		}
+		// Budgets are charged in memory for what has a usage without tokens.
+		go func() {
+			e := gateway.Entry{Time: evening, Requested: "m", Caller: &gateway.Caller{KeyID: "c", ProjectID: "p", Location: tokyo}, ChargedMicroUSD: 7}
+			if err := l.Record(t.Context(), e); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		store.gate <- struct{}{}
 		closeLedger(t, l)
 		type sum struct{ requests, tokens, micros, unpriced, charged int64 }
 		got := map[string]sum{}
@@ -437,6 +446,7 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 		want := map[string]sum{
 			"03-02 00:00 p a m": {2, 3, 30, 0, 0},
 			"03-02 00:00 p b m": {1, 4, 0, 1, 7},
+			"03-02 00:00 p c m": {1, 0, 0, 1, 7},
 			"03-01 00:00 p a m": {1, 8, 80, 0, 0},
 		}
 		if !maps.Equal(got, want) {

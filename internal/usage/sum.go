@@ -13,14 +13,14 @@ type account struct {
 }
 
 // sums adds up the rows of one commit by the day of their arrival in the project's
-// time zone, project, key and model. Rows without tokens, of requests that were
-// refused or only counted, are left out.
+// time zone, project, key and model. Rows without tokens that budgets aren't charged
+// for, of requests that were refused, are left out.
 func sums(batch []*waiter) []Sum {
 	var list []Sum
 	places := make(map[account]int, min(len(batch), 16)) // in list
 	for _, w := range batch {
 		r := &w.row
-		if r.CostMicroUSD == nil && r.Usage.Total()+r.Usage.CacheReadInputTokens+r.Usage.CacheCreationInputTokens == 0 {
+		if r.CostMicroUSD == nil && w.charged == 0 && r.Usage.Total()+r.Usage.CacheReadInputTokens+r.Usage.CacheCreationInputTokens == 0 {
 			continue
 		}
 		of := account{budget.Day.Start(r.Time.In(w.zone)).UnixMicro(), r.ProjectID, r.KeyID, r.model()}
