@@ -62,6 +62,9 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	err = a.reserve(s, call, r, need)
 	s.mu.Unlock()
 	a.tell(crossed)
+	if asked := call.Request.MaxTokens; err == nil && call.MaxTokens > 0 && call.MaxTokens < asked {
+		call.Tell(fmt.Sprintf("max_tokens: lowered from %d to %d, which is what a budget holds for the answer", asked, call.MaxTokens))
+	}
 	return err
 }
 
@@ -215,7 +218,10 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 		unspent := l.Hard - spending.spent.In(l.Unit)
 		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
 		if affordable < n.least {
-			return 0, refusal(l, n.affordable(l.Unit, unspent) < n.least)
+			if n.affordable(l.Unit, unspent) < n.least {
+				return 0, n.tooLittle(l, unspent)
+			}
+			return 0, held(l)
 		}
 		output = min(output, affordable)
 	}
@@ -238,29 +244,6 @@ func (n need) affordable(u budget.Unit, left int64) int64 {
 	}
 	quotient, _ := bits.Div64(hi, lo, uint64(n.outputPrice))
 	return int64(min(quotient, math.MaxInt64))
-}
-
-// refusal tells a budget that is spent from one that is only held.
-func refusal(l budget.Limit, spent bool) error {
-	e := &apierror.Error{
-		Category: apierror.BudgetExceeded,
-		Message:  fmt.Sprintf("the %s's budget of %s per %s leaves too little for this request", l.Owner.Kind, inWords(l), l.Period),
-	}
-	if l.Period == budget.Total {
-		e.Message = fmt.Sprintf("the %s's budget of %s in total leaves too little for this request", l.Owner.Kind, inWords(l))
-	}
-	if !spent {
-		e.Message = fmt.Sprintf("the %s's budget of %s is held by requests that are running", l.Owner.Kind, inWords(l))
-		e.RetryAfter = heldRetry
-	}
-	return e
-}
-
-func inWords(l budget.Limit) string {
-	if l.Unit == budget.USD {
-		return fmt.Sprintf("%.2f USD", float64(l.Hard)/1e6)
-	}
-	return fmt.Sprintf("%d tokens", l.Hard)
 }
 
 // hold adds what the call holds to the spending of each of its budgets, once

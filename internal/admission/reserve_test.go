@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -182,7 +183,27 @@ func TestWhatABudgetAllows(t *testing.T) {
 			if err != nil || call.MaxTokens != test.maxTokens {
 				t.Errorf("max_tokens = %d, %v, want %d", call.MaxTokens, err, test.maxTokens)
 			}
+			call.Strict = true
+			if lowered := call.MaxTokens > 0 && call.MaxTokens < 1000; (len(call.Warnings) == 1) != lowered || call.Honoured() != nil {
+				t.Errorf("warnings = %q", call.Warnings)
+			}
 		})
+	}
+}
+
+func TestARefusalSaysWhatIsLeftAndWhatTheRequestMayUse(t *testing.T) {
+	in := input(requestOf(t, "k", 1000))
+	least := strconv.FormatInt(in+1, 10) // a token of the answer, too
+	for want, limit := range map[string]budget.Limit{
+		"the key's budget of 7 tokens per day leaves too little for this request: 4 tokens of it are left, and the request may use " + least + " tokens":                                limitOf(budget.Key, "k", budget.Day, budget.Tokens, 7),
+		"the project's budget of 2 tokens in total leaves too little for this request: 0 tokens of it are left, and the request may use " + least + " tokens":                           limitOf(budget.Project, "p", budget.Total, budget.Tokens, 2),
+		"the key's budget of 0.0005 USD per month leaves too little for this request: 0.000497 USD of it are left, and the request may use 0.00" + strconv.FormatInt(in+5, 10) + " USD": limitOf(budget.Key, "k", budget.Month, budget.USD, 500),
+	} {
+		a := New(Options{Store: &spentBefore{amount: budget.Amount{Tokens: 3, MicroUSD: 3}}, Models: priced{}})
+		err := begin(a, requestWith(t, []budget.Limit{limit}))
+		if e := apierror.From(err); e == nil || e.Message != want {
+			t.Errorf("%v, want\n%s", err, want)
+		}
 	}
 }
 
