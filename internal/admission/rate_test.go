@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 )
 
 // TestADebtOfTokensEnds: what an answer is said to have used may be anything, but its key
