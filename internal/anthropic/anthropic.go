@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/retry"
 )
 
 // Defaults of Options.
@@ -79,6 +79,8 @@ type Options struct {
 	Price func(model string, at time.Time, u message.Usage) (microUSD int64, ok bool)
 	// Logger hears of retries. May be nil.
 	Logger *slog.Logger
+	// Retried hears of every retry. May be nil.
+	Retried func()
 	// Transport replaces the backend's own HTTP transport, for tests and for
 	// operators whose network needs another one (the backend's own uses no
 	// proxy). May be nil.
@@ -95,10 +97,8 @@ type Backend struct {
 	price      func(string, time.Time, message.Usage) (int64, bool)
 	caching    bool
 
-	retries                      int
 	firstByte, firstPlain, pause time.Duration
-	// jitter gives a random duration from zero up to its argument.
-	jitter func(time.Duration) time.Duration
+	retry                        retry.Policy
 }
 
 var _ gateway.Backend = (*Backend)(nil)
@@ -124,11 +124,10 @@ func New(o Options) (*Backend, error) {
 		log:        o.Logger,
 		price:      o.Price,
 		caching:    o.PromptCaching,
-		retries:    o.Retries,
 		firstByte:  or(o.FirstByteTimeout, DefaultTimeout),
 		firstPlain: or(o.PlainTimeout, DefaultPlainTimeout),
 		pause:      or(o.IdleTimeout, DefaultTimeout),
-		jitter:     randomUpTo,
+		retry:      retry.Policy{Retries: max(0, or(o.Retries, DefaultRetries)), Budget: retry.NewBudget(), Retried: o.Retried},
 	}
 	b.header = http.Header{
 		"Content-Type":      {"application/json"},
@@ -152,7 +151,6 @@ func New(o Options) (*Backend, error) {
 	if b.price == nil {
 		b.price = func(string, time.Time, message.Usage) (int64, bool) { return 0, false }
 	}
-	b.retries = max(0, or(o.Retries, DefaultRetries))
 	return b, nil
 }
 
@@ -176,71 +174,23 @@ func (b *Backend) Close() {
 // cost. It fills
 // call.UpstreamHeader with the upstream's request-id. Failures that may pass
 // (408, 409, 429, 5xx, connection errors, and what the upstream marks with
-// x-should-retry) are repeated as long as nothing was written to out. A wait
-// that the upstream asks for with Retry-After is kept, or, when it is longer
-// than ten seconds or than the caller's deadline, left to the caller.
+// x-should-retry) are repeated, within what all calls together may, as long as
+// nothing was written to out; see retry.Policy.
 func (b *Backend) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
 	body := b.body(call)
+	b.retry.Budget.Call()
 	for attempt := 0; ; attempt++ {
 		result, fail := b.try(ctx, call, body, out)
 		if fail == nil {
 			return result, nil
 		}
-		if !fail.retry || attempt >= b.retries {
-			return result, fail.err
-		}
-		wait := fail.wait
-		if !fail.waitKnown {
-			wait = b.jitter(backoff(attempt))
-		}
-		if wait > maxRetryAfter || !beforeDeadline(ctx, wait) {
+		if !fail.retry || !b.retry.Pause(ctx, attempt, fail.wait, fail.waitKnown) {
+			if ctx.Err() != nil {
+				return result, ctx.Err()
+			}
 			return result, fail.err
 		}
 		b.log.LogAttrs(ctx, slog.LevelInfo, "repeat upstream call",
-			slog.String("request_id", call.RequestID), slog.Int("attempt", attempt+1),
-			slog.Duration("wait", wait), slog.Any("error", fail.err))
-		if err := sleep(ctx, wait); err != nil {
-			return result, err
-		}
-	}
-}
-
-// The waits between attempts: doubling from half a second up to eight, the
-// steps of the official SDKs, but with full jitter, so that callers that failed
-// together don't come back together.
-const (
-	firstBackoff = 500 * time.Millisecond
-	maxBackoff   = 8 * time.Second
-	// maxRetryAfter is the longest wait that the backend keeps for the caller
-	// instead of telling the caller about it.
-	maxRetryAfter = 10 * time.Second
-)
-
-func backoff(attempt int) time.Duration {
-	if attempt > 4 { // half a second doubled four times is the maximum
-		return maxBackoff
-	}
-	return min(firstBackoff<<attempt, maxBackoff)
-}
-
-func randomUpTo(limit time.Duration) time.Duration {
-	return time.Duration(rand.Int64N(int64(limit) + 1)) //nolint:gosec // spreads load, guards nothing
-}
-
-// beforeDeadline says whether something of the caller's time is left after the
-// wait.
-func beforeDeadline(ctx context.Context, wait time.Duration) bool {
-	deadline, ok := ctx.Deadline()
-	return !ok || time.Until(deadline) > wait
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+			slog.String("request_id", call.RequestID), slog.Int("attempt", attempt+1), slog.Any("error", fail.err))
 	}
 }

@@ -200,7 +200,7 @@ func TestRetry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				upstream := &script{replies: tt.replies, start: time.Now()}
 				b := newBackend(t, Options{Transport: upstream, Retries: tt.retries})
-				b.jitter = func(limit time.Duration) time.Duration { return limit }
+				b.retry.Jitter = func(limit time.Duration) time.Duration { return limit }
 				ctx := t.Context()
 				if tt.deadline > 0 {
 					var cancel context.CancelFunc
@@ -232,6 +232,24 @@ func TestRetry(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Every call of an upstream that fails would like four retries.
+func TestRetriesHaveABudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream, retried := &script{replies: []reply{{status: 529}}, start: time.Now()}, 0
+		b := newBackend(t, Options{Transport: upstream, Retried: func() { retried++ }})
+		b.retry.Jitter = func(time.Duration) time.Duration { return 0 }
+		const calls = 100
+		for range calls {
+			if _, err := b.Generate(t.Context(), newCall(t, plainBody, "m"), &recorder{}); err == nil {
+				t.Fatal("no error")
+			}
+		}
+		if n := len(upstream.at); n != calls+retried || retried < calls/5 || retried > calls/5+20 {
+			t.Errorf("%d attempts for %d calls, %d retries heard of", n, calls, retried)
+		}
+	})
 }
 
 func TestCallerLeavesWhileWaiting(t *testing.T) {
@@ -298,15 +316,12 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestBackoff(t *testing.T) {
-	for attempt, want := range []time.Duration{500, 1000, 2000, 4000, 8000, 8000, 8000} {
-		if got := backoff(attempt); got != want*time.Millisecond {
-			t.Errorf("backoff(%d) = %v", attempt, got)
-		}
-	}
-	for range 1000 {
-		if d := randomUpTo(time.Second); d < 0 || d > time.Second {
-			t.Fatalf("jitter %v", d)
-		}
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -32,6 +32,7 @@ func rooms() map[string]room {
 		"internal/apierror": {},
 		"internal/latency":  {},
 		"internal/sse":      {},
+		"internal/retry":    {},
 		// apierror: what message can't decode is the caller's fault, and the error
 		// names the field (docs/adr/0001).
 		"internal/message": {may: []string{"apierror"}, outside: []string{jsonLibrary}},
@@ -49,13 +50,13 @@ func rooms() map[string]room {
 		// archive: it keeps what isn't delivered yet.
 		"internal/webhook": {may: []string{"archive", "budget"}, outside: []string{jsonLibrary}},
 
-		"internal/route": {may: with(walk, "pricing"), outside: []string{jsonLibrary}},
+		"internal/route": {may: with(walk, "pricing", "retry"), outside: []string{jsonLibrary}},
 
 		// The backends. clipool drives claudecli's processes: the one import between
 		// rooms that stand beside each other.
 		"internal/claudecli":         {row: "backends", may: []string{"apierror", "message"}, outside: []string{jsonLibrary}},
 		"internal/clipool":           {row: "backends", may: with(walk, "claudecli"), outside: []string{jsonLibrary}},
-		"internal/anthropic":         {row: "backends", may: with(walk, "sse"), outside: []string{jsonLibrary}},
+		"internal/anthropic":         {row: "backends", may: with(walk, "retry", "sse"), outside: []string{jsonLibrary}},
 		"internal/claudecli/install": {},
 
 		// The protocols, and what they share over HTTP.
