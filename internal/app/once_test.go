@@ -65,6 +65,26 @@ type named struct {
 	replayed bool
 }
 
+// TestBatchThatCostNothingIsNotKept: it can succeed the next time, and nobody may fill
+// the disk with answers that only repeat their prompts.
+func TestBatchThatCostNothingIsNotKept(t *testing.T) {
+	o := newOnce(t)
+	for _, test := range []struct {
+		name, prompts string
+		kept          bool
+	}{
+		{"refused", `"[[error=400]]","[[error=400]]"`, false},
+		{"half", `"[[error=400]]","one"`, true},
+		{"late", `"[[hang]]"`, true},
+	} {
+		body := `{"model":"haiku","use_cli":false,"timeout":0.3,"prompts":[` + test.prompts + `]}`
+		first := o.send(t, test.name, "/v1/batch", body)
+		if second := o.send(t, test.name, "/v1/batch", body); first.status != http.StatusOK || second.replayed != test.kept {
+			t.Errorf("%s: kept: %t; %d %s", test.name, second.replayed, first.status, first.body)
+		}
+	}
+}
+
 // send sends a request under a name; further headers are names and values in turn.
 func (o *once) send(t *testing.T, name, path, body string, headers ...string) named {
 	t.Helper()

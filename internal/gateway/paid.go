@@ -11,9 +11,13 @@ import (
 // goroutine at any time.
 func (c *Call) Paid() bool { return c.paid.Load() }
 
-// Failed says that Serve ended with an error. It may be asked by any goroutine at
-// any time.
+// Failed says that Serve ended with an error, or that Fail was called. It may be
+// asked by any goroutine at any time.
 func (c *Call) Failed() bool { return c.failed.Load() }
+
+// Fail says of a call that its children were served for that each of them failed
+// and that none has cost anything.
+func (c *Call) Fail() { c.failed.Store(true) }
 
 // paid says whether a call has cost something, or may have. Tokens that were
 // reported are a cost. Without any, a call that never got to the upstream has cost

@@ -128,6 +128,7 @@ type outcome struct {
 	answer answer
 	result gateway.Result
 	err    *apierror.Error // nil where it succeeded
+	paid   bool            // it has cost something, or may have
 }
 
 func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
@@ -163,6 +164,9 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	outcomes := h.runBatch(ctx, call, batch, model == modelAuto, head, told)
 	if r.Context().Err() != nil {
 		return gone(r.Context())
+	}
+	if !slices.ContainsFunc(outcomes, func(o outcome) bool { return o.err == nil || o.paid }) {
+		call.Fail()
 	}
 	call.Clock.Finish()
 	protocol.SetHeader(w.Header(), call)
@@ -254,9 +258,9 @@ func (h *Handler) runPrompt(ctx context.Context, call *gateway.Call, head []byte
 	out := &promptWriter{whole: whole{call: call, scanners: &h.scanners}}
 	if err := h.serveApart(ctx, call, out); err != nil {
 		protocol.Log(ctx, h.log, call.RequestID, err)
-		return outcome{err: apierror.From(err)}
+		return outcome{err: apierror.From(err), paid: call.Paid()}
 	}
-	return outcome{answer: out.answer, result: out.result}
+	return outcome{answer: out.answer, result: out.result, paid: call.Paid()}
 }
 
 // promptWriter keeps an answer for the batch.
