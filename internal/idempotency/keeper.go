@@ -55,6 +55,8 @@ type Keeper struct {
 	maxBody int64
 	log     *slog.Logger
 	claims  claims
+	// allowances are of the owners of large answers.
+	allowances allowances
 	// replayed counts answers that were given again.
 	replayed atomic.Int64
 }
@@ -225,7 +227,7 @@ func (q *request) keeps(ctx context.Context, failed bool) bool {
 func (q *request) keep(ctx context.Context, out *writer) error {
 	kept := record{Fingerprint: hex.EncodeToString(q.sum[:])}
 	var body []byte
-	if out.large {
+	if out.large || !q.keeper.allowances.take(q.name.owner, len(out.body)) {
 		kept.TooLarge = true
 	} else {
 		kept.Status, kept.Header, body = out.status, out.kept, out.body

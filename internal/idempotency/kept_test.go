@@ -86,6 +86,20 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestManyLargeAnswers: what isn't kept, because its owner has too many large
+// answers, isn't served again either.
+func TestManyLargeAnswers(t *testing.T) {
+	s := newStand(t)
+	s.UseUpAllowance("k1")
+	s.rooms.Message = bytes.Repeat([]byte("x"), 64<<10)
+	if first := s.send(t.Context(), "k", plain); first.status != 200 || len(first.body) != 64<<10 {
+		t.Errorf("%d, %d bytes", first.status, len(first.body))
+	}
+	if again := s.send(t.Context(), "k", plain); !refused(again, 409, "idempotency_answer_too_large", "false") || s.count.Load() != 1 {
+		t.Errorf("then %d, served %d times", again.status, s.count.Load())
+	}
+}
+
 func TestStoreFails(t *testing.T) {
 	broken := errors.New("disk on fire")
 	for name, body := range map[string]string{"whole": plain, "stream": streamed} {

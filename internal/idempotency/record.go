@@ -22,7 +22,8 @@ type record struct {
 	Fingerprint string      `json:"fingerprint"` // in hexadecimal
 	Status      int         `json:"status,omitzero"`
 	Header      http.Header `json:"header,omitzero"`
-	// TooLarge says that the answer was, and isn't here.
+	// TooLarge says that the answer was, or that its owner had too many large ones, and
+	// that it isn't here.
 	TooLarge bool `json:"too_large,omitzero"`
 }
 
@@ -57,7 +58,7 @@ func (r *record) answer(w http.ResponseWriter, sum fingerprint, body []byte) err
 	case r.TooLarge:
 		return &apierror.Error{
 			Category: apierror.BadRequest, Code: apierror.CodeIdempotencyTooLarge, Param: protocol.HeaderIdempotencyKey,
-			Message: protocol.HeaderIdempotencyKey + ": the request was answered, but the answer was too large to be kept",
+			Message: protocol.HeaderIdempotencyKey + ": the request was answered, but the answer was too large to be kept, or too many large ones were kept already",
 		}
 	}
 	h := w.Header()
