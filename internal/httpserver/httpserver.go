@@ -4,6 +4,7 @@ package httpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,6 +28,10 @@ const (
 	// longer than the 90 s after which Go's clients, and the 60 s after which
 	// common load balancers close theirs, so that it is them who close.
 	DefaultIdleTimeout = 120 * time.Second
+	// DefaultWriteTimeout is how long a caller may take for a piece of an answer of
+	// at most maxPiece bytes before it counts as gone. It bounds how long somebody
+	// who stops reading can hold a worker; a slow reader isn't hurt.
+	DefaultWriteTimeout = 60 * time.Second
 )
 
 // Options configure a Server.
@@ -54,28 +59,47 @@ type Options struct {
 	// that are asked for later. Each is called once when the server stops, and gives
 	// what runs until ctx ends to finish; then it must return soon.
 	Drain []func(ctx context.Context) error
+	// DrainDelay is how long the server goes on listening, when it stops, at the
+	// least: until balancers have seen that /ready says 503.
+	DrainDelay time.Duration
+	// TLS is what ServeTLS needs: at least GetCertificate. May be nil.
+	TLS *tls.Config
+	// CORSOrigins are the origins whose pages may read answers, as browsers write
+	// them (https://app.example:8443). Empty: none.
+	CORSOrigins []string
+	// RequestTimeout is how long one request may take in all; 0: as long as it
+	// takes. Connections that are upgraded are none.
+	RequestTimeout time.Duration
 	// Logger gets the access log and what goes wrong. May be nil.
 	Logger *slog.Logger
 
-	MaxHeaderBytes    int           // 0: DefaultMaxHeaderBytes
-	ReadHeaderTimeout time.Duration // 0: DefaultReadHeaderTimeout
+	MaxHeaderBytes int // 0: DefaultMaxHeaderBytes
+	// ReadHeaderTimeout bounds a header, and a body that nobody reads: that of a
+	// caller whose key is wrong. 0: DefaultReadHeaderTimeout.
+	ReadHeaderTimeout time.Duration
 	IdleTimeout       time.Duration // 0: DefaultIdleTimeout
+	WriteTimeout      time.Duration // 0: DefaultWriteTimeout
 }
 
 // Server serves the service's routes. It is safe for concurrent use.
 //
-// It sets no limit on the time that a body or an answer takes, because streams
-// last as long as they last; the protocols bound each read and write.
+// It sets no limit on the time that an answer takes, unless RequestTimeout does,
+// because streams last as long as they last; each write has one, and the protocols
+// bound each read of a body.
 type Server struct {
 	options Options
 	log     *slog.Logger
 	started time.Time
-	mux     *http.ServeMux
+	table   atomic.Pointer[table]
 	server  *http.Server
 
-	base     context.Context // of every request
-	cancel   context.CancelCauseFunc
-	stopping atomic.Bool
+	base   context.Context // of every request
+	cancel context.CancelCauseFunc
+
+	stopping chan struct{} // closed when nothing new is welcome
+	begin    func()        // closes stopping, once
+	active   atomic.Int64  // requests that run
+	idle     chan struct{} // told, while stopping, when active has become 0
 	stop     sync.Once
 	stopErr  error
 }
@@ -87,25 +111,29 @@ var ErrStopped error = &apierror.Error{Category: apierror.Overloaded, Message: "
 
 // New makes a Server. It panics when two routes conflict.
 func New(options Options) *Server {
+	options.ReadHeaderTimeout = or(options.ReadHeaderTimeout, DefaultReadHeaderTimeout)
+	options.WriteTimeout = or(options.WriteTimeout, DefaultWriteTimeout)
 	s := &Server{
 		options: options, log: options.Logger, started: time.Now(),
-		mux: http.NewServeMux(),
+		stopping: make(chan struct{}), idle: make(chan struct{}, 1),
 	}
+	s.begin = sync.OnceFunc(func() { close(s.stopping) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.base, s.cancel = context.WithCancelCause(context.Background())
-	s.registerOwn()
-	for _, register := range options.Register {
-		register(s.mux)
-	}
+	s.Replace(options)
 	s.server = &http.Server{
 		Handler:           s,
 		MaxHeaderBytes:    or(options.MaxHeaderBytes, DefaultMaxHeaderBytes),
-		ReadHeaderTimeout: or(options.ReadHeaderTimeout, DefaultReadHeaderTimeout),
+		ReadHeaderTimeout: options.ReadHeaderTimeout,
 		IdleTimeout:       or(options.IdleTimeout, DefaultIdleTimeout),
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-		BaseContext:       func(net.Listener) context.Context { return s.base },
+		TLSConfig:         options.TLS,
+		// A peer of HTTP/2 that has vanished is found by asking it: one connection
+		// carries many requests.
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: options.WriteTimeout},
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context { return s.base },
 	}
 	return s
 }
@@ -118,6 +146,14 @@ func or[T comparable](value, otherwise T) T {
 	return value
 }
 
+// Replace makes requests that come from now on use the Register, Endpoints,
+// CORSOrigins and RequestTimeout of other options; what else they say is ignored.
+// Those that run go on with what they began with. It panics when two routes
+// conflict.
+func (s *Server) Replace(options Options) {
+	s.table.Store(newTable(s, options))
+}
+
 // Context is the context from which every request's is made. It ends when the
 // server stops without waiting any longer.
 func (s *Server) Context() context.Context { return s.base }
@@ -126,60 +162,17 @@ func (s *Server) Context() context.Context { return s.base }
 // returns nil after Shutdown or Close, else why it ended. It may run on several
 // listeners at once.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.server.Serve(l)
+	return ended(s.server.Serve(l))
+}
+
+// ServeTLS is Serve with TLS: HTTP/2 and HTTP/1.1.
+func (s *Server) ServeTLS(l net.Listener) error {
+	return ended(s.server.ServeTLS(l, "", ""))
+}
+
+func ended(err error) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
-}
-
-// lastWords is how long requests that were cancelled may take to tell their
-// callers so.
-const lastWords = 2 * time.Second
-
-// Shutdown takes no new connections and waits until the requests in flight have
-// ended. When ctx ends first, it cancels them, gives them two seconds, closes
-// their connections and returns ctx's error. Further calls wait for the first
-// one's end and return the same; Close hurries it.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.stop.Do(func() { s.stopErr = s.shutdown(ctx) })
-	return s.stopErr
-}
-
-func (s *Server) shutdown(ctx context.Context) error {
-	s.stopping.Store(true)
-	// http.Server.Shutdown knows nothing of connections that were taken over.
-	drained := make(chan error, len(s.options.Drain))
-	for _, drain := range s.options.Drain {
-		go func() { drained <- drain(ctx) }()
-	}
-	err := s.server.Shutdown(ctx)
-	if err != nil {
-		s.cancel(ErrStopped)
-		s.lastWords()
-	}
-	for range s.options.Drain {
-		err = errors.Join(err, <-drained)
-	}
-	s.cancel(ErrStopped)
-	return err
-}
-
-// lastWords gives requests that were cancelled a moment, then closes their
-// connections.
-func (s *Server) lastWords() {
-	soon, done := context.WithTimeout(context.Background(), lastWords)
-	defer done()
-	if s.server.Shutdown(soon) != nil {
-		_ = s.server.Close() // it can only fail to close listeners a second time
-	}
-}
-
-// Close stops at once: it cancels the requests in flight and closes their
-// connections. It may be called at any time and more than once, also during a
-// Shutdown, which then returns soon.
-func (s *Server) Close() error {
-	s.stopping.Store(true)
-	s.cancel(ErrStopped)
-	return s.server.Close()
 }

@@ -367,7 +367,7 @@ func TestRecorder(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rec := &recorder{ResponseWriter: &nullWriter{header: http.Header{}}}
+			rec := newRecorder(New(Options{}), &nullWriter{header: http.Header{}}, httptest.NewRequest("GET", "/", nil))
 			tt.do(rec)
 			if rec.status != tt.status || rec.bytes != tt.bytes {
 				t.Errorf("status %d, %d bytes", rec.status, rec.bytes)

@@ -38,21 +38,42 @@ func isProbe(pattern string) bool {
 	return false
 }
 
-func (s *Server) registerOwn() {
-	s.mux.HandleFunc(unmatched, s.serveUnmatched)
-	s.mux.HandleFunc("GET /{$}", s.serveRoot)
-	for _, name := range []string{"/health", "/healthz", "/livez"} {
-		s.mux.HandleFunc("GET "+name, s.serveHealth)
-	}
-	for _, name := range []string{"/ready", "/readyz"} {
-		s.mux.HandleFunc("GET "+name, s.serveReady)
-	}
-	if s.options.Metrics != nil {
-		s.mux.Handle("GET /metrics", s.options.Metrics)
-	}
+// isProbePath is isProbe before a route is known.
+func isProbePath(path string) bool { return isProbe("GET " + path) }
+
+// table is what requests are served by until the next Replace.
+type table struct {
+	server    *Server
+	mux       *http.ServeMux
+	endpoints []string
+	origins   map[string]bool
+	timeout   time.Duration
 }
 
-func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
+func newTable(s *Server, options Options) *table {
+	t := &table{server: s, mux: http.NewServeMux(), endpoints: options.Endpoints, origins: map[string]bool{}, timeout: options.RequestTimeout}
+	for _, origin := range options.CORSOrigins {
+		t.origins[origin] = true
+	}
+	t.mux.HandleFunc(unmatched, t.serveUnmatched)
+	t.mux.HandleFunc("GET /{$}", t.serveRoot)
+	for _, name := range []string{"/health", "/healthz", "/livez"} {
+		t.mux.HandleFunc("GET "+name, s.serveHealth)
+	}
+	for _, name := range []string{"/ready", "/readyz"} {
+		t.mux.HandleFunc("GET "+name, s.serveReady)
+	}
+	if s.options.Metrics != nil {
+		t.mux.Handle("GET /metrics", s.options.Metrics)
+	}
+	for _, register := range options.Register {
+		register(t.mux)
+	}
+	return t
+}
+
+func (t *table) serveRoot(w http.ResponseWriter, _ *http.Request) {
+	s := t.server
 	links := map[string]string{"health": "/health", "ready": "/ready", "docs": "/docs", "openapi": "/openapi.json"}
 	if s.options.Metrics != nil {
 		links["metrics"] = "/metrics"
@@ -62,7 +83,7 @@ func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
 		Version   string            `json:"version"`
 		Links     map[string]string `json:"links"`
 		Endpoints []string          `json:"endpoints"`
-	}{s.options.Name, s.options.Version, links, s.options.Endpoints})
+	}{s.options.Name, s.options.Version, links, t.endpoints})
 }
 
 // serveHealth always answers 200: that it answers is the news; the rest is in
@@ -90,7 +111,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	ready, reason := true, ""
 	switch {
-	case s.stopping.Load():
+	case s.isStopping():
 		ready, reason = false, "stopping"
 	case s.options.Ready != nil:
 		ready, reason = s.options.Ready()
@@ -108,8 +129,8 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 
 // serveUnmatched answers for what no route matches: 405 when the path exists for
 // other methods, else 404.
-func (s *Server) serveUnmatched(w http.ResponseWriter, r *http.Request) {
-	if allowed := s.allowed(r); len(allowed) > 0 {
+func (t *table) serveUnmatched(w http.ResponseWriter, r *http.Request) {
+	if allowed := t.allowed(r); len(allowed) > 0 {
 		methods := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", methods)
 		writeError(w, failure{
@@ -125,20 +146,20 @@ func (s *Server) serveUnmatched(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v1/messages") || r.Header.Get("Anthropic-Version") != "" {
 		f.kind = "not_found_error" // the word of the Messages API
 	}
-	if len(s.options.Endpoints) > 0 {
-		f.message = "no such path; what exists: " + strings.Join(s.options.Endpoints, ", ")
+	if len(t.endpoints) > 0 {
+		f.message = "no such path; what exists: " + strings.Join(t.endpoints, ", ")
 	}
 	writeError(w, f)
 }
 
 // allowed gives the methods that the request's path has routes for.
-func (s *Server) allowed(r *http.Request) []string {
+func (t *table) allowed(r *http.Request) []string {
 	var methods []string
 	for _, method := range [...]string{
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 	} {
 		other := &http.Request{Method: method, URL: &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath}, Host: r.Host}
-		if _, pattern := s.mux.Handler(other); pattern != unmatched && pattern != "" {
+		if _, pattern := t.mux.Handler(other); pattern != unmatched && pattern != "" {
 			methods = append(methods, method)
 		}
 	}

@@ -21,8 +21,8 @@ const headerRequestID = "X-Request-Id"
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	id := requestID(r.Header)
-	w.Header()[headerRequestID] = []string{id}
-	rec := &recorder{ResponseWriter: w}
+	rec := newRecorder(s, w, r)
+	rec.prepare(id)
 	defer func() {
 		abort := s.recovered(recover(), rec, r, id)
 		// Asked before the answer's last bytes leave: a caller who has them all may
@@ -34,7 +34,33 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
-	s.mux.ServeHTTP(rec, r)
+	t := s.table.Load()
+	if t.preflight(rec, r) {
+		return
+	}
+	if !isProbePath(r.URL.Path) {
+		if !s.enter() {
+			refuseStopping(rec)
+			return
+		}
+		defer s.leave()
+	}
+	if t.timeout > 0 && r.Header["Upgrade"] == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
+		defer cancel()
+		limited := r.WithContext(ctx)
+		defer func() { r.Pattern = limited.Pattern }() // for the log
+		t.mux.ServeHTTP(rec, limited)
+		return
+	}
+	t.mux.ServeHTTP(rec, r)
+}
+
+// refuseStopping answers a request that comes while the server stops.
+func refuseStopping(rec *recorder) {
+	rec.Header()["Retry-After"] = []string{"1"}
+	rec.Header()["X-Error-Category"] = []string{string(apierror.Overloaded)}
+	writeError(rec, failure{status: http.StatusServiceUnavailable, kind: "overloaded_error", code: "stopping", message: "the service is stopping"})
 }
 
 // requestID takes the caller's id if it is one that is safe in logs and headers,
@@ -79,7 +105,7 @@ func (s *Server) recovered(value any, rec *recorder, r *http.Request, id string)
 		return true
 	}
 	clear(rec.Header())
-	rec.Header()[headerRequestID] = []string{id}
+	rec.prepare(id)
 	writeError(rec, failure{status: http.StatusInternalServerError, kind: "api_error", code: "internal_error", message: "internal error"})
 	return false
 }
@@ -89,8 +115,7 @@ func (s *Server) recovered(value any, rec *recorder, r *http.Request, id string)
 // handler, whose request was cancelled, wrote nothing.
 func (s *Server) finish(rec *recorder, r *http.Request) {
 	if rec.status == 0 && errors.Is(context.Cause(r.Context()), ErrStopped) {
-		rec.Header().Set("Retry-After", "1")
-		writeError(rec, failure{status: http.StatusServiceUnavailable, kind: "overloaded_error", code: "stopping", message: "the service is stopping"})
+		refuseStopping(rec)
 	}
 	if rec.status != 0 && rec.Header()["Content-Length"] != nil {
 		_ = rec.FlushError() // the caller left

@@ -22,13 +22,6 @@ func waiting(do func(w http.ResponseWriter, r *http.Request)) (Options, chan str
 	})}, entered
 }
 
-// stopSignal is closed once the server has begun to stop.
-func stopSignal(s *Server) chan struct{} {
-	stopping := make(chan struct{})
-	s.server.RegisterOnShutdown(sync.OnceFunc(func() { close(stopping) }))
-	return stopping
-}
-
 type outcome struct {
 	status int
 	body   string
@@ -60,7 +53,6 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 		}
 	})
 	s, url := start(t, options)
-	stopping := stopSignal(s)
 	answer := get(url + "/wait")
 	<-entered
 
@@ -69,7 +61,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 	for i := range errs {
 		group.Go(func() { errs[i] = s.Shutdown(t.Context()) })
 	}
-	<-stopping
+	<-s.stopping
 	if w := do(s, "GET", "/ready"); w.Code != http.StatusServiceUnavailable || w.Body.String() != `{"ready":false,"reason":"stopping"}`+"\n" {
 		t.Errorf("ready while stopping: %d %s", w.Code, w.Body)
 	}
@@ -123,12 +115,11 @@ func TestShutdownCancelsWhenTimeIsUp(t *testing.T) {
 func TestClose(t *testing.T) {
 	options, entered := waiting(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	s, url := start(t, options)
-	stopping := stopSignal(s)
 	answer := get(url + "/wait")
 	<-entered
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Shutdown(context.WithoutCancel(t.Context())) }()
-	<-stopping
+	<-s.stopping
 	_ = s.Close()
 	<-answer
 	if err := <-stopped; err != nil {

@@ -1,0 +1,124 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// lastWords is how long requests that were cancelled may take to tell their
+// callers so.
+const lastWords = 2 * time.Second
+
+// Shutdown welcomes nothing new: requests get 503, on connections that are closed
+// behind it, and /ready says so. It goes on listening until the requests in flight
+// have ended, and for DrainDelay at the least, so that nobody is refused a
+// connection who could have been told. When ctx ends first, it cancels them, gives
+// them two seconds, closes their connections and returns ctx's error. Further calls
+// wait for the first one's end and return the same; Close hurries it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop.Do(func() { s.stopErr = s.shutdown(ctx) })
+	return s.stopErr
+}
+
+func (s *Server) shutdown(ctx context.Context) error {
+	delay := time.NewTimer(s.options.DrainDelay)
+	defer delay.Stop()
+	s.begin()
+	// Nothing else ends connections that were taken over.
+	drained := make(chan error, len(s.options.Drain))
+	for _, drain := range s.options.Drain {
+		go func() { drained <- drain(ctx) }()
+	}
+	var err error
+	if s.quiet(ctx) && s.late(ctx, delay.C) {
+		err = s.server.Shutdown(ctx)
+	} else {
+		err = ctx.Err()
+	}
+	if err != nil {
+		s.cancel(ErrStopped)
+		s.lastWords()
+	}
+	for range s.options.Drain {
+		err = errors.Join(err, <-drained)
+	}
+	s.cancel(ErrStopped)
+	return err
+}
+
+// quiet waits until no request runs, or the server is closed. It says no when ctx
+// ended first.
+func (s *Server) quiet(ctx context.Context) bool {
+	for s.active.Load() > 0 {
+		select {
+		case <-s.idle:
+		case <-s.base.Done():
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// late waits for a timer, or until the server is closed. It says no when ctx ended
+// first.
+func (s *Server) late(ctx context.Context, timer <-chan time.Time) bool {
+	select {
+	case <-timer:
+	case <-s.base.Done():
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// enter counts a request, unless nothing new is welcome. leave must be called
+// after one that was.
+func (s *Server) enter() (welcome bool) {
+	s.active.Add(1)
+	if s.isStopping() {
+		s.leave()
+		return false
+	}
+	return true
+}
+
+func (s *Server) leave() {
+	if s.active.Add(-1) > 0 || !s.isStopping() {
+		return
+	}
+	select {
+	case s.idle <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// lastWords gives requests that were cancelled a moment, then closes their
+// connections.
+func (s *Server) lastWords() {
+	soon, done := context.WithTimeout(context.Background(), lastWords)
+	defer done()
+	if s.server.Shutdown(soon) != nil {
+		_ = s.server.Close() // it can only fail to close listeners a second time
+	}
+}
+
+// Close stops at once: it cancels the requests in flight and closes their
+// connections. It may be called at any time and more than once, also during a
+// Shutdown, which then returns soon.
+func (s *Server) Close() error {
+	s.begin()
+	s.cancel(ErrStopped)
+	return s.server.Close()
+}
