@@ -18,9 +18,10 @@ const (
 	// DefaultBatch is how many events one transaction takes at most, so that the
 	// ledger, which shares the disk, waits milliseconds for it.
 	DefaultBatch = 256
-	// DefaultRetry is how long the log waits after a failed commit.
-	DefaultRetry = time.Second
 )
+
+// retryAfter is how long the log waits after a failed commit.
+const retryAfter = time.Second
 
 // ErrClosed is what Close returns around the reason why the last events couldn't
 // be stored.
@@ -29,10 +30,9 @@ var ErrClosed = errors.New("the audit log was closed before all of it was stored
 // Options are what a Log needs.
 type Options struct {
 	Store  Store
-	Buffer int           // events that wait at most; 0 is DefaultBuffer
-	Batch  int           // events in one transaction at most; 0 is DefaultBatch
-	Retry  time.Duration // between two attempts to store the same events; 0 is DefaultRetry
-	Logger *slog.Logger  // hears of events that can't be stored; nil is silent
+	Buffer int          // events that wait at most; 0 is DefaultBuffer
+	Batch  int          // events in one transaction at most; 0 is DefaultBatch
+	Logger *slog.Logger // hears of events that can't be stored; nil is silent
 }
 
 // Log writes events off the path of whoever records them: while one transaction
@@ -40,7 +40,6 @@ type Options struct {
 // can't take at the moment is tried again. It is safe for concurrent use.
 type Log struct {
 	store   Store
-	retry   time.Duration
 	logger  *slog.Logger
 	events  chan Event
 	batch   []Event // the committer's own
@@ -61,15 +60,12 @@ func NewLog(options Options) *Log {
 	if options.Batch <= 0 {
 		options.Batch = DefaultBatch
 	}
-	if options.Retry <= 0 {
-		options.Retry = DefaultRetry
-	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, abandon := context.WithCancel(context.Background())
 	l := &Log{
-		store: options.Store, retry: options.Retry, logger: options.Logger,
+		store: options.Store, logger: options.Logger,
 		events: make(chan Event, options.Buffer), batch: make([]Event, 0, options.Batch),
 		closing: make(chan struct{}), stopped: make(chan struct{}), abandon: abandon,
 	}
@@ -155,7 +151,7 @@ func (l *Log) commit(ctx context.Context) error {
 		select {
 		case <-l.closing:
 			return fmt.Errorf("append %d of %d audit events: %w", len(l.batch), len(l.batch)+len(l.events), err)
-		case <-time.After(l.retry):
+		case <-time.After(retryAfter):
 		}
 	}
 }
