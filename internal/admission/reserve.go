@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -26,7 +28,8 @@ const (
 	// imageByAddress is for an image that the upstream fetches: the largest cost
 	// less (platform.claude.com/docs, "Vision").
 	imageByAddress = 5_000
-	// unknownWindow is for models of which nothing is known.
+	// unknownWindow is for models of which nothing is known, and the longest that can be
+	// asked for.
 	unknownWindow = 1_000_000
 	// maxThinking and maxSearches are far above what any upstream takes. They keep
 	// what is added up a number.
@@ -133,8 +136,8 @@ func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error)
 		return n, nil
 	}
 	window := a.options.Models.ContextWindow(call.Model)
-	if window == 0 {
-		window = unknownWindow
+	if window == 0 || asksForLongContext(call.Forward) {
+		window = max(window, unknownWindow)
 	}
 	if call.Backend == gateway.BackendCLI {
 		n.input += addedByCLI
@@ -167,6 +170,12 @@ func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error)
 		}
 	}
 	return n, nil
+}
+
+// asksForLongContext says whether a header asks for a context of a million tokens, which
+// some models read only then (anthropic-beta: context-1m-2025-08-07).
+func asksForLongContext(header http.Header) bool {
+	return slices.ContainsFunc(header["Anthropic-Beta"], func(value string) bool { return strings.Contains(value, "context-1m") })
 }
 
 // mayCacheForAnHour says whether a body may ask for a cache entry that lives an hour:
