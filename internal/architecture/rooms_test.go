@@ -121,6 +121,7 @@ func rooms() map[string]room {
 		"internal/postgres/pgtest":      {tests: true, outside: []string{pgx}},
 		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
+		"internal/chaostest":            {tests: true, may: []string{"simulator"}, outside: []string{jsonLibrary}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {
 			tests: true, may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary, "github.com/getkin/kin-openapi/openapi3"},
