@@ -198,11 +198,11 @@ func TestInherited(t *testing.T) {
 // those that run.
 func TestRunFolder(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "workers")
-	running, err := newRunFolder(parent)
+	running, err := newRunFolder(parent, silent())
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed := filepath.Join(parent, runPrefix+"killed")
+	killed := filepath.Join(parent, runPrefix+"0123456789abcdef")
 	if err := os.MkdirAll(filepath.Join(killed, "worker-1", "home"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -217,16 +217,21 @@ func TestRunFolder(t *testing.T) {
 	if err := os.Mkdir(other, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// It points at what isn't a run's.
+	planted := filepath.Join(parent, runPrefix+"fedcba9876543210")
+	if err := os.Symlink(killed, planted); err != nil {
+		t.Fatal(err)
+	}
 
-	next, err := newRunFolder(parent)
+	next, err := newRunFolder(parent, silent())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if next.marker == running.marker || next.path == running.path {
 		t.Errorf("two runs share %s", next.path)
 	}
-	for path, want := range map[string]bool{running.path: true, killed: false, beingMade: true, other: true, next.path: true} {
-		_, err := os.Stat(path)
+	for path, want := range map[string]bool{running.path: true, killed: false, beingMade: true, other: true, planted: true, next.path: true} {
+		_, err := os.Lstat(path)
 		if (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -242,7 +247,7 @@ func TestRunFolder(t *testing.T) {
 			t.Errorf("%s is left: %v", run.path, err)
 		}
 	}
-	if _, err := newRunFolder(filepath.Join(other, "\x00")); err == nil {
+	if _, err := newRunFolder(filepath.Join(other, "\x00"), silent()); err == nil {
 		t.Error("an impossible folder was made")
 	}
 }

@@ -2,13 +2,9 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,7 +32,7 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	}
 	// Models are told the path of a worker's folder: it must not name the data
 	// folder or the operator's home.
-	run, err := newRunFolder(os.TempDir())
+	run, err := newRunFolder(os.TempDir(), a.log)
 	if err != nil {
 		return err
 	}
@@ -204,63 +200,4 @@ func (a *App) registerPool(registry prometheus.Registerer) {
 		gauge("claude_api_cli_workers", "CLI processes by state.", prometheus.Labels{"state": state}, value)
 	}
 	gauge("claude_api_cli_queue_length", "Requests that wait for a CLI process.", nil, func(s clipool.Status) int64 { return s.Queued })
-}
-
-// runFolder is where one run of the service keeps its workers' folders. A lock
-// tells the folders of services that run from those of services that were
-// killed; those are removed.
-type runFolder struct {
-	path, marker string
-	lock         *os.File
-}
-
-const (
-	runPrefix = "claude-api-run-"
-	lockName  = "lock"
-)
-
-func newRunFolder(parent string) (*runFolder, error) {
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return nil, fmt.Errorf("make the workers' folder: %w", err)
-	}
-	removeLeftovers(parent)
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-	marker := hex.EncodeToString(random[:])
-	run := &runFolder{path: filepath.Join(parent, runPrefix+marker), marker: marker}
-	if err := os.Mkdir(run.path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the workers' folder: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(run.path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the workers' folder: %w", err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock the workers' folder: %w", err), lock.Close())
-	}
-	run.lock = lock
-	return run, nil
-}
-
-func (r *runFolder) remove() error {
-	return errors.Join(os.RemoveAll(r.path), r.lock.Close())
-}
-
-// removeLeftovers removes the folders of runs that hold no lock any more. What
-// can't be removed is left for the next start.
-func removeLeftovers(parent string) {
-	folders, err := filepath.Glob(filepath.Join(parent, runPrefix+"*"))
-	if err != nil {
-		return
-	}
-	for _, folder := range folders {
-		lock, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR, 0)
-		if err != nil {
-			continue // made a moment ago by another service, and not locked yet
-		}
-		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			_ = os.RemoveAll(folder)
-		}
-		_ = lock.Close()
-	}
 }

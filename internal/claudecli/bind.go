@@ -59,7 +59,7 @@ func (p *Process) Ready(ctx context.Context) error {
 }
 
 func (p *Process) prepare(ctx context.Context) error {
-	answers, err := p.ask(ctx, p.options.StartTimeout, control{Subtype: "get_binary_version"})
+	answers, err := p.ask(ctx, p.options.StartTimeout, control{Subtype: askVersion})
 	if err != nil {
 		return err
 	}

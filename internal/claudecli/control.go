@@ -90,6 +90,21 @@ func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...co
 	return answers, refused
 }
 
+// Ping asks a process that rests for a sign of life, and waits for it no longer
+// than for any control request. It changes nothing, whether or not the process
+// holds a conversation. A ctx that ends leaves the process as it was: the answer is
+// skipped when it comes. After any other error the process must be closed.
+func (p *Process) Ping(ctx context.Context) error {
+	_, err := p.ask(ctx, p.options.ControlTimeout, control{Subtype: askVersion})
+	if err == nil {
+		err = p.broken
+	}
+	return err
+}
+
+// askVersion is the cheapest question that both versions answer.
+const askVersion = "get_binary_version"
+
 // answer takes a line that comes while control requests are open. It returns
 // the number of the request that the line answers, or 0.
 func (p *Process) answer(l *line) (controlResponse, int, error) {

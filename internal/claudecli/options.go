@@ -7,6 +7,7 @@ package claudecli
 import (
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,10 @@ const (
 	// DefaultStartTimeout bounds the time from spawn to the first answer: eight
 	// spawns at once took up to 3.2 s on two cores.
 	DefaultStartTimeout = 15 * time.Second
+	// AwayStartTimeout is the same without a BaseURL: 2.1.331 then asks
+	// api.anthropic.com for its organization's policy first, and goes on without an
+	// answer after 17 to 19 s. No setting leaves that out, and none should.
+	AwayStartTimeout = 45 * time.Second
 	// DefaultControlTimeout bounds one control request; they take 1 to 30 ms.
 	DefaultControlTimeout = 5 * time.Second
 	// DefaultIdleTimeout bounds the wait for the first byte of an answer and
@@ -37,7 +42,8 @@ type Options struct {
 	Env []string
 	// Model is the model that the process starts with.
 	Model string
-	// Marker identifies the service instance in the process's environment.
+	// Marker identifies the service instance in the process's environment: see
+	// KillMarked.
 	Marker         string
 	Features       Features
 	StartTimeout   time.Duration
@@ -49,6 +55,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.StartTimeout <= 0 {
 		o.StartTimeout = DefaultStartTimeout
+		if o.BaseURL == "" {
+			o.StartTimeout = AwayStartTimeout
+		}
 	}
 	if o.ControlTimeout <= 0 {
 		o.ControlTimeout = DefaultControlTimeout
@@ -59,6 +68,17 @@ func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+// secrets are the texts that no log may show: the credentials, and the values that
+// the operator lets through.
+func (o *Options) secrets() []string {
+	secrets := []string{o.APIKey, o.AuthToken}
+	for _, pair := range o.Env {
+		_, value, _ := strings.Cut(pair, "=")
+		secrets = append(secrets, value)
+	}
+	return secrets
 }
 
 // arguments are those of a lean worker: no tools but a client's, no settings files,
@@ -109,7 +129,7 @@ func (o *Options) environment(folder string) []string {
 		// MAX_THINKING_TOKENS=0 leaves adaptive thinking on with the 5-5 models
 		// (seen with 2.1.331); this leaves the thinking member out of the body.
 		envDisableThinking + "=1",
-		"CLAUDE_API_WORKER=" + o.Marker,
+		markerVariable + "=" + o.Marker,
 	}
 	if o.Features.ClientTools {
 		env = append(env,

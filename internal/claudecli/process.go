@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -20,7 +18,7 @@ import (
 var ErrDied = errors.New("the process ended")
 
 // Process is one CLI process. One goroutine at a time owns it; only Kill,
-// Exited, PID and ResidentBytes may be called beside the owner. It has no
+// Exited, Ending, PID and ResidentBytes may be called beside the owner. It has no
 // reading goroutine: the owner reads the process's output itself, so that an
 // event reaches the caller without a hand-over.
 type Process struct {
@@ -69,7 +67,7 @@ type Process struct {
 // Ready. The error is an apierror.Error of category CLIError.
 func Start(options Options) (*Process, error) {
 	options.setDefaults()
-	p := &Process{options: options, stderr: &ring{limit: 16 << 10}, exited: make(chan struct{}), started: time.Now()}
+	p := &Process{options: options, stderr: newRing(options.secrets()), exited: make(chan struct{}), started: time.Now()}
 	if err := p.spawn(); err != nil {
 		p.removeFolder()
 		return nil, apierror.Wrap(apierror.CLIError, "the Claude Code CLI can't be started", err)
@@ -141,6 +139,17 @@ func (p *Process) reap() {
 
 // Exited is closed when the process has ended and was reaped.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Ending says for the log how the process ended and what it wrote to standard
+// error last, without the secrets that it was given. It is "" before Exited.
+func (p *Process) Ending() string {
+	select {
+	case <-p.exited:
+		return fmt.Sprintf("exit: %v, stderr: %q", p.waitErr, p.stderr.String()) // waitErr is nil after exit 0
+	default:
+		return ""
+	}
+}
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
@@ -226,7 +235,7 @@ func (p *Process) failure(operation string, err error) error {
 	p.broken = err
 	p.Kill()
 	<-p.exited
-	cause := fmt.Errorf("%s: %w: %w (exit: %v, stderr: %q)", operation, ErrDied, err, p.waitErr, p.stderr.String()) //nolint:errorlint // waitErr is nil after exit 0
+	cause := fmt.Errorf("%s: %w: %w (%s)", operation, ErrDied, err, p.Ending())
 	return apierror.Wrap(apierror.CLIError, "the Claude Code CLI ended unexpectedly", cause)
 }
 
@@ -247,27 +256,4 @@ func closeAll(files ...*os.File) {
 	for _, f := range files {
 		_ = f.Close() // a pipe's end: nothing is buffered that could be lost
 	}
-}
-
-// ring keeps the last bytes that were written to it.
-type ring struct {
-	mu    sync.Mutex
-	data  []byte
-	limit int
-}
-
-func (r *ring) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.data = append(r.data, b...)
-	if over := len(r.data) - r.limit; over > 0 {
-		r.data = append(r.data[:0], r.data[over:]...)
-	}
-	return len(b), nil
-}
-
-func (r *ring) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.TrimSpace(string(r.data))
 }

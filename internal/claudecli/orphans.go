@@ -1,0 +1,44 @@
+package claudecli
+
+import (
+	"fmt"
+	"time"
+)
+
+// markerVariable carries Options.Marker. What a process starts inherits it.
+const markerVariable = "CLAUDE_API_WORKER"
+
+// KillMarked bounds: processes that are told to end are gone within milliseconds.
+const (
+	orphanTimeout = 2 * time.Second
+	orphanPoll    = 5 * time.Millisecond
+)
+
+// KillMarked ends the processes of this user that were started with one of the
+// markers, each with its process group, and waits until they are gone. They are
+// what a service that was killed has left: the parent-death signal reaches a
+// worker, not what that has started. A process is known by its environment alone,
+// never by its name, and is held by a handle while it is looked at, so that no
+// other one gets the signal which has come to the same id meanwhile.
+//
+// It doesn't find a process that has taken the marker out of its environment and
+// left the group. Where another process's environment can't be read (macOS) it
+// finds none: there a worker ends by itself when it reads the end of its standard
+// input, and what it started stays.
+func KillMarked(markers ...string) (killed int, err error) {
+	ended := map[int]bool{}
+	deadline := time.Now().Add(orphanTimeout)
+	for {
+		pids := endMarked(markers) // they may start others meanwhile
+		for _, pid := range pids {
+			ended[pid] = true
+		}
+		switch {
+		case len(pids) == 0:
+			return len(ended), nil
+		case time.Now().After(deadline):
+			return len(ended), fmt.Errorf("%d processes of a former run don't end", len(pids))
+		}
+		time.Sleep(orphanPoll)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package claudecli
+
+func endMarked([]string) []int { return nil }
