@@ -108,8 +108,8 @@ func New(options Options) *Admitter {
 // reservation is what a call holds.
 type reservation struct {
 	key, project *account
-	// tokens were taken from the tokens a minute; held are on the budgets.
-	tokens int
+	// tokens were taken from the tokens a minute of both; held are on the budgets.
+	tokens [2]taken
 	held   budget.Amount
 	// arrived decides to which periods the call belongs.
 	arrived time.Time
@@ -217,12 +217,12 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 	s.mu.Lock()
 	r.settle(s, spent)
 	crossed := s.crossed(r.limits, call.Caller.ProjectID, r.arrived)
+	now := a.now()
 	for i, account := range [...]*account{r.key, r.project} {
 		account.running--
-		account.usedAt = a.now()
-		limits := [...]gateway.RateLimits{call.Caller.Key, call.Caller.Project}[i]
-		if limits.TokensPerMinute > 0 && r.tokens > 0 {
-			account.tokens.giveBack(r.tokens-int(spent.Tokens), limits.TokensPerMinute)
+		account.usedAt = now
+		if t := &r.tokens[i]; t.n > 0 {
+			account.tokens.settle(t, int(spent.Tokens), [...]gateway.RateLimits{call.Caller.Key, call.Caller.Project}[i].TokensPerMinute, now)
 		}
 		account.settled()
 	}

@@ -1,13 +1,19 @@
 package admission
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // rate holds an account to so many of something a minute, by the generic cell
 // rate algorithm (GCRA): all that is kept is the moment at which the whole limit
 // will be free again. Taking n moves that moment by n/limit of a minute; what
 // would move it more than a minute ahead is refused. The whole minute may be used
 // at once. Moments are durations since the Admitter's start.
-type rate struct{ free time.Duration }
+type rate struct {
+	free   time.Duration
+	newest *taken // of those that run
+}
 
 // steps gives the time that one takes, at least a nanosecond, and the whole
 // limit's: a minute, less what the division lost.
@@ -28,13 +34,62 @@ func (r *rate) take(n, limit int, now time.Duration) {
 	r.free = max(r.free, now) + each*time.Duration(n)
 }
 
-// maxDebt is how far ahead what was used beyond the limit moves the moment at most.
+// taken is what a running request took of a rate, until it is known how much of it
+// was used.
+type taken struct {
+	n            int // 0: nothing was taken
+	older, newer *taken
+	// low is the least that was still to be waited for, when something was taken,
+	// between this one and the next newer one in the list.
+	low time.Duration
+}
+
+const never time.Duration = math.MaxInt64
+
+// maxDebt is how far ahead what was used beyond what was taken moves the moment at
+// most.
 const maxDebt = 24 * time.Hour
 
-// giveBack takes back n of what was taken; a negative n takes more.
-func (r *rate) giveBack(n, limit int) {
+// hold takes n until settle.
+func (r *rate) hold(t *taken, n, limit int, now time.Duration) {
+	if r.newest != nil {
+		r.newest.low, r.newest.newer = min(r.newest.low, max(r.free-now, 0)), t
+	}
+	*t = taken{n: n, older: r.newest, low: never}
+	r.newest = t
+	r.take(n, limit, now)
+}
+
+// settle makes what was used of what was taken. The rest comes back as far as it
+// wasn't given back by time: where all was free once since, nobody was kept from
+// anything, and giving it back would let more through than the limit. Afterwards
+// all is as if only that had been taken which was used. Once for each hold.
+func (r *rate) settle(t *taken, used, limit int, now time.Duration) {
 	each, _ := steps(limit)
-	r.free -= each * time.Duration(max(n, -int(maxDebt/each)))
+	back := each * time.Duration(max(t.n-used, -int(maxDebt/each)))
+	if back < 0 {
+		r.free = max(r.free, now) - back
+	} else {
+		back = min(back, max(r.free-now, 0))
+		for x := t; x != nil; x = x.newer {
+			back = min(back, x.low)
+		}
+		r.free -= back
+		for x := t; x != nil; x = x.newer {
+			if x.low != never {
+				x.low -= back
+			}
+		}
+	}
+	if t.newer != nil {
+		t.newer.older = t.older
+	} else {
+		r.newest = t.older
+	}
+	if t.older != nil {
+		t.older.newer, t.older.low = t.newer, min(t.older.low, t.low)
+	}
+	*t = taken{}
 }
 
 // left says how many may be taken now, and when all of them may.

@@ -89,10 +89,9 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 			}
 		}
 	}
-	for _, scope := range scopes {
+	for i, scope := range scopes {
 		if limit := scope.limits.TokensPerMinute; limit > 0 {
-			r.tokens = min(tokens, limit)
-			scope.account.tokens.take(r.tokens, limit, now)
+			scope.account.tokens.hold(&r.tokens[i], min(tokens, limit), limit, now)
 		}
 	}
 	if len(limits) > 0 {
