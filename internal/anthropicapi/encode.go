@@ -43,7 +43,6 @@ func (h *Handler) setHeader(header http.Header, call *gateway.Call) {
 type streamWriter struct {
 	h      *Handler
 	call   *gateway.Call
-	w      http.ResponseWriter
 	stream *protocol.Stream
 	last   []byte // the held back message_stop
 	frame  []byte // reused
@@ -52,7 +51,7 @@ type streamWriter struct {
 
 // Event implements gateway.EventWriter.
 func (s *streamWriter) Event(e message.Event) error {
-	s.start()
+	s.stream.Start(s.call)
 	frame := e.Raw
 	if frame == nil {
 		s.frame = sse.Append(s.frame[:0], e.Type, e.Data)
@@ -68,13 +67,6 @@ func (s *streamWriter) Event(e message.Event) error {
 	return s.stream.Write(frame)
 }
 
-func (s *streamWriter) start() {
-	if !s.stream.Started() {
-		s.h.setHeader(s.w.Header(), s.call)
-		s.stream.Start(s.call)
-	}
-}
-
 // Flush implements gateway.EventWriter.
 func (s *streamWriter) Flush() error { return s.stream.Flush() }
 
@@ -83,7 +75,7 @@ func (s *streamWriter) Message([]byte) error { return protocol.ErrForm }
 
 // End implements gateway.EventWriter.
 func (s *streamWriter) End(gateway.Result) error {
-	s.start()
+	s.stream.Start(s.call)
 	if s.last == nil {
 		s.last = stopFrame
 	}
@@ -92,6 +84,9 @@ func (s *streamWriter) End(gateway.Result) error {
 	}
 	return s.stream.Close(s.call)
 }
+
+// Stream is what protocol.Serve keeps alive.
+func (s *streamWriter) Stream() *protocol.Stream { return s.stream }
 
 // Started implements protocol.Encoder.
 func (s *streamWriter) Started() bool { return s.stream.Started() }

@@ -75,7 +75,7 @@ func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request, call *ga
 		return apierror.Invalid("max_tokens", "max_tokens: field required")
 	}
 	if call.Request.Stream {
-		out := &streamWriter{h: h, call: call, w: w, stream: protocol.NewStream(w)}
+		out := &streamWriter{h: h, call: call, stream: protocol.NewStream(w, h.setHeader)}
 		return protocol.Serve(r.Context(), h.gateway, call, out, h.log)
 	}
 	return protocol.Serve(r.Context(), h.gateway, call, &wholeWriter{h: h, call: call, w: w}, h.log)

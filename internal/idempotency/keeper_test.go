@@ -66,7 +66,7 @@ func TestWhileTheFirstRuns(t *testing.T) {
 		goOn := make(chan struct{})
 		s.serve = func(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 			<-goOn
-			return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w)}, nil)
+			return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w, protocol.SetHeader)}, nil)
 		}
 		done := make(chan answer, 1)
 		go func() { done <- s.send(t.Context(), "k", plain) }()

@@ -30,7 +30,7 @@ func newSlow(t *testing.T) *slow {
 	s.serve = func(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 		g := s.rooms.Gateway()
 		g.Router = s
-		return protocol.Serve(r.Context(), g, call, &encoder{w: w, call: call, stream: protocol.NewStream(w)}, nil)
+		return protocol.Serve(r.Context(), g, call, &encoder{w: w, call: call, stream: protocol.NewStream(w, protocol.SetHeader)}, nil)
 	}
 	return s
 }

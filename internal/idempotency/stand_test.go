@@ -123,7 +123,7 @@ func (s *stand) handler() http.Handler {
 		if s.serve != nil {
 			return s.serve(w, r, call)
 		}
-		return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w)}, nil)
+		return protocol.Serve(r.Context(), s.rooms.Gateway(), call, &encoder{w: w, call: call, stream: protocol.NewStream(w, protocol.SetHeader)}, nil)
 	}
 	return protocoltest.Handler(func(mux *http.ServeMux) {
 		mux.Handle("POST /x", protocol.HandleOnce(s.rooms.Gateway(), s, "/x", serve, protocol.OpenAIErrorWriter(nil)))

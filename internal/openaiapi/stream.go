@@ -18,7 +18,6 @@ import (
 // compatible services read; the others ignore it.
 type streamWriter struct {
 	call         *gateway.Call
-	w            http.ResponseWriter
 	stream       *protocol.Stream
 	created      int64
 	includeUsage bool
@@ -37,7 +36,7 @@ type streamWriter struct {
 
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, created int64, includeUsage bool) *streamWriter {
 	return &streamWriter{
-		call: call, w: w, stream: protocol.NewStream(w), created: created, includeUsage: includeUsage,
+		call: call, stream: protocol.NewStream(w, protocol.SetOpenAIHeader), created: created, includeUsage: includeUsage,
 		reader: protocol.NewEventReader(), frame: make([]byte, 0, 1_024),
 	}
 }
@@ -138,7 +137,6 @@ func (s *streamWriter) begin(id, model string) {
 	if s.before != nil {
 		return
 	}
-	protocol.SetOpenAIHeader(s.w.Header(), s.call)
 	s.stream.Start(s.call)
 	s.before = protocol.AppendText([]byte(`data: {"id":`), answerID(id))
 	s.before = strconv.AppendInt(append(s.before, `,"object":"chat.completion.chunk","created":`...), s.created, 10)
@@ -193,6 +191,9 @@ func (s *streamWriter) End(result gateway.Result) error {
 	}
 	return s.stream.Close(s.call)
 }
+
+// Stream is what protocol.Serve keeps alive.
+func (s *streamWriter) Stream() *protocol.Stream { return s.stream }
 
 // Started implements protocol.Encoder.
 func (s *streamWriter) Started() bool { return s.stream.Started() }

@@ -28,7 +28,7 @@ type streamWriter struct {
 
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, asked asked) *streamWriter {
 	return &streamWriter{
-		call: call, asked: asked, stream: protocol.NewStream(w),
+		call: call, asked: asked, stream: protocol.NewStream(w, protocol.SetHeader),
 		reader: protocol.NewEventReader(), frame: make([]byte, 0, 512),
 	}
 }
@@ -131,6 +131,9 @@ func (s *streamWriter) End(result gateway.Result) error {
 	}
 	return s.stream.Close(s.call)
 }
+
+// Stream is what protocol.Serve keeps alive.
+func (s *streamWriter) Stream() *protocol.Stream { return s.stream }
 
 // Started implements protocol.Encoder.
 func (s *streamWriter) Started() bool { return s.stream.Started() }

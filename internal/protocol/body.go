@@ -30,7 +30,7 @@ const chunkedBuffer = 8 << 10
 // to a browser's cross-site form: the key travels in a header that no form sets.
 // A Content-Encoding is refused: a compressed body has no honest size.
 //
-// An error is an apierror.Error.
+// One that nests deeper than maxDepth is refused. An error is an apierror.Error.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if read, ok := r.Body.(*readBody); ok {
 		return read.body, nil
@@ -50,7 +50,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		if _, err := io.ReadFull(src, body); err != nil {
 			return nil, readError(r, err, limit)
 		}
-		return body, nil
+		return body, Shallow(body)
 	}
 	body := make([]byte, 0, chunkedBuffer)
 	for {
@@ -62,7 +62,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		n, err := src.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		if errors.Is(err, io.EOF) {
-			return body, nil
+			return body, Shallow(body)
 		}
 		if err != nil {
 			return nil, readError(r, err, limit)
@@ -86,20 +86,42 @@ type readBody struct {
 
 func (*readBody) Close() error { return nil }
 
-// readPause is how long a caller may take between two pieces of its body.
-const readPause = 60 * time.Second
+// A body may come slowly, but not without end: whoever sends a byte now and then
+// would hold a connection and a buffer for as long as it likes.
+const (
+	// readPause is how long a caller may take between two pieces of its body, and
+	// for the first leastRate bytes.
+	readPause = 60 * time.Second
+	// leastRate is how many bytes a second must have come on average after that: a
+	// tenth of what a modem brought.
+	leastRate = 512
+)
 
 // patientReader reads a body as long as it goes on arriving.
 type patientReader struct {
 	body    io.ReadCloser
 	control http.ResponseController
+	started time.Time
+	got     int64
 }
 
 func (p *patientReader) Read(b []byte) (int, error) {
+	now := time.Now()
+	if p.got == 0 {
+		p.started = now
+	}
+	deadline := now.Add(readPause)
+	if least := p.started.Add(readPause + time.Duration(p.got)*time.Second/leastRate); least.Before(deadline) {
+		deadline = least
+	}
 	// A writer that has no deadlines, as in tests, does without.
-	_ = p.control.SetReadDeadline(time.Now().Add(readPause))
+	_ = p.control.SetReadDeadline(deadline)
 	n, err := p.body.Read(b)
-	_ = p.control.SetReadDeadline(time.Time{})
+	p.got += int64(n)
+	if err == nil || errors.Is(err, io.EOF) {
+		_ = p.control.SetReadDeadline(time.Time{})
+	}
+	// Otherwise it stays: net/http reads what is left of a body before it answers.
 	return n, err
 }
 

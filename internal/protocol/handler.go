@@ -47,10 +47,18 @@ type Encoder interface {
 	Fail(e *apierror.Error)
 }
 
-// Serve walks a call to its end. It returns an error for the family's
+// streamer is an Encoder that writes a Stream.
+type streamer interface{ Stream() *Stream }
+
+// Serve walks a call to its end; a stream has heartbeats meanwhile. It returns an error for the family's
 // ErrorWriter; one of an answer that has started is logged and told there.
 func Serve(ctx context.Context, g *gateway.Gateway, call *gateway.Call, out Encoder, log *slog.Logger) error {
-	err := g.Serve(ctx, call, out)
+	watched, stop := ctx, func() {}
+	if s, ok := out.(streamer); ok {
+		watched, stop = s.Stream().Watch(ctx, call)
+	}
+	err := g.Serve(watched, call, out)
+	stop()
 	if err == nil || !out.Started() {
 		return err
 	}

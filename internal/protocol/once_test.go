@@ -98,7 +98,7 @@ func (k *keptWriter) Complete() error {
 func TestStreamIsKeptBeforeItsEnd(t *testing.T) {
 	for _, want := range []error{nil, errors.New("disk full")} {
 		w := &keptWriter{ResponseRecorder: httptest.NewRecorder(), err: want}
-		s := protocol.NewStream(w)
+		s := protocol.NewStream(w, protocol.SetHeader)
 		call := &gateway.Call{Clock: latency.Start()}
 		s.Start(call)
 		if err := s.Write([]byte("data: last\n\n")); err != nil {

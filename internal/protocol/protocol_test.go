@@ -248,7 +248,7 @@ func TestStream(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		call := &gateway.Call{Backend: "direct", Clock: latency.Start()}
 		call.Clock.Mark(latency.Auth)
-		s := protocol.NewStream(w)
+		s := protocol.NewStream(w, protocol.SetHeader)
 		if s.Started() {
 			t.Error("started before the first write")
 		}
@@ -293,7 +293,7 @@ func TestStream(t *testing.T) {
 func TestStreamToCallerWhoLeft(t *testing.T) {
 	failed := make(chan error, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := protocol.NewStream(w)
+		s := protocol.NewStream(w, protocol.SetHeader)
 		s.Start(&gateway.Call{Clock: latency.Start()})
 		_ = s.Write([]byte("data: 1\n\n"))
 		_ = s.Flush()

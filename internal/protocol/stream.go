@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"net/http"
+	"sync"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -9,50 +10,69 @@ import (
 	"claude-code-api-service/internal/sse"
 )
 
-// stallLimit is how long one write to a caller may take before the caller
-// counts as gone. It bounds how long somebody who stops reading can hold a
-// worker; a slow reader that takes a packet now and then isn't hurt.
-const stallLimit = 60 * time.Second
-
-// Stream writes an event stream to a caller. One goroutine uses it.
+// Stream writes an event stream to a caller. One goroutine uses it; between its
+// writes a timer's may write a heartbeat.
 type Stream struct {
-	w        http.ResponseWriter
-	control  *http.ResponseController
-	started  bool
-	pending  bool // written and not yet flushed
-	deadline time.Time
+	w       http.ResponseWriter
+	control *http.ResponseController
+	header  func(h http.Header, call *gateway.Call)
+
+	mu      sync.Mutex // of what follows
+	started bool
+	pending bool      // written and not yet flushed
+	last    time.Time // of the last write
+	heartbeat
 }
 
-// NewStream makes a Stream; nothing is sent before the first Write.
-func NewStream(w http.ResponseWriter) *Stream {
-	return &Stream{w: w, control: http.NewResponseController(w)}
+// NewStream makes a Stream; nothing is sent before the first Write or heartbeat.
+// header sets what the caller's family says of a call, SetHeader's part included.
+// The server below bounds how long a write may take.
+func NewStream(w http.ResponseWriter, header func(h http.Header, call *gateway.Call)) *Stream {
+	return &Stream{w: w, control: http.NewResponseController(w), header: header}
 }
 
 // Start sends the header if it hasn't left: 200, an event stream that no proxy
 // may buffer, and the trailer that brings the stages which aren't known yet.
-// What the caller's family adds must be in w.Header() by then.
 func (s *Stream) Start(call *gateway.Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.start(call, trailer)
+}
+
+// The trailers of a stream, and of one whose header left before the answer began.
+var (
+	trailer      = []string{HeaderServerTiming}
+	earlyTrailer = []string{HeaderServerTiming + ", " + HeaderWarnings}
+)
+
+func (s *Stream) start(call *gateway.Call, trailer []string) {
 	if s.started {
 		return
 	}
 	s.started = true
 	h := s.w.Header()
-	SetHeader(h, call)
+	s.header(h, call)
 	h["Content-Type"] = []string{sse.ContentType}
 	h["Cache-Control"] = []string{"no-cache"}
 	h["X-Accel-Buffering"] = []string{"no"}
-	h["Trailer"] = []string{HeaderServerTiming}
+	h["Trailer"] = trailer
 	s.w.WriteHeader(http.StatusOK)
 }
 
 // Started says whether the header has left, so that an error can no longer
 // have a status of its own.
-func (s *Stream) Started() bool { return s.started }
+func (s *Stream) Started() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
+}
 
 // Write takes one or more whole frames. They leave with the next Flush. An
 // error says that the caller left.
 func (s *Stream) Write(frames []byte) error {
-	s.extend()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = time.Now()
 	s.pending = true
 	_, err := s.w.Write(frames)
 	return writeError(err)
@@ -60,6 +80,8 @@ func (s *Stream) Write(frames []byte) error {
 
 // Flush sends what was written. An error says that the caller left.
 func (s *Stream) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.pending {
 		return nil
 	}
@@ -67,22 +89,17 @@ func (s *Stream) Flush() error {
 	return writeError(s.control.Flush())
 }
 
-// extend moves the write deadline on. Once in a while is enough, so that a
-// fast stream doesn't pay for it with every event.
-func (s *Stream) extend() {
-	if now := time.Now(); s.deadline.Sub(now) < stallLimit-time.Second {
-		s.deadline = now.Add(stallLimit)
-		// A writer without deadlines (a test's recorder) does without.
-		_ = s.control.SetWriteDeadline(s.deadline)
-	}
-}
-
 // Close sends the last bytes and, as a trailer, all stages of the call. Where the
 // answer is kept for an Idempotency-Key, it is kept before; an error then says that
-// it couldn't be.
+// it couldn't be. No heartbeat follows.
 func (s *Stream) Close(call *gateway.Call) error {
+	s.beQuiet()
 	call.Clock.Finish()
-	s.w.Header()[HeaderServerTiming] = []string{serverTiming(call)}
+	h := s.w.Header()
+	h[HeaderServerTiming] = []string{serverTiming(call)}
+	if s.early && len(call.Warnings) > 0 {
+		h[HeaderWarnings] = []string{warningLine(call.Warnings)}
+	}
 	if kept, ok := s.w.(KeptWriter); ok {
 		return kept.Complete()
 	}

@@ -18,7 +18,6 @@ import (
 // response repeat them.
 type streamWriter struct {
 	call     *gateway.Call
-	w        http.ResponseWriter
 	stream   *protocol.Stream
 	response *response
 	keeper   keeper
@@ -37,7 +36,7 @@ type streamWriter struct {
 
 func newStreamWriter(w http.ResponseWriter, call *gateway.Call, r *response, keeper keeper, now func() time.Time) *streamWriter {
 	return &streamWriter{
-		call: call, w: w, stream: protocol.NewStream(w), response: r, keeper: keeper, now: now,
+		call: call, stream: protocol.NewStream(w, protocol.SetOpenAIHeader), response: r, keeper: keeper, now: now,
 		reader: protocol.NewEventReader(), frame: make([]byte, 0, 4_096),
 	}
 }
@@ -102,7 +101,6 @@ func (s *streamWriter) begin(model string) {
 		model = s.call.Model
 	}
 	s.response.model = model
-	protocol.SetOpenAIHeader(s.w.Header(), s.call)
 	s.stream.Start(s.call)
 	for _, kind := range [...]string{"response.created", "response.in_progress"} {
 		s.head(kind)
@@ -309,6 +307,9 @@ func (s *streamWriter) End(result gateway.Result) error {
 	}
 	return s.stream.Close(s.call)
 }
+
+// Stream is what protocol.Serve keeps alive.
+func (s *streamWriter) Stream() *protocol.Stream { return s.stream }
 
 // Started implements protocol.Encoder.
 func (s *streamWriter) Started() bool { return s.stream.Started() }

@@ -224,6 +224,9 @@ func readTools(m *incoming, s *protocol.Scanner) error {
 // error is an apierror.Error.
 func (h *Handler) decode(text []byte) (*incoming, error) {
 	m := &incoming{}
+	if err := protocol.Shallow(text); err != nil {
+		return m, err
+	}
 	scanner := h.scanners.Get(text)
 	defer h.scanners.Put(scanner)
 	return m, h.table.Document(scanner, m)
