@@ -105,8 +105,7 @@ func retryable(status int, header http.Header) bool {
 	case "false":
 		return false
 	}
-	return status == http.StatusRequestTimeout || status == http.StatusConflict ||
-		status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+	return apierror.RetryableStatus(status)
 }
 
 // retryAfter reads how long the upstream asks to wait: retry-after-ms, or

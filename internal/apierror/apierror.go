@@ -146,6 +146,19 @@ func (e *Error) Status() int {
 	return http.StatusInternalServerError
 }
 
+// MayPass says that the failure is none of the request's and may pass by itself:
+// what is worth another attempt, and what circuit breakers count.
+func (e *Error) MayPass() bool {
+	if e.Upstream != nil && e.Upstream.Status != 0 {
+		return RetryableStatus(e.Upstream.Status)
+	}
+	switch e.Category {
+	case RateLimited, Overloaded, UpstreamError, ConnectionError, CLIError, Timeout:
+		return true
+	}
+	return false
+}
+
 // New makes an error whose message the caller may read.
 func New(category Category, message string) *Error {
 	return &Error{Category: category, Message: message}

@@ -57,3 +57,29 @@ func TestFrom(t *testing.T) {
 		t.Error("From(nil) isn't nil")
 	}
 }
+
+func TestMayPass(t *testing.T) {
+	for status, want := range map[int]bool{
+		400: false, 401: false, 402: false, 403: false, 404: false, 413: false, 422: false, 301: false,
+		408: true, 409: true, 429: true, 500: true, 502: true, 503: true, 504: true, 529: true,
+	} {
+		if got := apierror.FromUpstream(status, "").MayPass(); got != want {
+			t.Errorf("upstream status %d: %t", status, got)
+		}
+	}
+	for category, want := range map[apierror.Category]bool{
+		apierror.BadRequest: false, apierror.AuthError: false, apierror.Permission: false, apierror.BudgetExceeded: false,
+		apierror.ClientClosed: false, apierror.Internal: false,
+		apierror.RateLimited: true, apierror.Overloaded: true, apierror.UpstreamError: true, apierror.ConnectionError: true,
+		apierror.CLIError: true, apierror.Timeout: true,
+	} {
+		if got := apierror.New(category, "").MayPass(); got != want {
+			t.Errorf("%s: %t", category, got)
+		}
+	}
+	// The CLI without a credential knows no status.
+	e := &apierror.Error{Category: apierror.AuthError, Upstream: &apierror.Upstream{OurCredential: true}}
+	if e.MayPass() {
+		t.Error("a missing credential passes by itself")
+	}
+}

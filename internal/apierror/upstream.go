@@ -14,6 +14,13 @@ const StatusOverloaded = 529
 // and didn't say for how long.
 const UnknownRetryAfter = 5 * time.Second
 
+// RetryableStatus says whether an upstream's failure may pass by itself: the statuses
+// that the official SDKs retry.
+func RetryableStatus(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusConflict ||
+		status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+}
+
 // FromUpstream makes the error for a status with which the upstream refused a
 // request: the same whichever backend asked. said are the upstream's own words,
 // which reach the caller where they are about the caller's request.

@@ -4,12 +4,9 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -89,8 +86,9 @@ type Admitter interface {
 	// requests. It fills call.Limits also when it refuses.
 	Admit(ctx context.Context, call *Call) error
 	// Reserve holds what the routed request may use at most of the caller's tokens
-	// per minute and budgets; it may lower call.MaxTokens. Either all of it is held
-	// or nothing.
+	// per minute and budgets, and call.Spent; it may lower call.MaxTokens. Either all of
+	// it is held or nothing. Asked again, for another model or backend, it holds that
+	// instead, or, with an error, what it held before.
 	Reserve(ctx context.Context, call *Call) error
 	// Release gives back what Admit and Reserve hold, and counts what was spent. It
 	// is called exactly once for each call that Admit let in, whatever became of it.
@@ -145,10 +143,13 @@ type Entry struct {
 	Backend   string
 	Requested string // the model as asked
 	Routed    string // the model as sent to the backend
-	Result    Result
-	Status    int    // the HTTP status that the outcome stands for
-	Category  string // the error's category, "" on success
-	Refused   bool   // the request failed before a backend was asked
+	// Chosen is what the router chose, where a backend was asked: Backend and Routed
+	// differ from it where a fallback served the call.
+	Chosen   Choice
+	Result   Result
+	Status   int    // the HTTP status that the outcome stands for
+	Category string // the error's category, "" on success
+	Refused  bool   // the request failed before a backend was asked
 	// ChargedMicroUSD is what budgets are charged for an answer whose cost isn't
 	// known, in millionths of a US dollar: what it had reserved.
 	ChargedMicroUSD int64
@@ -190,6 +191,9 @@ type Call struct {
 	// Routed, unless it is nil, is called once, when Backend and Model are chosen:
 	// it may write Request and Warnings anew for that model. An error ends the call.
 	Routed func() error
+	// Rerouted, unless it is nil, is called when a fallback has changed Model: it may
+	// write Request and Warnings anew, as Routed may.
+	Rerouted func() error
 	// Admitted, unless it is nil, is called once, when nothing of the call is left
 	// to be judged and before anything is spent. An error ends the call.
 	Admitted func() error
@@ -209,6 +213,8 @@ type Call struct {
 	// MaxTokens is the most output tokens that the backend may ask the upstream for;
 	// 0: what the request says.
 	MaxTokens int64
+	// Spent is what failed attempts of the call have used: it is held, too.
+	Spent budget.Amount
 	// Reservation is what the Admitter holds for the call; it is the Admitter's own.
 	Reservation any
 	// HeldMicroUSD is what of budgets in USD the Admitter holds for the call, in
@@ -220,8 +226,10 @@ type Call struct {
 	// May be nil.
 	UpstreamHeader http.Header
 
-	served bool // Serve was called: it tells the observer
-	asked  bool // a backend was asked
+	served     bool // Serve was called: it tells the observer
+	asked      bool // a backend was asked
+	chosen     Choice
+	paidBefore bool // a failed attempt has cost something, or may have
 	// told are those of Warnings that say nothing of the request.
 	told []string
 	// Others than the goroutine that serves the request may ask for these.
@@ -282,6 +290,8 @@ type Options struct {
 	Router        Router
 	Recorder      Recorder
 	Observer      Observer
+	// Fallback chooses what serves a call whose backend failed. nil: nothing does.
+	Fallback Fallback
 	// Strict makes every call strict; see Call.Strict.
 	Strict bool
 	// Priced says whether the price of a model is known at a moment: callers are told
@@ -343,7 +353,7 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	result, err := g.generate(ctx, call, out)
 	result = bounded(result)
 	call.Clock.Mark(latency.Generate)
-	call.paid.Store(paid(call, result, withContext(ctx, err)))
+	call.paid.Store(call.paidBefore || paid(call, result, withContext(ctx, err)))
 
 	entry := g.entry(ctx, call, result, err)
 	if recordErr := g.Recorder.Record(ctx, entry); recordErr != nil {
@@ -363,42 +373,6 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	return err
 }
 
-// generate routes and generates. A panic becomes an error, so that the request
-// is recorded all the same.
-func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (result Result, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-		}
-	}()
-	backend, err := g.Router.Route(call)
-	if err == nil && call.Routed != nil {
-		err = call.Routed()
-	}
-	if err == nil {
-		err = call.Honoured()
-	}
-	if err == nil {
-		err = g.Admitter.Reserve(ctx, call)
-	}
-	if err == nil && call.Admitted != nil {
-		err = call.Admitted()
-	}
-	if err != nil {
-		return Result{}, err
-	}
-	call.asked = true
-	if g.Priced == nil || call.CountOnly {
-		return backend.Generate(ctx, call, out)
-	}
-	g.tellBefore(call)
-	result, err = backend.Generate(ctx, call, out)
-	if err == nil && result.CostMicroUSD == nil {
-		call.Tell(g.unpriced(call, cmp.Or(result.Model, call.Model)))
-	}
-	return result, err
-}
-
 func (g *Gateway) observe(call *Call, result Result, err error) {
 	call.Clock.Finish()
 	g.Observer.Observe(g.entry(context.Background(), call, result, err))
@@ -407,7 +381,7 @@ func (g *Gateway) observe(call *Call, result Result, err error) {
 func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err error) Entry {
 	entry := Entry{
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
-		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model,
+		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model, Chosen: call.chosen,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock, ChargedMicroUSD: call.Charged(result),
 	}
 	if entry.Requested == "" && call.Request != nil {

@@ -31,7 +31,7 @@ func paid(call *Call, result Result, err error) bool {
 		return true
 	}
 	_, queued := call.Clock.Took(latency.Queue)
-	if _, bound := call.Clock.Took(latency.Bind); queued && !bound {
+	if _, bound := call.Clock.Took(latency.Bind); queued && !bound && call.Backend != BackendDirect {
 		return false // it got no worker
 	}
 	e := apierror.From(err)

@@ -40,6 +40,11 @@ type Options struct {
 	// Usable says whether a backend can serve requests now; one that can't isn't
 	// chosen for a request that leaves the choice open. nil: all can.
 	Usable func(backend string) bool
+	// Breakers are those that guard the backends: where the choice is open, one isn't
+	// chosen whose breaker is. nil: there are none.
+	Breakers *Breakers
+	// Fallbacks are what Next follows.
+	Fallbacks Fallbacks
 	// Suits says whether a backend can serve a call as it is meant, without
 	// decoding its messages; where the choice is open, one that can't is only
 	// taken when no other is there. nil: all can.
@@ -56,7 +61,7 @@ type Options struct {
 	BudgetLeft func(caller *gateway.Caller) *int64
 }
 
-// Router implements gateway.Router. It is safe for concurrent use and does no
+// Router implements gateway.Router and gateway.Fallback. It is safe for concurrent use and does no
 // I/O.
 type Router struct{ options Options }
 
@@ -71,21 +76,22 @@ func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
 			Message: "tools: requests with tools are switched off here (tool-passthrough-enabled)",
 		}
 	}
-	name, backend, err := r.backend(call)
+	model, err := r.model(call)
 	if err != nil {
 		return nil, err
 	}
-	call.Backend = name
-	if call.Model, err = r.model(call); err != nil {
+	name, backend, err := r.backend(call, model)
+	if err != nil {
 		return nil, err
 	}
+	call.Backend, call.Model = name, model
 	return backend, nil
 }
 
 // backend finds the backend that the request asks for, else the default one,
 // else the one that serves it best. Tokens are counted where they can be,
 // whatever is the default.
-func (r *Router) backend(call *gateway.Call) (string, gateway.Backend, error) {
+func (r *Router) backend(call *gateway.Call, model string) (string, gateway.Backend, error) {
 	prefer := call.Prefer
 	if prefer == "" && call.CountOnly && r.options.Backends[gateway.BackendDirect] != nil {
 		prefer = gateway.BackendDirect
@@ -106,7 +112,7 @@ func (r *Router) backend(call *gateway.Call) (string, gateway.Backend, error) {
 			continue
 		}
 		fit := 0
-		if r.options.Usable == nil || r.options.Usable(name) {
+		if r.usable(name, model) {
 			fit++
 			if r.options.Suits == nil || r.options.Suits(name, call) {
 				fit++
