@@ -228,6 +228,20 @@ func TestAdmissionAllocatesLittle(t *testing.T) {
 	if n > 1 {
 		t.Errorf("%v allocations", n)
 	}
+	a, call = New(Options{Store: nothingSpent{}, Models: priced{}}), requestOf(t, "k", 100)
+	call.Caller.Key = gateway.RateLimits{TokensPerMinute: 1 << 40}
+	call.Caller.Budgets = []budget.Limit{
+		limitOf(budget.Key, "k", budget.Month, budget.Tokens, 1<<50), limitOf(budget.Project, "p", budget.Day, budget.USD, 1<<50),
+	}
+	n = testing.AllocsPerRun(1000, func() {
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		a.Release(call, gateway.Result{})
+	})
+	if n > 1 {
+		t.Errorf("%v allocations with budgets", n)
+	}
 }
 
 func BenchmarkAdmission(b *testing.B) {

@@ -48,11 +48,11 @@ func escapesLetters(body []byte) bool {
 // HasServerTools says that tools holds one that the client doesn't run, or that it
 // can't be read. It decodes the member each time.
 func (r *Request) HasServerTools() bool {
-	var tools []struct {
-		Type string `json:"type"`
-	}
 	if !r.HasTools {
 		return false
+	}
+	var tools []struct {
+		Type string `json:"type"`
 	}
 	if json.Unmarshal(r.tools.of(r.body), &tools) != nil {
 		return true
@@ -68,12 +68,12 @@ func (r *Request) HasServerTools() bool {
 // Searches gives how many web searches the request may make at most, each of which
 // costs; false when there is no limit to them, or none that can be read.
 func (r *Request) Searches() (most int64, limited bool) {
+	if !r.HasTools {
+		return 0, true
+	}
 	var tools []struct {
 		Type    string         `json:"type"`
 		MaxUses jsontext.Value `json:"max_uses"`
-	}
-	if !r.HasTools {
-		return 0, true
 	}
 	if json.Unmarshal(r.tools.of(r.body), &tools) != nil {
 		return 0, false
@@ -112,8 +112,11 @@ func (r *Request) ThinkingBudget() int64 {
 
 // Speed gives the speed that is asked for, by which the price differs; "" where none is.
 func (r *Request) Speed() string {
+	if r.speed.empty() {
+		return ""
+	}
 	var speed string
-	if r.speed.empty() || json.Unmarshal(r.speed.of(r.body), &speed) != nil {
+	if json.Unmarshal(r.speed.of(r.body), &speed) != nil {
 		return ""
 	}
 	return speed
