@@ -56,7 +56,7 @@ func TestPeriods(t *testing.T) {
 				end, _ := p.End(noon)
 				same, _ := p.End(start)
 				if start.After(noon) || !end.After(noon) || !p.Start(start).Equal(start) || !same.Equal(end) ||
-					p.Start(end.Add(-1)) != start || !p.Start(end).Equal(end) {
+					!p.Start(end.Add(-1)).Equal(start) || !p.Start(end).Equal(end) {
 					t.Fatalf("%s: the %s of %v is from %v to %v, or %v", zone, p, noon, start, end, same)
 				}
 			}
