@@ -8,18 +8,26 @@ const tenthsPerToken = 35
 
 // Written counts what was read of a streamed answer, because the upstream tells how
 // many tokens it has at its end only, and before that "1". The zero value is ready.
-type Written struct{ bytes int64 }
+type Written struct {
+	bytes int64
+	block int64 // of them, in the content block that is being written
+}
 
-// Observe takes an event. Those that hold nothing of the answer cost one comparison.
+// Observe takes an event. Those that hold nothing of the answer cost two comparisons.
 func (w *Written) Observe(e Event) {
 	const around = len(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}`)
-	if e.Type != EventContentBlockDelta || len(e.Data) <= around {
-		return
+	switch {
+	case e.Type == EventContentBlockStart:
+		w.block = 0
+	case e.Type != EventContentBlockDelta || len(e.Data) <= around:
+	case bytes.Contains(e.Data[:around], []byte(`"signature_delta"`)):
+		// It holds all of the thinking, encrypted and in base64, also where none of it or
+		// only a summary was shown (platform.claude.com/docs, "Extended thinking").
+		w.bytes += max(int64(len(e.Data)-around)*3/4-w.block, 0)
+	default:
+		w.bytes += int64(len(e.Data) - around)
+		w.block += int64(len(e.Data) - around)
 	}
-	if bytes.Contains(e.Data[:around], []byte(`"signature_delta"`)) {
-		return // nothing that the model has written
-	}
-	w.bytes += int64(len(e.Data) - around)
 }
 
 // Estimate fills in about how many output tokens an answer has that was broken off,
