@@ -71,26 +71,34 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	return err
 }
 
-// reserve holds what the call needs, or nothing. The shard's lock is held.
-func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need need) error {
+// reserve holds what the call needs, in place of what it holds, or else nothing more.
+// Tokens a minute are held once: another model makes no difference to them. The
+// shard's lock is held.
+func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need need) (err error) {
 	limits := call.Caller.Budgets
 	now := a.now()
 	scopes := s.scopes(call.Caller)
 	defer func() { fill(&call.Limits, scopes, now) }()
+	r.hold(s, -1)
+	defer func() {
+		if err != nil {
+			r.hold(s, 1)
+		}
+	}()
 	output, err := need.fit(s, limits, r.arrived)
 	if err != nil {
 		return err
 	}
 	tokens := int(min(need.estimate+output, math.MaxInt32))
-	for _, scope := range scopes {
-		if limit := scope.limits.TokensPerMinute; limit > 0 {
+	for i, scope := range scopes {
+		if limit := scope.limits.TokensPerMinute; limit > 0 && r.tokens[i].n == 0 {
 			if wait := scope.account.tokens.wait(tokens, limit, now); wait > 0 {
 				return limited(wait, "the %s's limit of %d tokens per minute is used up", scope.name, limit)
 			}
 		}
 	}
 	for i, scope := range scopes {
-		if limit := scope.limits.TokensPerMinute; limit > 0 {
+		if limit := scope.limits.TokensPerMinute; limit > 0 && r.tokens[i].n == 0 {
 			scope.account.tokens.hold(&r.tokens[i], min(tokens, limit), limit, now)
 		}
 	}
@@ -109,10 +117,11 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 
 // need is what a request may use.
 type need struct {
-	input    int64 // tokens, at most
-	output   int64 // tokens, as asked, capped
-	least    int64 // tokens of the output, without which the upstream refuses the request
-	estimate int64 // tokens of the input, roughly
+	input    int64         // tokens, at most
+	output   int64         // tokens, as asked, capped
+	least    int64         // tokens of the output, without which the upstream refuses the request
+	estimate int64         // tokens of the input, roughly
+	already  budget.Amount // what failed attempts have used
 	// The prices are in millionths of a US dollar for a million tokens.
 	inputPrice, outputPrice int64
 	searches                int64 // what all web searches cost, in millionths of a US dollar
@@ -120,7 +129,7 @@ type need struct {
 
 func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error) {
 	size := int64(len(call.Request.Body()))
-	n := need{input: size + addedByAPI, output: call.Request.MaxTokens, estimate: size / estimateBytes}
+	n := need{input: size + addedByAPI, output: call.Request.MaxTokens, estimate: size / estimateBytes, already: call.Spent}
 	// The direct path sends the thinking as it was asked for: the cap is for the rest,
 	// and max_tokens must exceed it. The CLI thinks no more than max_tokens allows.
 	var thinking int64
@@ -192,8 +201,8 @@ func mayCacheForAnHour(body []byte) bool {
 // amount is what the request uses at most with so many output tokens.
 func (n need) amount(output int64) budget.Amount {
 	return budget.Amount{
-		Tokens:   n.input + output,
-		MicroUSD: priceOf(n.input, n.inputPrice) + priceOf(output, n.outputPrice) + n.searches,
+		Tokens:   n.already.Tokens + n.input + output,
+		MicroUSD: n.already.MicroUSD + priceOf(n.input, n.inputPrice) + priceOf(output, n.outputPrice) + n.searches,
 	}
 }
 
@@ -239,6 +248,7 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 // affordable gives the output tokens that so much of a unit pays beside the
 // input.
 func (n need) affordable(u budget.Unit, left int64) int64 {
+	left -= n.already.In(u)
 	if u == budget.Tokens {
 		return left - n.input
 	}

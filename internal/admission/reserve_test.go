@@ -329,6 +329,64 @@ func TestABudgetIsCapped(t *testing.T) {
 
 // TestThinkingIsReserved: the upstream refuses a max_tokens that thinking.budget_tokens
 // exceeds, so it isn't lowered to that.
+// TestAFallbackIsReserved: a call that goes on with another model holds what that may
+// cost, beside what it has spent, or else what it held.
+func TestAFallbackIsReserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := input(requestOf(t, "k", 1000))
+		tokens, dollars := limitOf(budget.Key, "k", budget.Day, budget.Tokens, 2*in+5_000), limitOf(budget.Key, "k", budget.Day, budget.USD, 1<<40)
+		limits := []budget.Limit{tokens, dollars}
+		a := New(Options{Store: &nothingSpent{}, Models: priced{}})
+		call := requestWith(t, limits)
+		call.Caller.Key.TokensPerMinute = 1_500
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		held := func() budget.Amount {
+			s := a.shard(call.Caller)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.account(tokens.Owner).at(budget.Day, budget.Day.Start(call.Clock.StartTime())).held
+		}
+		first := budget.Amount{Tokens: in + 1000, MicroUSD: in + 5*1000}
+		if got := held(); got != first {
+			t.Fatalf("held %+v, want %+v", got, first)
+		}
+		again := func(spent budget.Amount) error {
+			call.Spent, call.MaxTokens = spent, 0
+			return a.Reserve(t.Context(), call)
+		}
+		if err := again(budget.Amount{Tokens: 300, MicroUSD: 700}); err != nil {
+			t.Fatal(err)
+		}
+		second := budget.Amount{Tokens: in + 1300, MicroUSD: in + 5*1000 + 700}
+		if got := held(); got != second || call.HeldMicroUSD != second.MicroUSD || call.MaxTokens != 1000 {
+			t.Errorf("held %+v, want %+v; %d micro-dollars, max_tokens %d", got, second, call.HeldMicroUSD, call.MaxTokens)
+		}
+		// What was spent leaves so much less for the answer.
+		if err := again(budget.Amount{Tokens: tokens.Hard - in - 40}); err != nil || call.MaxTokens != 40 {
+			t.Errorf("max_tokens %d, %v", call.MaxTokens, err)
+		}
+		third := held()
+		refused(t, again(budget.Amount{Tokens: tokens.Hard}), apierror.BudgetExceeded, false)
+		call.Model = "other" // whose price isn't known
+		refused(t, again(budget.Amount{}), apierror.Permission, false)
+		if got := held(); got != third {
+			t.Errorf("after refusals %+v are held, want %+v", got, third)
+		}
+		// The tokens a minute were taken once, and come back once.
+		a.Release(call, used(in, 0))
+		if got := held(); got != (budget.Amount{}) {
+			t.Errorf("held after its end: %+v", got)
+		}
+		next := requestWith(t, nil)
+		next.Caller.Key.TokensPerMinute = 1_500
+		if err := begin(a, next); err == nil || apierror.From(err).Category != apierror.RateLimited {
+			t.Errorf("the tokens that were used are free: %v", err)
+		}
+	})
+}
+
 func TestThinkingIsReserved(t *testing.T) {
 	for _, test := range []struct {
 		name              string
