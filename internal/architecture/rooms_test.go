@@ -54,10 +54,11 @@ func rooms() map[string]room {
 
 		// The backends. clipool drives claudecli's processes: the one import between
 		// rooms that stand beside each other.
-		"internal/claudecli":         {row: "backends", may: []string{"apierror", "message"}, outside: []string{jsonLibrary}},
+		"internal/claudecli":         {row: "backends", may: []string{"apierror", "confine", "message"}, outside: []string{jsonLibrary}},
 		"internal/clipool":           {row: "backends", may: with(walk, "claudecli"), outside: []string{jsonLibrary}},
 		"internal/anthropic":         {row: "backends", may: with(walk, "retry", "sse"), outside: []string{jsonLibrary}},
 		"internal/claudecli/install": {},
+		"internal/confine":           {outside: []string{"golang.org/x/sys/unix"}},
 
 		// The protocols, and what they share over HTTP.
 		"internal/openapi":      {outside: []string{jsonLibrary}},
@@ -101,7 +102,7 @@ func rooms() map[string]room {
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
 			may: with(
-				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "claudecli", "claudecli/install", "clipool", "config",
+				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "claudecli", "claudecli/install", "clipool", "config", "confine",
 				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
 			),
 			outside: []string{prometheus},
