@@ -19,15 +19,15 @@ import (
 // What a request's input is at most, in tokens. A token is at least one byte of
 // text, so a text has no more tokens than bytes; what the API adds for tools is
 // under a thousand (platform.claude.com/docs, "Tool use": 290 to 810 by model and
-// tool_choice), and the CLI adds about 280 of its own. An image or a document has
-// more bytes than tokens. What isn't in the request (by its address, or found by a
-// tool that runs at the API) is at most what the model reads.
+// tool_choice), and the CLI adds about 280 of its own. An image has a bound, however few
+// bytes it has. A PDF, which is compressed, and what isn't in the request (by its
+// address, or found by a tool that runs at the API) is at most what the model reads.
 const (
 	addedByAPI = 1_000
 	addedByCLI = 4_000
-	// imageByAddress is for an image that the upstream fetches: the largest cost
-	// less (platform.claude.com/docs, "Vision").
-	imageByAddress = 5_000
+	// imageTokens is for an image: the largest cost less (platform.claude.com/docs,
+	// "Vision").
+	imageTokens = 5_000
 	// unknownWindow is for models of which nothing is known, and the longest that can be
 	// asked for.
 	unknownWindow = 1_000_000
@@ -151,7 +151,7 @@ func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error)
 		n.input += addedByCLI
 	}
 	images, unbounded := call.Request.Elsewhere()
-	n.input = min(n.input+imageByAddress*int64(images), window)
+	n.input = min(n.input+imageTokens*int64(images), window)
 	if unbounded {
 		n.input = window
 	}

@@ -13,16 +13,21 @@ import (
 // What a reservation needs to know of a request: each may say too much, never too
 // little, because a caller may choose what to say.
 
-// Elsewhere says what of the input isn't in the request: how many images the
-// upstream fetches, and whether there may be more than that, by documents or files
-// that it fetches or by tools that it runs. It looks for names and may count too
-// much, never too little.
+// Elsewhere says what of the input isn't in the request as text: how many images, in
+// it or fetched by the upstream, and whether there may be more than that, by PDF
+// documents, by documents or files that the upstream fetches, or by tools that it
+// runs. A picture of one colour, and pages without end, need hardly a byte. It looks
+// for names and may count too much, never too little.
 func (r *Request) Elsewhere() (images int, unbounded bool) {
 	urls := bytes.Count(r.body, []byte(`"url"`))
-	unbounded = bytes.Contains(r.body, []byte(`"file_id"`)) || urls > 0 && bytes.Contains(r.body, []byte(`"document"`)) ||
+	// Every block whose data is in the request names their type.
+	inside := bytes.Count(r.body, []byte(`"media_type"`))
+	documents := urls+inside > 0 && bytes.Contains(r.body, []byte(`"document"`))
+	unbounded = bytes.Contains(r.body, []byte(`"file_id"`)) ||
+		documents && (urls > 0 || bytes.Contains(r.body, []byte(`pdf"`))) ||
 		slices.ContainsFunc(r.others, func(name string) bool { return name == "mcp_servers" || name == "container" }) ||
 		r.HasServerTools() || escapesLetters(r.body)
-	return urls, unbounded
+	return urls + inside, unbounded
 }
 
 // escapesLetters says that a body writes a letter or an underscore, which need no
