@@ -15,8 +15,8 @@ import (
 
 // Elsewhere says what of the input isn't in the request as text: how many images, in
 // it or fetched by the upstream, and whether there may be more than that, by PDF
-// documents, by documents or files that the upstream fetches, or by tools that it
-// runs. A picture of one colour, and pages without end, need hardly a byte. It looks
+// documents, by documents or files that the upstream fetches, by tools that it runs,
+// or by a conversation that it holds. A picture of one colour, and pages without end, need hardly a byte. It looks
 // for names and may count too much, never too little.
 func (r *Request) Elsewhere() (images int, unbounded bool) {
 	urls := bytes.Count(r.body, []byte(`"url"`))
@@ -25,9 +25,16 @@ func (r *Request) Elsewhere() (images int, unbounded bool) {
 	documents := urls+inside > 0 && bytes.Contains(r.body, []byte(`"document"`))
 	unbounded = bytes.Contains(r.body, []byte(`"file_id"`)) ||
 		documents && (urls > 0 || bytes.Contains(r.body, []byte(`pdf"`))) ||
-		slices.ContainsFunc(r.others, func(name string) bool { return name == "mcp_servers" || name == "container" }) ||
+		slices.ContainsFunc(r.others, func(name string) bool { return !slices.Contains(addsNothing[:], name) }) ||
 		r.HasServerTools() || escapesLetters(r.body)
 	return urls + inside, unbounded
+}
+
+// addsNothing are the members, of those that the service itself doesn't read, which
+// add no input. Others (mcp_servers, container, thread, and what will come) may.
+var addsNothing = [...]string{
+	"cache_control", "context_management", "inference_geo", "metadata", "output_format", "service_tier", "speed",
+	"stop_sequences", "temperature", "top_k", "top_p",
 }
 
 // escapesLetters says that a body writes a letter or an underscore, which need no
