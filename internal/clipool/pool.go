@@ -6,141 +6,46 @@ package clipool
 
 import (
 	"context"
-	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/message"
 )
 
-// Reuse says what requests one worker may serve in turn.
-type Reuse string
-
-// The values of pool.reuse.
-const (
-	ReuseNever       Reuse = "never"        // one request a process
-	ReuseSameProject Reuse = "same-project" // those of one project; the default
-	ReuseAlways      Reuse = "always"       // any
-)
-
-// Defaults of Options.
-const (
-	DefaultWorkers        = 5
-	DefaultQueuePerWorker = 10
-	// DefaultMaxTurns recycles a worker: memory growth is known in the field. A
-	// new process costs 0.67 CPU-seconds, so this is 1 ms a request.
-	DefaultMaxTurns = 500
-	DefaultMaxAge   = time.Hour
-	// DefaultMaxResidentBytes is four times what a parked worker uses.
-	DefaultMaxResidentBytes = 1 << 30
-	// DefaultSpareAfter is how long a worker of one project idles before it is
-	// replaced by one that any project can take, when there is no such one.
-	DefaultSpareAfter = 30 * time.Second
-	// DefaultPatience is how long the head of the queue lets requests of other
-	// classes pass before a worker is replaced for it.
-	DefaultPatience = 2 * time.Second
-	// DefaultInspectEvery is how often idle workers are looked at.
-	DefaultInspectEvery = 5 * time.Second
-	// DefaultHoldFor is how long a worker holds a conversation that is at rest.
-	DefaultHoldFor = 5 * time.Minute
-	// DefaultParkFor is how long a worker waits for the results of tool calls.
-	DefaultParkFor = 15 * time.Minute
-)
-
-const (
-	minBackoff   = 250 * time.Millisecond
-	maxBackoff   = 30 * time.Second
-	emptyTimeout = 10 * time.Second
-)
-
-// Options configure a Pool.
-type Options struct {
-	Workers        int // the most processes at once
-	QueuePerWorker int // how many requests may wait, for each worker
-	Reuse          Reuse
-	// Starting is how many processes may start at once: eight at once took
-	// 2.1-3.2 s each on two cores. By default half the cores, at least one.
-	Starting         int
-	MaxTurns         int
-	MaxAge           time.Duration
-	MaxResidentBytes int64
-	SpareAfter       time.Duration
-	Patience         time.Duration
-	InspectEvery     time.Duration
-	// HoldFor is how long a worker holds a conversation after its answer, for the
-	// same key to go on with; negative: not at all. ParkFor is the same for one that
-	// waits for the results of tool calls. Either ends sooner when others need the
-	// worker; then the conversation is replayed.
-	HoldFor, ParkFor time.Duration
-	// Price gives the cost of the answer to a request that arrived at a moment, in
-	// millionths of a US dollar, for those of which the CLI doesn't say it: it adds up
-	// a turn only at its end. May be nil.
-	Price func(model string, at time.Time, u message.Usage) (microUSD int64, ok bool)
-	// Rules say what a model takes of a request. May be nil: nothing is known.
-	Rules func(model string) message.Rules
-	// Process is how each worker is started. Features come with Start.
-	Process claudecli.Options
-	Logger  *slog.Logger
+// process is a *claudecli.Process, whose methods say what they do.
+type process interface {
+	Bind(ctx context.Context, s claudecli.Settings) error
+	Replay(ctx context.Context, turns []message.Turn) error
+	Turn(ctx context.Context, prompt jsontext.Value, handler claudecli.Handler) (claudecli.Answer, error)
+	Resume(ctx context.Context, s claudecli.Settings, results []claudecli.ToolResult, handler claudecli.Handler) (claudecli.Answer, error)
+	Empty(ctx context.Context) error
+	Ping(ctx context.Context) error
+	Kill()
+	Close()
+	Exited() <-chan struct{}
+	Ending() string
+	PID() int
+	ResidentBytes() int64
+	Turns() int
+	Started() time.Time
 }
 
-func (o *Options) setDefaults() {
-	set := func(to *int, value int) {
-		if *to <= 0 {
-			*to = value
-		}
-	}
-	set(&o.Workers, DefaultWorkers)
-	set(&o.QueuePerWorker, DefaultQueuePerWorker)
-	set(&o.Starting, max(1, runtime.NumCPU()/2))
-	set(&o.MaxTurns, DefaultMaxTurns)
-	if o.Reuse == "" {
-		o.Reuse = ReuseSameProject
-	}
-	if o.MaxAge <= 0 {
-		o.MaxAge = DefaultMaxAge
-	}
-	if o.MaxResidentBytes <= 0 {
-		o.MaxResidentBytes = DefaultMaxResidentBytes
-	}
-	if o.SpareAfter <= 0 {
-		o.SpareAfter = DefaultSpareAfter
-	}
-	if o.Patience <= 0 {
-		o.Patience = DefaultPatience
-	}
-	if o.InspectEvery <= 0 {
-		o.InspectEvery = DefaultInspectEvery
-	}
-	if o.HoldFor == 0 {
-		o.HoldFor = DefaultHoldFor
-	}
-	if o.ParkFor <= 0 {
-		o.ParkFor = DefaultParkFor
-	}
-	if o.Rules == nil {
-		o.Rules = func(string) message.Rules { return message.Rules{} }
-	}
-	if o.Price == nil {
-		o.Price = func(string, time.Time, message.Usage) (int64, bool) { return 0, false }
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Process.Logger == nil {
-		o.Process.Logger = o.Logger
-	}
-}
-
-// worker is one process on its way between parking and requests. What isn't a
-// Process belongs to the pool's lock.
+// worker is one process on its way between parking and requests. What isn't the
+// process belongs to the pool's lock.
 type worker struct {
-	process   *claudecli.Process
-	class     string // "" until its first request
+	process   process
+	class     string    // "" until its first request
+	since     time.Time // when it was ready
 	idleSince time.Time
-	grown     bool // it uses too much memory
+	heard     time.Time // when it last answered anything
+	given     time.Time // when it was given its last request
+	served    bool      // it has answered a request
+	grown     bool      // it uses too much memory
+	edition   int       // of the options that it was started with; see Renew
 	// kept is the conversation that it holds for its key, nil when it is empty or
 	// serves a request.
 	kept *kept
@@ -157,13 +62,20 @@ type Pool struct {
 	features atomic.Pointer[claudecli.Features]
 	status   gauges
 
-	mu    sync.Mutex
-	idle  []*worker // empty; the one that became idle last is last
-	kept  []*worker // with a conversation; the one that has held it longest is first
-	queue *queue
-	// alive are the workers that are ready: idle, with a request, or being emptied.
+	mu      sync.Mutex
+	idle    []*worker // empty; the one that became idle last is last
+	kept    []*worker // with a conversation; the one that has held it longest is first
+	queue   *queue
+	edition int // how often options.Process was renewed
+	// alive are the workers that are ready: idle, with a request, being emptied, or
+	// asked for a sign of life.
 	alive    map[*worker]bool
+	pinged   *worker // the one that is asked
 	starting int
+	// size is how many workers there should be now. room is how many more there is
+	// memory for.
+	size, room int
+	pace       pace
 	// talkers are the keys that have conversations, with when they last did.
 	talkers  map[string]time.Time
 	emptying map[string]int // workers that will be free in a moment, by class
@@ -172,19 +84,26 @@ type Pool struct {
 	failure  error
 	failures int // in a row
 	retry    *time.Timer
+	crashes  crashes
 	closed   bool
 	// tasks counts the pool's goroutines and the workers that are alive, so that
 	// it can't fall to zero while a request holds one.
 	tasks sync.WaitGroup
 	stop  context.CancelFunc
 	life  context.Context
+	// launch starts a process and waits until it is ready.
+	launch func() (process, error)
 }
 
 // New makes a pool that has no workers yet: requests queue until Start or Fail.
 func New(options Options) *Pool {
 	options.setDefaults()
-	p := &Pool{options: options, queue: newQueue(), alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{}}
+	p := &Pool{
+		options: options, queue: newQueue(), alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{},
+		size: options.MinWorkers, room: options.Workers,
+	}
 	p.life, p.stop = context.WithCancel(context.Background())
+	p.launch = p.startProcess
 	p.status.reason.Store(&notStarted)
 	return p
 }
@@ -192,24 +111,31 @@ func New(options Options) *Pool {
 var notStarted = "starting: the CLI is being probed"
 
 // Process is how workers are started, for the probe.
-func (p *Pool) Process() claudecli.Options { return p.options.Process }
+func (p *Pool) Process() claudecli.Options {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.options.Process
+}
 
 // Start begins to start workers, for a CLI with these features.
 func (p *Pool) Start(features claudecli.Features) {
 	p.features.Store(&features)
 	p.options.Logger.Info("CLI pool is starting", "mode", features.Mode(), "cli_version", features.Version,
-		"workers", p.options.Workers, "reuse", p.options.Reuse)
+		"workers", p.options.Workers, "least", p.options.MinWorkers, "reuse", p.options.Reuse)
+	room := p.memoryFor()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return
 	}
 	p.failure = nil
+	p.room = room
 	for _, waiter := range p.queue.empty(func(string) bool { return true }) {
 		waiter.class = p.class(waiter.demand) // it came before anything was known
 		p.queue.add(waiter)
 	}
 	p.tasks.Go(p.inspect)
+	p.tasks.Go(p.heartbeat)
 	p.arrange()
 	p.publish()
 }
@@ -258,8 +184,12 @@ func (p *Pool) release(key string, w *worker, k *kept) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue.ended(key)
+	p.pace.observe(time.Since(w.given))
+	if w.served {
+		p.proved()
+	}
 	switch {
-	case p.closed || !p.reusable() && !k.parked():
+	case p.closed || (!p.reusable() || p.outdated(w)) && !k.parked():
 		p.discard(w)
 		p.arrange()
 	case k != nil && (k.parked() || p.queue.size == 0 && p.isTalker(k.key)):
@@ -293,9 +223,11 @@ func (p *Pool) recycle(w *worker) {
 	w.grown = grown
 	switch {
 	case err != nil:
-		p.options.Logger.Warn("worker isn't reused", "pid", w.process.PID(), "error", err)
+		if !w.exited() { // discard tells of those
+			p.options.Logger.Warn("worker isn't reused", "pid", w.process.PID(), "error", err)
+		}
 		fallthrough
-	case p.due(w):
+	case p.outdated(w), p.due(w):
 		p.discard(w)
 		p.arrange()
 	default:
@@ -323,12 +255,16 @@ func (p *Pool) troubled() bool { return p.failure != nil || p.retry != nil }
 // discard ends a worker that is in nobody's hands. The lock must be held.
 func (p *Pool) discard(w *worker) {
 	delete(p.alive, w)
+	p.room++ // until memory is looked at again
 	if w.class != "" {
 		p.owners[w.class]--
 		if p.owners[w.class] == 0 {
 			delete(p.owners, w.class)
 			p.refuseHopeless()
 		}
+	}
+	if w.exited() && !p.closed {
+		p.died(w)
 	}
 	go func() {
 		w.process.Close()

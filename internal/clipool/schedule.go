@@ -46,11 +46,19 @@ func (p *Pool) own(w *worker, class string) {
 
 // park gives an emptied or new worker to a request that waits, or keeps it.
 func (p *Pool) park(w *worker) {
-	if p.closed || w.exited() {
+	if p.closed || w.exited() || p.outdated(w) {
 		p.discard(w)
 		p.arrange()
 		return
 	}
+	w.heard = time.Now()
+	w.idleSince = w.heard
+	p.settle(w)
+}
+
+// settle gives a worker that rests to a request that waits, or puts it where it
+// belongs among those that are idle.
+func (p *Pool) settle(w *worker) {
 	switch waiter, replace := p.next(w); {
 	case waiter != nil:
 		p.hand(w, waiter)
@@ -58,8 +66,11 @@ func (p *Pool) park(w *worker) {
 		p.discard(w)
 		p.arrange()
 	default:
-		w.idleSince = time.Now()
-		p.idle = append(p.idle, w)
+		i := len(p.idle)
+		for i > 0 && p.idle[i-1].idleSince.After(w.idleSince) {
+			i--
+		}
+		p.idle = slices.Insert(p.idle, i, w)
 		p.arrange()
 	}
 }
@@ -76,7 +87,7 @@ func (w *worker) exited() bool {
 
 func (p *Pool) hand(w *worker, waiter *waiter) {
 	p.queue.remove(waiter)
-	p.queue.began(waiter.demand.key)
+	p.give(w, waiter.demand.key)
 	p.own(w, waiter.class)
 	waiter.grant <- grant{worker: w}
 }
@@ -91,6 +102,9 @@ func (p *Pool) next(w *worker) (waiter *waiter, replace bool) {
 	head := p.queue.first()
 	if head == nil || w.class == "" || w.class == head.class {
 		return head, false
+	}
+	if !p.full() {
+		return p.queue.firstOf(w.class), false // another one is started for the head
 	}
 	impatient := p.owners[head.class] == 0 || time.Since(head.since) > p.options.Patience
 	if impatient && p.starting == 0 && !p.troubled() {
@@ -110,8 +124,7 @@ func (p *Pool) arrange() {
 		return
 	}
 	p.reclaimFor()
-	if p.queue.size > p.starting && len(p.idle) > 0 && !p.troubled() && p.starting < p.options.Starting &&
-		len(p.alive)+p.starting >= p.options.Workers {
+	if p.queue.size > p.starting && len(p.idle) > 0 && !p.troubled() && p.starting < p.options.Starting && p.full() {
 		p.discard(p.takeIdle(0)) // idle the longest
 	}
 	p.startMore()
@@ -119,41 +132,58 @@ func (p *Pool) arrange() {
 
 // startMore starts as many workers as there is room for.
 func (p *Pool) startMore() {
-	for len(p.alive)+p.starting < p.options.Workers && p.starting < p.options.Starting && p.retry == nil {
+	for p.starting < p.options.Starting && p.retry == nil && p.another() {
 		p.starting++
+		p.room--
 		p.tasks.Go(p.startOne)
 	}
 }
 
-// startOne starts a worker and waits until it is ready.
-func (p *Pool) startOne() {
+// startProcess starts a process and waits until it is ready.
+func (p *Pool) startProcess() (process, error) {
 	options := p.options.Process
 	options.Features = *p.features.Load()
 	process, err := claudecli.Start(options)
-	if err == nil {
-		if err = process.Ready(p.life); err != nil {
-			process.Close()
-		}
+	if err != nil {
+		return nil, err
 	}
+	if err := process.Ready(p.life); err != nil {
+		process.Close()
+		return nil, err
+	}
+	return process, nil
+}
+
+// startOne adds a worker.
+func (p *Pool) startOne() {
+	process, err := p.launch()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.starting--
 	if err != nil {
+		p.room++
 		p.startFailed(err)
 	} else {
-		w := &worker{process: process, lot: 2*rand.Float64() - 1}
+		w := &worker{process: process, since: time.Now(), lot: 2*rand.Float64() - 1}
 		p.alive[w] = true
 		p.tasks.Add(1)
-		p.failure, p.failures = nil, 0
-		if p.retry != nil {
-			p.retry.Stop()
-			p.retry = nil
+		if !p.crashes.loop {
+			p.recovered()
 		}
 		p.tasks.Go(func() { p.watch(w) })
 		p.park(w)
 		p.arrange()
 	}
 	p.publish()
+}
+
+// recovered forgets why workers couldn't be started.
+func (p *Pool) recovered() {
+	p.failure, p.failures = nil, 0
+	if p.retry != nil {
+		p.retry.Stop()
+		p.retry = nil
+	}
 }
 
 // startFailed refuses those whom nobody can serve, and tries again later.
@@ -164,9 +194,9 @@ func (p *Pool) startFailed(err error) {
 	p.options.Logger.Error("start worker", "error", err)
 	p.failure = err
 	p.refuseHopeless()
-	backoff := min(minBackoff<<min(p.failures, 10), maxBackoff)
-	p.failures++
 	if p.retry == nil {
+		backoff := min(minBackoff<<min(p.failures, 10), maxBackoff)
+		p.failures++
 		p.retry = time.AfterFunc(backoff, func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -192,7 +222,6 @@ func (p *Pool) watch(w *worker) {
 	defer p.mu.Unlock()
 	for i, other := range p.kept {
 		if other == w {
-			p.options.Logger.Warn("a worker that held a conversation died", "pid", w.process.PID())
 			p.discard(p.unkeep(i))
 			p.arrange()
 			p.publish()
@@ -201,7 +230,6 @@ func (p *Pool) watch(w *worker) {
 	}
 	for i, other := range p.idle {
 		if other == w {
-			p.options.Logger.Warn("an idle worker died", "pid", w.process.PID())
 			p.discard(p.takeIdle(i))
 			p.arrange()
 			p.publish()
@@ -226,9 +254,10 @@ func (p *Pool) inspect() {
 }
 
 func (p *Pool) replaceIdle() {
-	grown := p.grown()
+	grown, room := p.grown(), p.memoryFor()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.room = room
 	p.expire(grown)
 	fresh := false
 	for i := len(p.idle) - 1; i >= 0; i-- {
@@ -244,6 +273,8 @@ func (p *Pool) replaceIdle() {
 	if !fresh && p.starting == 0 && !p.troubled() && len(p.idle) > 0 && time.Since(p.idle[0].idleSince) >= p.options.SpareAfter {
 		p.discard(p.takeIdle(0))
 	}
+	p.shrink()
+	p.survived()
 	p.arrange()
 	p.publish()
 }
