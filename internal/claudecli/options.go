@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"claude-code-api-service/internal/confine"
 )
 
 // Defaults of Options.
@@ -46,6 +48,7 @@ type Options struct {
 	// KillMarked.
 	Marker         string
 	Features       Features
+	Confinement    confine.Confinement // the zero one is as much as the kernel gives
 	StartTimeout   time.Duration
 	ControlTimeout time.Duration
 	IdleTimeout    time.Duration

@@ -67,6 +67,9 @@ type Process struct {
 // Ready. The error is an apierror.Error of category CLIError.
 func Start(options Options) (*Process, error) {
 	options.setDefaults()
+	if err := options.check(); err != nil {
+		return nil, apierror.Wrap(apierror.CLIError, "the Claude Code CLI can't be started", err)
+	}
 	p := &Process{options: options, stderr: newRing(options.secrets()), exited: make(chan struct{}), started: time.Now()}
 	if err := p.spawn(); err != nil {
 		p.removeFolder()
@@ -95,7 +98,7 @@ func (p *Process) spawn() error {
 	cmd.SysProcAttr = attributes()
 	// A grandchild that holds stderr open must not block the reaping.
 	cmd.WaitDelay = 200 * time.Millisecond
-	err = startOnSpawner(cmd)
+	err = p.startConfined(cmd)
 	closeAll(childIn, childOut)
 	if err != nil {
 		closeAll(parentIn, parentOut)
@@ -104,6 +107,19 @@ func (p *Process) spawn() error {
 	p.cmd, p.stdin, p.stdout, p.lines = cmd, parentIn, parentOut, newLineReader(parentOut)
 	go p.reap()
 	return nil
+}
+
+func (p *Process) startConfined(cmd *exec.Cmd) error {
+	rules, err := p.options.rules(cmd.Path, p.folder)
+	if err != nil {
+		return err
+	}
+	done, err := p.options.Confinement.Apply(cmd, rules)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return startOnSpawner(cmd)
 }
 
 func (p *Process) makeFolder() error {
