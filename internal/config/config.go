@@ -21,8 +21,9 @@ const DefaultPort = 8006
 // has the prefix CLAUDE_API_, and where the service that this one replaces had a
 // name for it, that still works. In the YAML file a field has the flag's name.
 type Config struct {
-	Listen string `help:"Address to listen on; 127.0.0.1:8006 when neither this nor --port is set." env:"CLAUDE_API_LISTEN"`
+	Listen string `help:"What to listen on, with commas between: addresses, or unix:/path; 127.0.0.1:8006 when neither this nor --port is set." env:"CLAUDE_API_LISTEN"`
 	Port   int    `help:"Port of 127.0.0.1 to listen on, where --listen isn't set." env:"CLAUDE_API_PORT,PORT"`
+	Edge   `embed:""`
 	Data   `embed:""`
 
 	ClaudePath string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
@@ -42,8 +43,13 @@ type Config struct {
 	Strict          bool `help:"Refuse requests of which something can't be honoured, instead of naming it in X-Claude-Warnings." env:"CLAUDE_API_STRICT"`
 	ToolPassthrough bool `name:"tool-passthrough-enabled" help:"Accept requests with tools of the caller's own." default:"true" env:"CLAUDE_API_TOOL_PASSTHROUGH_ENABLED,TOOL_PASSTHROUGH_ENABLED"`
 
-	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a direct call that failed before anything was answered." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES"`
+	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a call that the upstream refused for the moment, before anything was answered." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES"`
 	SDKTimeout    Seconds `name:"sdk-timeout-seconds" help:"Time to an upstream's first byte, and between two." default:"60" env:"CLAUDE_API_SDK_TIMEOUT_SECONDS,SDK_TIMEOUT_SECONDS"`
+
+	CircuitBreakerThreshold       int      `help:"Failures in a row after which a backend isn't asked for a family of models for a while; 0: never." default:"5" env:"CLAUDE_API_CIRCUIT_BREAKER_THRESHOLD,CIRCUIT_BREAKER_THRESHOLD"`
+	CircuitBreakerRecoverySeconds Seconds  `help:"How long that is, until one request tries." default:"30" env:"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS,CIRCUIT_BREAKER_RECOVERY_SECONDS"`
+	Fallback                      []string `help:"What serves a request instead of what failed before it answered, as FAILED:INSTEAD: cli:direct, opus:sonnet. None by default." env:"CLAUDE_API_FALLBACK"`
+
 	PromptCaching bool    `name:"prompt-caching-enabled" help:"Add cache_control markers to direct calls that have none." env:"CLAUDE_API_PROMPT_CACHING_ENABLED,PROMPT_CACHING_ENABLED"`
 	ResponseTTL   Seconds `name:"response-ttl" help:"How long responses of /v1/responses are kept; a bare number is seconds." default:"720h" env:"CLAUDE_API_RESPONSE_TTL"`
 	MaxBodyBytes  int64   `help:"The largest request body." default:"33554432" env:"CLAUDE_API_MAX_BODY_BYTES"`
@@ -202,8 +208,8 @@ func (c *Config) Validate() error {
 		}
 		c.Listen = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		return fmt.Errorf("--listen: %w", err)
+	if err := c.validateEdge(); err != nil {
+		return err
 	}
 	if c.DefaultUse != "" && c.UseCLI() == nil {
 		return fmt.Errorf("--default-use-cli: %q is neither true nor false", c.DefaultUse)
@@ -222,6 +228,18 @@ func (c *Config) Validate() error {
 	}
 	if c.SDKTimeout <= 0 {
 		return errors.New("--sdk-timeout-seconds: must be more than 0")
+	}
+	if c.CircuitBreakerThreshold < 0 {
+		return errors.New("--circuit-breaker-threshold: must not be negative")
+	}
+	if c.CircuitBreakerThreshold > 0 && c.CircuitBreakerRecoverySeconds <= 0 {
+		return errors.New("--circuit-breaker-recovery-seconds: must be more than 0")
+	}
+	for _, pair := range c.Fallback {
+		failed, instead, _ := strings.Cut(pair, ":")
+		if failed == "" || instead == "" || strings.Contains(instead, ":") {
+			return fmt.Errorf("--fallback: %q isn't of the form FAILED:INSTEAD", pair)
+		}
 	}
 	if c.ResponseTTL <= 0 {
 		return errors.New("--response-ttl: must be more than 0")

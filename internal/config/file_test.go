@@ -31,7 +31,7 @@ func parse(t *testing.T, yaml string, env map[string]string, args ...string) (*c
 	// The variables of this machine must not count.
 	for _, name := range []string{
 		"PORT", "MAX_WORKERS", "DB_PATH", "LOG_LEVEL", "LOG_JSON", "SHUTDOWN_TIMEOUT", "SDK_MAX_RETRIES",
-		"SDK_TIMEOUT_SECONDS", "DEFAULT_USE_CLI", "PROMPT_CACHING_ENABLED",
+		"SDK_TIMEOUT_SECONDS", "DEFAULT_USE_CLI", "PROMPT_CACHING_ENABLED", "CIRCUIT_BREAKER_THRESHOLD", "CIRCUIT_BREAKER_RECOVERY_SECONDS",
 	} {
 		unset(t, name)
 	}
@@ -119,8 +119,9 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		Listen: "127.0.0.1:8006", Data: config.Data{DataDir: "/default", Synchronous: "NORMAL"},
+		Listen: "127.0.0.1:8006", Edge: config.Edge{SocketMode: "0600"}, Data: config.Data{DataDir: "/default", Synchronous: "NORMAL"},
 		MaxWorkers: 5, PoolReuse: "same-project", PoolHold: config.Seconds(5 * time.Minute), PoolPark: config.Seconds(15 * time.Minute), ToolPassthrough: true, SDKMaxRetries: 4, BudgetOutputCap: 16_384, SDKTimeout: config.Seconds(time.Minute),
+		CircuitBreakerThreshold: 5, CircuitBreakerRecoverySeconds: config.Seconds(30 * time.Second),
 		ResponseTTL: config.Seconds(30 * 24 * time.Hour), MaxBodyBytes: 32 << 20, LogLevel: "info", ShutdownTimeout: config.Seconds(30 * time.Second),
 	}
 	if !reflect.DeepEqual(*c, want) {
@@ -132,6 +133,7 @@ func TestOldNames(t *testing.T) {
 	c, err := parse(t, "", map[string]string{
 		"PORT": "9000", "MAX_WORKERS": "3", "DB_PATH": "/old.db", "LOG_LEVEL": "debug", "LOG_JSON": "true", "SHUTDOWN_TIMEOUT": "7",
 		"SDK_MAX_RETRIES": "2", "SDK_TIMEOUT_SECONDS": "90", "DEFAULT_USE_CLI": "false", "PROMPT_CACHING_ENABLED": "1",
+		"CIRCUIT_BREAKER_THRESHOLD": "8", "CIRCUIT_BREAKER_RECOVERY_SECONDS": "45",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +141,7 @@ func TestOldNames(t *testing.T) {
 	use := c.UseCLI()
 	if c.Listen != "127.0.0.1:9000" || c.MaxWorkers != 3 || c.Database() != "/old.db" || c.LogLevel != "debug" || !c.LogJSON ||
 		c.ShutdownTimeout.Duration() != 7*time.Second || c.SDKMaxRetries != 2 || c.SDKTimeout.Duration() != 90*time.Second ||
-		use == nil || *use || !c.PromptCaching {
+		use == nil || *use || !c.PromptCaching || c.CircuitBreakerThreshold != 8 || c.CircuitBreakerRecoverySeconds.Duration() != 45*time.Second {
 		t.Errorf("got %+v", *c)
 	}
 }
