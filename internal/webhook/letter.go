@@ -46,6 +46,11 @@ func (s *Sender) undelivered(ctx context.Context) (pending []*letter, err error)
 			continue
 		}
 		if !l.Done {
+			if l.Attempts > 0 {
+				// Another process may have it too: one of them comes first, and the other
+				// looks what became of it.
+				l.Next = l.Next.Add(rand.N(firstDelay))
+			}
 			pending = append(pending, l)
 		}
 	}
@@ -116,6 +121,10 @@ func (s *Sender) deliver(ctx context.Context, l *letter) {
 	err := s.receiver.post(ctx, l)
 	if err != nil && ctx.Err() != nil {
 		return // cut off: no fault of the receiver's
+	}
+	if err != nil && s.doneElsewhere(ctx, l) {
+		s.drop(l) // while this attempt lasted: nobody may write down that it failed
+		return
 	}
 	l.Attempts++
 	l.Next = time.Now().Add(delay(l.Attempts))
