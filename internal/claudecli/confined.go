@@ -23,7 +23,11 @@ func (o *Options) rules(program, folder string) (confine.Rules, error) {
 	rules.Add(confine.Rules{Read: []string{policies}, Write: []string{folder}})
 	if o.Home != "" {
 		// Not the whole of it: it may be the operator's own, with the data folder in it.
-		rules.Write = append(rules.Write, filepath.Join(o.Home, ".claude"), filepath.Join(o.Home, ".claude.json"))
+		// The login's tokens are in the folder. The file is only read, since the CLI
+		// replaces it by way of others beside it, and several processes would write over
+		// each other if they wrote into it.
+		rules.Write = append(rules.Write, filepath.Join(o.Home, ".claude"))
+		rules.Read = append(rules.Read, filepath.Join(o.Home, ".claude.json"))
 	}
 	for _, pair := range o.Env {
 		// A file or folder that the operator tells the CLI of is meant for it.
