@@ -68,6 +68,7 @@ type App struct {
 	process       *processapi.Handler
 	pool          *clipool.Pool      // nil without a CLI
 	direct        *anthropic.Backend // nil without a credential
+	breakers      *route.Breakers    // nil when they are switched off
 	// cleanup is what was opened, in order; Stop unwinds it in reverse.
 	cleanup []func(ctx context.Context) error
 	served  chan error
@@ -120,11 +121,15 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	backends, err := a.backends(path, catalogue)
+	instruments := telemetry.New(telemetry.Options{Version: Version})
+	backends, err := a.backends(path, catalogue, instruments)
 	if err != nil {
 		return err
 	}
-	instruments := telemetry.New(telemetry.Options{Version: Version})
+	fallbacks, err := a.fallbacks(resolve(catalogue))
+	if err != nil {
+		return err
+	}
 	a.registerPool(instruments.Registerer())
 	a.once = a.makeOnce(instruments.Registerer())
 	refusals := audit.NewRefusals(a.audit, instruments)
@@ -132,18 +137,20 @@ func (a *App) build(ctx context.Context) error {
 	admitter := admission.New(admission.Options{
 		Store: db, OutputCap: a.config.BudgetOutputCap, Models: dearest{catalogue}, Crossed: a.crossed(db),
 	})
+	router := route.New(route.Options{
+		Backends: backends, DefaultBackend: a.defaultBackend(),
+		RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: resolve(catalogue), ModelMap: a.config.ModelMap,
+		Breakers: a.breakers, Fallbacks: fallbacks,
+		BudgetLeft: func(caller *gateway.Caller) *int64 {
+			// Where it can't be told, the reservation says so.
+			_, left, _ := admitter.TokensLeft(a.life, caller)
+			return left
+		},
+	})
 	g := gateway.New(gateway.Options{
 		Authenticator: a.authenticator,
 		Admitter:      admitter,
-		Router: route.New(route.Options{
-			Backends: backends, DefaultBackend: a.defaultBackend(),
-			RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: resolve(catalogue), ModelMap: a.config.ModelMap,
-			BudgetLeft: func(caller *gateway.Caller) *int64 {
-				// Where it can't be told, the reservation says so.
-				_, left, _ := admitter.TokensLeft(a.life, caller)
-				return left
-			},
-		}),
+		Router:        router, Fallback: router,
 		Recorder: ledger,
 		Observer: refusals,
 		Strict:   a.config.Strict,
@@ -198,7 +205,7 @@ func (a *App) defaultBackend() string {
 	return gateway.BackendDirect
 }
 
-func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]gateway.Backend, error) {
+func (a *App) backends(path string, catalogue *pricing.Catalogue, instruments *telemetry.Telemetry) (map[string]gateway.Backend, error) {
 	backends := map[string]gateway.Backend{}
 	c := a.config
 	if !c.Anthropic.Empty() {
@@ -209,7 +216,7 @@ func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]ga
 		direct, err := anthropic.New(anthropic.Options{
 			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
 			Retries: retries, FirstByteTimeout: c.SDKTimeout.Duration(), IdleTimeout: c.SDKTimeout.Duration(),
-			PromptCaching: c.PromptCaching, Price: catalogue.Cost, Logger: a.log,
+			PromptCaching: c.PromptCaching, Price: catalogue.Cost, Logger: a.log, Retried: instruments.Retried(gateway.BackendDirect),
 		})
 		if err != nil {
 			return nil, err
@@ -224,7 +231,7 @@ func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]ga
 		}
 		backends[gateway.BackendCLI] = a.pool
 	}
-	return backends, nil
+	return a.guard(backends, instruments), nil
 }
 
 // rules gives what a model takes of a request, by the name that it is asked for

@@ -131,7 +131,7 @@ func (a *App) services() map[string]httpserver.Service {
 		"database": a.store.health(),
 	}
 	if a.direct != nil {
-		services["direct"] = httpserver.Service{Status: httpserver.StatusOK}
+		services["direct"] = a.withBreakers(gateway.BackendDirect, httpserver.Service{Status: httpserver.StatusOK})
 	}
 	if a.pool != nil {
 		s := a.pool.Status()
@@ -148,7 +148,7 @@ func (a *App) services() map[string]httpserver.Service {
 			cli.Status = httpserver.StatusDegraded
 			cli.Detail = noCredential + "; " + cli.Detail
 		}
-		services["cli"] = cli
+		services["cli"] = a.withBreakers(gateway.BackendCLI, cli)
 	}
 	return services
 }

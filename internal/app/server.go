@@ -26,7 +26,7 @@ type family interface {
 const about = "One API in front of the Claude Code CLI and of the Anthropic Messages API, for the clients of OpenAI, of Anthropic, " +
 	"and of the service that this one replaces.\n\n" +
 	"Every generating endpoint takes the header `X-Claude-Backend: cli` or `direct`, or `use_cli` in its body. Answers say in " +
-	"`X-Claude-Backend` which one served them, in `X-Claude-Warnings` what couldn't be honoured, in `Server-Timing` how long each " +
+	"`X-Claude-Backend` which one served them, in `X-Claude-Warnings` what couldn't be honoured, in `X-Claude-Fallback` what served them instead of what had failed, in `Server-Timing` how long each " +
 	"stage took, and in `X-Request-ID` what the ledger calls them.\n\n" +
 	"A generating request that carries an `Idempotency-Key` is served once: sent again within 24 hours, it gets the same answer."
 

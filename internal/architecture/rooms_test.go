@@ -103,7 +103,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "claudecli", "claudecli/install", "clipool", "config", "confine",
-				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
+				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
 			),
 			outside: []string{prometheus},
 		},
@@ -112,7 +112,7 @@ func rooms() map[string]room {
 			// a service, and print what its rooms hold. The JSON library writes what they
 			// print, YAML is what people write profiles in.
 			may: []string{
-				"apierror", "apikey", "app", "audit", "benchmark", "budget", "claudecli/install", "config", "gateway", "latency", "simulator", "usage",
+				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "claudecli/install", "config", "gateway", "latency", "simulator", "usage",
 			},
 			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
 		},

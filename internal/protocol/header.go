@@ -23,6 +23,9 @@ func SetHeader(h http.Header, call *gateway.Call) {
 	if call.Backend != "" {
 		h[HeaderBackend] = []string{call.Backend}
 	}
+	if fallback := call.Fallback(); fallback != "" {
+		h[HeaderFallback] = []string{fallback}
+	}
 	h[HeaderServerTiming] = []string{serverTiming(call)}
 	if len(call.Warnings) > 0 {
 		h[HeaderWarnings] = []string{warningLine(call.Warnings)}

@@ -17,6 +17,7 @@ const (
 	HeaderRequestID     = "X-Request-Id"
 	HeaderBackend       = "X-Claude-Backend"
 	HeaderWarnings      = "X-Claude-Warnings"
+	HeaderFallback      = "X-Claude-Fallback"
 	HeaderServerTiming  = "Server-Timing"
 	HeaderErrorCategory = "X-Error-Category"
 	HeaderUpstream      = "X-Upstream-Status"

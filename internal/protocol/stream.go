@@ -42,7 +42,7 @@ func (s *Stream) Start(call *gateway.Call) {
 // The trailers of a stream, and of one whose header left before the answer began.
 var (
 	trailer      = []string{HeaderServerTiming}
-	earlyTrailer = []string{HeaderServerTiming + ", " + HeaderWarnings}
+	earlyTrailer = []string{HeaderServerTiming + ", " + HeaderWarnings + ", " + HeaderFallback}
 )
 
 func (s *Stream) start(call *gateway.Call, trailer []string) {
@@ -99,6 +99,9 @@ func (s *Stream) Close(call *gateway.Call) error {
 	h[HeaderServerTiming] = []string{serverTiming(call)}
 	if s.early && len(call.Warnings) > 0 {
 		h[HeaderWarnings] = []string{warningLine(call.Warnings)}
+	}
+	if fallback := call.Fallback(); s.early && fallback != "" {
+		h[HeaderFallback] = []string{fallback}
 	}
 	if kept, ok := s.w.(KeptWriter); ok {
 		return kept.Complete()

@@ -48,6 +48,8 @@ type Telemetry struct {
 	stages     *prometheus.HistogramVec
 	tokens     *prometheus.CounterVec
 	cost       *prometheus.CounterVec
+	retries    *prometheus.CounterVec
+	fallbacks  *prometheus.CounterVec
 }
 
 var _ gateway.Observer = (*Telemetry)(nil)
@@ -87,12 +89,21 @@ func New(options Options) *Telemetry {
 		Help: "Cost of the answers whose price is known, in millionths of a US dollar.",
 	}, []string{"model"})
 
+	t.retries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "claude_api_upstream_retries_total",
+		Help: "Attempts beyond the first one of a request, after a failure that may pass.",
+	}, []string{"backend"})
+	t.fallbacks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "claude_api_fallbacks_total",
+		Help: "Requests that another backend or model served, or failed to serve, than the one chosen first, by what changed.",
+	}, []string{"kind", "from", "to"})
+
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "claude_api_build_info", Help: "Always 1; the labels say what is running.",
 		ConstLabels: prometheus.Labels{"version": options.Version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	t.registry.MustRegister(t.requests, t.duration, t.firstToken, t.stages, t.tokens, t.cost, build,
+	t.registry.MustRegister(t.requests, t.duration, t.firstToken, t.stages, t.tokens, t.cost, t.retries, t.fallbacks, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t
 }
@@ -103,6 +114,23 @@ func (t *Telemetry) Registerer() prometheus.Registerer { return t.registry }
 // Handler serves the metrics in the formats that Prometheus reads.
 func (t *Telemetry) Handler() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{Registry: t.registry})
+}
+
+// Retried gives what counts a retry on a backend.
+func (t *Telemetry) Retried(backend string) func() { return t.retries.WithLabelValues(backend).Inc }
+
+// fellBack counts a request that something else served than what was chosen.
+func (t *Telemetry) fellBack(entry *gateway.Entry) {
+	if entry.Chosen == (gateway.Choice{}) {
+		return
+	}
+	if entry.Backend != entry.Chosen.Backend {
+		t.fallbacks.WithLabelValues("backend", entry.Chosen.Backend, entry.Backend).Inc()
+	}
+	if entry.Routed != entry.Chosen.Model {
+		answered := entry.Category == ""
+		t.fallbacks.WithLabelValues("model", t.models.label(entry.Chosen.Model, answered), t.models.label(entry.Routed, answered)).Inc()
+	}
 }
 
 // labels are what tells one series of metrics from another.
@@ -125,6 +153,7 @@ type series struct {
 func (t *Telemetry) Observe(entry gateway.Entry) {
 	s := t.find(t.labels(&entry))
 	s.requests.Inc()
+	t.fellBack(&entry)
 	var untilFirst time.Duration
 	for stage := range latency.Stage(latency.Count) {
 		took, known := entry.Clock.Took(stage)

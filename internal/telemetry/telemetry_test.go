@@ -68,7 +68,10 @@ func scrape(t *testing.T, tel *Telemetry) (ours, all string) {
 func TestMetricsArePinned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tel := New(Options{Version: "1.2.3"})
-		tel.Observe(entry())
+		fallback := entry()
+		fallback.Chosen = gateway.Choice{Backend: gateway.BackendCLI, Model: "claude-opus-5-5"}
+		tel.Observe(fallback)
+		tel.Retried(gateway.BackendCLI)()
 		got, all := scrape(t, tel)
 		got = foldBuckets(strings.ReplaceAll(got, runtime.Version(), "GO"))
 		const file = "testdata/metrics.txt"
