@@ -52,7 +52,7 @@ type Options struct {
 // Keeper serves requests once. It is safe for concurrent use. Stop must be called.
 type Keeper struct {
 	archive Archive
-	maxBody int64
+	maxBody atomic.Int64
 	log     *slog.Logger
 	claims  claims
 	// allowances are of the owners of large answers.
@@ -65,8 +65,14 @@ var _ protocol.Once = (*Keeper)(nil)
 
 // New makes a Keeper.
 func New(options Options) *Keeper {
-	return &Keeper{archive: options.Archive, maxBody: options.MaxBody, log: options.Log, claims: newClaims()}
+	k := &Keeper{archive: options.Archive, log: options.Log, claims: newClaims()}
+	k.SetMaxBody(options.MaxBody)
+	return k
 }
+
+// SetMaxBody changes the largest request body, in bytes, for requests that come from
+// now on; 0 means protocol.DefaultBodyLimit.
+func (k *Keeper) SetMaxBody(limit int64) { k.maxBody.Store(limit) }
 
 // Stop takes no more requests and waits until those that run have ended, also those
 // whose callers have left. When ctx ends first, they are cancelled, and Stop returns
@@ -82,7 +88,7 @@ func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, call *gateway.Cal
 	if err != nil {
 		return err
 	}
-	body, err := protocol.ReadBody(w, r, k.maxBody)
+	body, err := protocol.ReadBody(w, r, k.maxBody.Load())
 	if err != nil {
 		return err
 	}

@@ -124,6 +124,14 @@ func New(options Options) *Handler {
 	return &Handler{options: options, gateway: options.Gateway, log: options.Log, runs: newRuns()}
 }
 
+// With makes a Handler with other options that knows the asynchronous requests of
+// this one: the Stop of either stops those of both.
+func (h *Handler) With(options Options) *Handler {
+	other := New(options)
+	other.runs = h.runs
+	return other
+}
+
 func positive[T int | time.Duration](value, otherwise T) T {
 	if value <= 0 {
 		return otherwise

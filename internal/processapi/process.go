@@ -37,9 +37,7 @@ func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gat
 // prepare fills in a call for a request, and gives what its answer repeats.
 func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int) (asked, error) {
 	model, mapped := substitute(h.options.Models, request.model)
-	if model == modelAuto {
-		h.translateLater(call, request, size)
-	}
+	h.translateLater(call, request, model, size)
 	rules := h.options.Rules(model)
 	var err error
 	if call.Request, err = request.translate(model, &rules, size); err != nil {
@@ -58,18 +56,22 @@ func (h *Handler) prepare(call *gateway.Call, request *processRequest, size int)
 }
 
 // translateLater has a request written anew once the service has chosen its
-// model, because models differ in what they take.
-func (h *Handler) translateLater(call *gateway.Call, request *processRequest, size int) {
-	again := *request
-	again.warnings = slices.Clip(again.warnings)
-	call.Routed = func() (err error) {
-		former := len(request.warnings)
+// model, and when another one serves it instead, because models differ in what they
+// take.
+func (h *Handler) translateLater(call *gateway.Call, request *processRequest, model string, size int) {
+	untouched := *request
+	untouched.warnings = slices.Clip(untouched.warnings)
+	call.Rerouted = func() (err error) {
+		again, former := untouched, len(request.warnings)
 		rules := h.options.Rules(call.Model)
-		if call.Request, err = again.translate(modelAuto, &rules, size); err != nil {
+		if call.Request, err = again.translate(model, &rules, size); err != nil {
 			return err
 		}
 		call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
 		return nil
+	}
+	if model == modelAuto {
+		call.Routed = call.Rerouted
 	}
 }
 

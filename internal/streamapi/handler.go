@@ -40,6 +40,11 @@ type Handler struct {
 	table    *protocol.Object[incoming]
 	scanners protocol.Scanners
 
+	*connections
+}
+
+// connections are those that are open. Handlers share them; see With.
+type connections struct {
 	mu       sync.Mutex
 	stopping bool
 	conns    map[*conn]struct{}
@@ -50,7 +55,7 @@ type Handler struct {
 func New(options Options) *Handler {
 	h := &Handler{
 		gateway: options.Gateway, rules: options.Rules, maxBody: options.MaxBody, log: options.Log,
-		table: incomingTable(), conns: map[*conn]struct{}{}, ended: make(chan struct{}),
+		table: incomingTable(), connections: &connections{conns: map[*conn]struct{}{}, ended: make(chan struct{})},
 	}
 	if h.maxBody <= 0 {
 		h.maxBody = protocol.DefaultBodyLimit
@@ -64,11 +69,19 @@ func New(options Options) *Handler {
 	return h
 }
 
+// With makes a Handler with other options, for connections that come from now on,
+// that knows those of this one: the Stop of either stops those of both.
+func (h *Handler) With(options Options) *Handler {
+	other := New(options)
+	other.connections = h.connections
+	return other
+}
+
 // Register adds the route to mux.
 func (h *Handler) Register(mux *http.ServeMux) { mux.HandleFunc("GET "+pathStream, h.serve) }
 
 // Connections is how many connections are open.
-func (h *Handler) Connections() int {
+func (h *connections) Connections() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.conns)
@@ -114,7 +127,7 @@ func (h *Handler) Stop(ctx context.Context) error {
 }
 
 // within waits for the end of all connections, and says whether it came.
-func (h *Handler) within(d time.Duration) bool {
+func (h *connections) within(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -126,7 +139,7 @@ func (h *Handler) within(d time.Duration) bool {
 }
 
 // stop begins to stop, and gives the connections that are open.
-func (h *Handler) stop() []*conn {
+func (h *connections) stop() []*conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.stopping {
@@ -143,14 +156,14 @@ func (h *Handler) stop() []*conn {
 }
 
 // isStopping says that nothing new is welcome.
-func (h *Handler) isStopping() bool {
+func (h *connections) isStopping() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.stopping
 }
 
 // add notes a connection; it is refused when the service stops.
-func (h *Handler) add(c *conn) bool {
+func (h *connections) add(c *conn) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.stopping {
@@ -159,7 +172,7 @@ func (h *Handler) add(c *conn) bool {
 	return !h.stopping
 }
 
-func (h *Handler) remove(c *conn) {
+func (h *connections) remove(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.conns, c)

@@ -58,10 +58,12 @@ type Options struct {
 
 // Sender delivers events, one after another. It is safe for concurrent use.
 type Sender struct {
-	receiver *receiver // nil: nothing is sent
+	receiver *receiver    // nil: nothing is sent; the goroutine's own
+	client   *http.Client // Options.Client
 	archive  *archive.Archive
 	log      *slog.Logger
 	events   chan Event
+	aims     chan *receiver
 	pending  []*letter // the goroutine's own
 
 	closeOnce sync.Once
@@ -75,7 +77,7 @@ type Sender struct {
 // be called.
 func New(ctx context.Context, options Options) (*Sender, error) {
 	s := &Sender{
-		archive: options.Archive, log: options.Logger, events: make(chan Event, maxWaiting),
+		client: options.Client, archive: options.Archive, log: options.Logger, events: make(chan Event, maxWaiting), aims: make(chan *receiver, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -123,13 +125,39 @@ func (s *Sender) Close(ctx context.Context) error {
 	return err
 }
 
+// Aim makes another URL and secret hold from now on, also for what the former
+// receiver hasn't taken; an attempt that is under way goes on. It refuses what New
+// refuses, and then nothing changes.
+func (s *Sender) Aim(url, secret string) error {
+	var r *receiver
+	if url != "" {
+		var err error
+		if r, err = newReceiver(Options{URL: url, Secret: secret, Client: s.client}); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case s.aims <- r:
+			return nil
+		case <-s.aims: // one that nobody has taken yet
+		}
+	}
+}
+
+// aimAt is the goroutine's part of Aim.
+func (s *Sender) aimAt(r *receiver) {
+	if s.receiver != nil {
+		s.receiver.client.CloseIdleConnections()
+	}
+	s.receiver = r
+}
+
 // run is the goroutine that writes events down and delivers them.
 func (s *Sender) run(ctx context.Context) {
 	defer close(s.stopped)
 	defer s.abandon()
-	if s.receiver != nil {
-		defer s.receiver.client.CloseIdleConnections()
-	}
+	defer func() { s.aimAt(nil) }()
 	for {
 		s.takeAll(ctx)
 		closing := false
@@ -154,6 +182,8 @@ func (s *Sender) run(ctx context.Context) {
 		select {
 		case e := <-s.events:
 			s.take(ctx, e)
+		case r := <-s.aims:
+			s.aimAt(r)
 		case <-timer.C:
 		case <-s.closing:
 		}
@@ -163,6 +193,9 @@ func (s *Sender) run(ctx context.Context) {
 
 // next gives the letter that is due first; at the end, one that was never tried.
 func (s *Sender) next(closing bool) (next *letter) {
+	if s.receiver == nil {
+		return nil
+	}
 	for _, l := range s.pending {
 		if (!closing || l.Attempts == 0) && (next == nil || l.Next.Before(next.Next)) {
 			next = l
