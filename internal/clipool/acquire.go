@@ -24,7 +24,7 @@ func (p *Pool) acquire(ctx context.Context, demand demand) (*worker, error) {
 	class := p.class(demand)
 	if !p.closed {
 		if w := p.match(class); w != nil {
-			p.queue.began(demand.key)
+			p.give(w, demand.key)
 			p.publish()
 			p.mu.Unlock()
 			return w, nil
@@ -34,35 +34,49 @@ func (p *Pool) acquire(ctx context.Context, demand demand) (*worker, error) {
 		p.mu.Unlock()
 		return nil, err
 	}
+	if err := p.tooLate(ctx, demand.key); err != nil {
+		p.mu.Unlock()
+		return nil, err
+	}
 	if p.queue.size >= p.places() {
 		last := p.queue.yields(demand.key)
 		if last == nil {
-			p.mu.Unlock()
-			return nil, queueFull()
+			defer p.mu.Unlock()
+			return nil, p.queueFull()
 		}
 		p.queue.remove(last)
-		last.grant <- grant{err: queueFull()}
+		last.grant <- grant{err: p.queueFull()}
 	}
 	waiter := &waiter{demand: demand, class: class, since: time.Now(), grant: make(chan grant, 1)}
 	p.queue.add(waiter)
 	p.arrange()
 	p.publish()
 	p.mu.Unlock()
+	var late <-chan time.Time
+	if p.options.QueueTimeout > 0 {
+		timer := time.NewTimer(p.options.QueueTimeout)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case g := <-waiter.grant:
 		return g.worker, g.err
+	case <-late:
+		return p.giveUp(waiter)
 	case <-ctx.Done():
 		p.leave(waiter)
 		return nil, ctx.Err()
 	}
 }
 
+// give notes that a worker serves a request of the key from now on.
+func (p *Pool) give(w *worker, key string) {
+	p.queue.began(key)
+	w.given = time.Now()
+}
+
 // places is how many requests may wait.
 func (p *Pool) places() int { return p.options.Workers * p.options.QueuePerWorker }
-
-func queueFull() error {
-	return &apierror.Error{Category: apierror.Overloaded, Message: "the CLI queue is full", RetryAfter: time.Second}
-}
 
 // refusal is why no request of the class can be served now: nobody is there to
 // serve it, and no worker can be started. The lock must be held.

@@ -28,7 +28,7 @@ func (p *Pool) Account() string {
 	for _, w := range rest {
 		distinct[w] = true
 	}
-	if len(distinct) != len(rest) || len(rest) != len(p.alive) || len(rest) != p.options.Workers || p.starting+len(p.emptying)+p.queue.size+len(p.queue.shares) != 0 {
+	if len(distinct) != len(rest) || len(rest) != len(p.alive) || len(rest) != p.size || p.starting+len(p.emptying)+p.queue.size+len(p.queue.shares) != 0 {
 		return fmt.Sprintf("%d workers idle, %d kept, %d different ones, %d alive, %d starting, %d classes being emptied, %d requests wait, %d keys have a share",
 			len(p.idle), len(p.kept), len(distinct), len(p.alive), p.starting, len(p.emptying), p.queue.size, len(p.queue.shares))
 	}

@@ -77,7 +77,9 @@ func (p *Pool) serve(ctx context.Context, call *gateway.Call, w *work, out gatew
 	if answer.err = p.check(call, w); answer.err != nil {
 		return answer
 	}
-	if answer = p.run(ctx, call, w, worker.process, held, out); answer.err == nil {
+	answer = p.run(ctx, call, w, worker.process, held, out)
+	worker.served = worker.served || answer.ID != ""
+	if answer.err == nil {
 		keep = p.keepable(w, worker, answer)
 	}
 	return answer
@@ -85,7 +87,7 @@ func (p *Pool) serve(ctx context.Context, call *gateway.Call, w *work, out gatew
 
 // run has a process answer the request. held is the conversation that is in it
 // already.
-func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process *claudecli.Process, held *kept, out gateway.EventWriter) (answer answered) {
+func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process process, held *kept, out gateway.EventWriter) (answer answered) {
 	last := len(w.Turns) - 1
 	if held.parked() {
 		call.Clock.Mark(latency.Bind)

@@ -43,7 +43,7 @@ func (p *Pool) claim(w *work) (*worker, *kept) {
 		case worker.exited():
 		case w.continues(k):
 			p.unkeep(i)
-			p.queue.began(w.key)
+			p.give(worker, w.key)
 			p.publish()
 			return worker, k
 		case w.overtakes(k):
@@ -115,7 +115,7 @@ func (p *Pool) keep(w *worker, k *kept) {
 
 // maxHeld is how many workers may hold a conversation that is at rest: the
 // others are empty, so that a new one needn't wait for the emptying.
-func (p *Pool) maxHeld() int { return max(1, p.options.Workers/2) }
+func (p *Pool) maxHeld() int { return max(1, p.size/2) }
 
 // reclaim takes the conversation out of a worker that holds one. Should it be
 // continued later, it is replayed.
@@ -157,11 +157,7 @@ func (p *Pool) wanted(class string) bool {
 // hurried says that more requests wait than workers will be free soon, and that
 // another one could be started if there were room.
 func (p *Pool) hurried() bool {
-	soon := p.starting
-	for _, n := range p.emptying {
-		soon += n
-	}
-	return p.queue.size > soon && p.starting < p.options.Starting && len(p.alive)+p.starting >= p.options.Workers && !p.troubled()
+	return p.queue.size > p.soon() && p.starting < p.options.Starting && p.full() && !p.troubled()
 }
 
 // expire ends what has been kept for too long, and workers that have grown.

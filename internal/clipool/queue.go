@@ -110,6 +110,16 @@ func (q *queue) count(name string) int {
 	return 0
 }
 
+// ahead is how many requests may be served before one that the key sends now: all
+// that wait, but of each other key no more than the key itself then has.
+func (q *queue) ahead(key string) int {
+	own, others := 0, q.longest.Len()
+	if s := q.shares[key]; s != nil && s.waiting > 0 {
+		own, others = s.waiting, others-1
+	}
+	return min(q.size, own+(own+1)*others)
+}
+
 // share gives a key's share, a new one where there is none.
 func (q *queue) share(key string) *share {
 	s := q.shares[key]

@@ -33,18 +33,22 @@ func (p *Pool) publish() {
 		}
 	}
 	resting := len(p.idle) + len(p.kept) - parked
+	if p.pinged != nil {
+		resting++
+	}
 	p.status.idle.Store(int64(resting))
 	p.status.held.Store(int64(len(p.kept) - parked))
 	p.status.parked.Store(int64(parked))
 	p.status.busy.Store(int64(len(p.alive) - resting - parked))
 	p.status.starting.Store(int64(p.starting))
 	p.status.queued.Store(int64(p.queue.size))
+	failed := p.failure != nil && (len(p.alive) == 0 || p.crashes.loop)
 	reason := &noReason
 	switch {
 	case p.closed:
 		text := "shutting down"
 		reason = &text
-	case len(p.alive) == 0 && p.failure != nil:
+	case failed:
 		text := callerText(p.failure)
 		reason = &text
 	case len(p.alive) == 0:
@@ -55,7 +59,7 @@ func (p *Pool) publish() {
 		reason = &text
 	}
 	p.status.reason.Store(reason)
-	p.status.failed.Store(len(p.alive) == 0 && p.failure != nil)
+	p.status.failed.Store(failed)
 }
 
 // Status reads the state. It takes no lock.
