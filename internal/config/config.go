@@ -29,6 +29,7 @@ type Config struct {
 	ClaudePath string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
 	ClaudeHome string            `help:"HOME of the CLI's processes, for a subscription login; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME"`
 	ClaudeEnv  []string          `help:"Names of variables that the CLI's processes may inherit; none by default." env:"CLAUDE_API_CLAUDE_ENV"`
+	Confine    string            `help:"Confinement of the CLI's processes: auto, as much as the kernel gives; require, no start without Landlock; off." default:"auto" enum:"auto,require,off" env:"CLAUDE_API_CONFINE"`
 	MaxWorkers int               `help:"The most CLI processes at once." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS"`
 	PoolReuse  string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE"`
 	PoolHold   Seconds           `help:"How long a CLI process holds a conversation after its answer, for the same key to go on with; 0: not at all." default:"300" env:"CLAUDE_API_POOL_HOLD"`
