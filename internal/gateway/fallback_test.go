@@ -167,7 +167,7 @@ func TestARequestIsWrittenAnewForAnotherModel(t *testing.T) {
 	if err := g.Serve(t.Context(), call, c); err != nil {
 		t.Fatal(err) // also of a strict call: its request is honoured
 	}
-	if !slices.Equal(written, []string{"sonnet"}) || call.Fallback() != "model=sonnet" {
+	if !slices.Equal(written, []string{"opus", "sonnet"}) || call.Fallback() != "model=sonnet" {
 		t.Errorf("written for %v, fallback %q", written, call.Fallback())
 	}
 }

@@ -191,8 +191,9 @@ type Call struct {
 	// Routed, unless it is nil, is called once, when Backend and Model are chosen:
 	// it may write Request and Warnings anew for that model. An error ends the call.
 	Routed func() error
-	// Rerouted, unless it is nil, is called when a fallback has changed Model: it may
-	// write Request and Warnings anew, as Routed may.
+	// Rerouted, unless it is nil, is called when a fallback has changed Backend or
+	// Model: it may write Request and Warnings anew, as Routed may. Warnings are what
+	// they were before Routed, and what was added since.
 	Rerouted func() error
 	// Admitted, unless it is nil, is called once, when nothing of the call is left
 	// to be judged and before anything is spent. An error ends the call.

@@ -69,6 +69,7 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		}
 	}()
 	backend, err := g.Router.Route(call)
+	notes := call.Notes()
 	if err == nil && call.Routed != nil {
 		err = call.Routed()
 	}
@@ -85,7 +86,7 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 	if g.Fallback == nil || call.CountOnly {
 		return g.ask(ctx, call, backend, out)
 	}
-	notes, began := call.Notes(), &beginning{EventWriter: out}
+	began := &beginning{EventWriter: out}
 	result, err = g.ask(ctx, call, backend, began)
 	for err != nil && !began.seen && ctx.Err() == nil {
 		failed, former := err, call.standing()
@@ -123,7 +124,7 @@ func (g *Gateway) fallBack(ctx context.Context, call *Call, former standing, not
 	call.MaxTokens = 0
 	call.Tell(fmt.Sprintf("fallback: the %s backend failed with %s (%s), so %s serves the request",
 		former.Backend, former.Model, apierror.From(failed).Category, call.Fallback()))
-	if call.Rerouted != nil && call.Model != former.Model {
+	if call.Rerouted != nil {
 		if err := call.Rerouted(); err != nil {
 			return err
 		}

@@ -94,20 +94,22 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 }
 
 // translate writes the call's Messages request. Where the service chooses the
-// model, it is written anew for the one that was chosen.
+// model, and where another one serves the request instead, it is written anew for
+// that.
 func (h *Handler) translate(chat *chatRequest, call *gateway.Call, size int) (err error) {
 	model := chat.modelName()
-	if model == "" || model == modelAuto {
-		again := *chat
-		again.warnings = slices.Clip(again.warnings)
-		call.Routed = func() (err error) {
-			former := len(chat.warnings)
-			if call.Request, err = again.translate(h.rules(call.Model), size); err != nil {
-				return err
-			}
-			call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
-			return nil
+	untouched := *chat
+	untouched.warnings = slices.Clip(untouched.warnings)
+	call.Rerouted = func() (err error) {
+		again, former := untouched, len(chat.warnings)
+		if call.Request, err = again.translate(h.rules(call.Model), size); err != nil {
+			return err
 		}
+		call.Warnings = append(slices.Clip(again.warnings), call.Warnings[former:]...)
+		return nil
+	}
+	if model == "" || model == modelAuto {
+		call.Routed = call.Rerouted
 	}
 	if call.Request, err = chat.translate(h.rules(model), size); err != nil {
 		return err

@@ -161,7 +161,7 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds*float64(time.Second)))
 	defer cancel()
-	outcomes := h.runBatch(ctx, call, batch, model == modelAuto, head, told)
+	outcomes := h.runBatch(ctx, call, batch, model, head, told)
 	if r.Context().Err() != nil {
 		return gone(r.Context())
 	}
@@ -188,8 +188,8 @@ func (b *batchRequest) head(model string, rules message.Rules) (head []byte, tol
 
 // runBatch answers every prompt, so many at once as the options say. What the
 // calls warn of becomes the batch's. Where the service chooses the model (auto),
-// each head is written anew for the one that was chosen.
-func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batchRequest, auto bool, head []byte, told warnings) []outcome {
+// and where another one serves a prompt instead, its head is written anew for that.
+func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batchRequest, model string, head []byte, told warnings) []outcome {
 	outcomes := make([]outcome, len(batch.prompts))
 	common := slices.Clip(call.Warnings)
 	var next atomic.Int64
@@ -207,16 +207,17 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 				child := call.Child(call.RequestID + "-" + strconv.Itoa(i+1))
 				child.Requested, child.Defaults = batch.model, batch.defaults()
 				child.Warnings = slices.Concat(common, told) // a strict call minds them
-				if auto {
-					child.Routed = func() error {
-						head, again, err := batch.head(modelAuto, h.options.Rules(child.Model))
-						if err != nil {
-							return err
-						}
-						child.Warnings = slices.Concat(common, again, child.Warnings[len(common)+len(told):])
-						child.Request, err = promptRequest(head, prompt)
+				child.Rerouted = func() error {
+					head, again, err := batch.head(model, h.options.Rules(child.Model))
+					if err != nil {
 						return err
 					}
+					child.Warnings = slices.Concat(common, again, child.Warnings[len(common)+len(told):])
+					child.Request, err = promptRequest(head, prompt)
+					return err
+				}
+				if model == modelAuto {
+					child.Routed = child.Rerouted
 				}
 				outcomes[i] = h.runPrompt(ctx, child, head, prompt)
 				mu.Lock()

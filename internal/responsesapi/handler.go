@@ -166,16 +166,17 @@ func (h *Handler) translate(p *prepared, call *gateway.Call) error {
 		return err
 	}
 	call.Warnings = warnings
-	if model == "" || model == modelAuto {
-		former := len(warnings)
-		call.Routed = func() error {
-			warnings, err := p.translate(h.rules(call.Model), call)
-			if err != nil {
-				return err
-			}
-			call.Warnings = append(warnings, call.Warnings[former:]...)
-			return nil
+	former := len(warnings)
+	call.Rerouted = func() error {
+		warnings, err := p.translate(h.rules(call.Model), call)
+		if err != nil {
+			return err
 		}
+		call.Warnings = append(warnings, call.Warnings[former:]...)
+		return nil
+	}
+	if model == "" || model == modelAuto {
+		call.Routed = call.Rerouted
 	}
 	return nil
 }
