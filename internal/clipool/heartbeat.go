@@ -1,8 +1,6 @@
 package clipool
 
-import (
-	"time"
-)
+import "time"
 
 // heartbeat asks idle workers for a sign of life, one after the other, and
 // replaces one that gives none. A request takes another worker meanwhile; if there
@@ -45,7 +43,7 @@ func (p *Pool) ping() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pinged = nil
-	if err != nil || p.closed || w.exited() {
+	if err != nil || p.closed || w.exited() || p.outdated(w) {
 		if err != nil && !p.closed && !w.exited() {
 			p.options.Logger.Warn("an idle worker gives no sign of life", "pid", w.process.PID(), "error", err)
 		}

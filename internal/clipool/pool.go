@@ -92,7 +92,7 @@ type Pool struct {
 	stop  context.CancelFunc
 	life  context.Context
 	// launch starts a process and waits until it is ready.
-	launch func() (process, error)
+	launch func(options claudecli.Options) (process, error)
 }
 
 // New makes a pool that has no workers yet: requests queue until Start or Fail.

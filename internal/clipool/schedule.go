@@ -140,8 +140,7 @@ func (p *Pool) startMore() {
 }
 
 // startProcess starts a process and waits until it is ready.
-func (p *Pool) startProcess() (process, error) {
-	options := p.options.Process
+func (p *Pool) startProcess(options claudecli.Options) (process, error) {
 	options.Features = *p.features.Load()
 	process, err := claudecli.Start(options)
 	if err != nil {
@@ -156,7 +155,10 @@ func (p *Pool) startProcess() (process, error) {
 
 // startOne adds a worker.
 func (p *Pool) startOne() {
-	process, err := p.launch()
+	p.mu.Lock()
+	options, edition := p.options.Process, p.edition
+	p.mu.Unlock()
+	process, err := p.launch(options)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.starting--
@@ -164,7 +166,7 @@ func (p *Pool) startOne() {
 		p.room++
 		p.startFailed(err)
 	} else {
-		w := &worker{process: process, since: time.Now(), lot: 2*rand.Float64() - 1}
+		w := &worker{process: process, edition: edition, since: time.Now(), lot: 2*rand.Float64() - 1}
 		p.alive[w] = true
 		p.tasks.Add(1)
 		if !p.crashes.loop {
