@@ -191,11 +191,12 @@ func (a *attempt) plain(length int64) (message.Summary, *failure) {
 	case err != nil:
 		return message.Summary{}, broken(a.caller, a.ctx, err)
 	}
-	var summary message.Summary
-	if !a.call.CountOnly {
-		if summary, err = message.Summarize(body); err != nil {
-			return message.Summary{}, unreadable(err)
-		}
+	summary, err := message.Summarize(body)
+	if err != nil {
+		return message.Summary{}, unreadable(err)
+	}
+	if a.call.CountOnly {
+		summary = message.Summary{} // it isn't an answer, and its numbers aren't what was used
 	}
 	a.wrote = true
 	if err := a.out.Message(body); err != nil {

@@ -2,7 +2,9 @@ package anthropic
 
 import (
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"claude-code-api-service/internal/apierror"
@@ -55,6 +57,24 @@ func TestCountIsRetriedAndFailsAsMessagesDo(t *testing.T) {
 	var e *apierror.Error
 	if !errors.As(err, &e) || e.Upstream == nil || e.Upstream.Status != http.StatusBadRequest || len(e.Upstream.Body) == 0 {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// TestACountThatBreaksOffIsNone has the upstream end a count in the middle, as if
+// it were whole: no half of one may reach the caller.
+func TestACountThatBreaksOffIsNone(t *testing.T) {
+	for _, body := range []string{`{"input_t`, "", "<html>"} {
+		upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		b := newBackend(t, Options{BaseURL: upstream.URL, Retries: -1})
+		call := newCall(t, prompt("false", "hi"), "claude-haiku-5-5")
+		call.CountOnly = true
+		out := &recorder{}
+		_, err := b.Generate(t.Context(), call, out)
+		var e *apierror.Error
+		if !errors.As(err, &e) || e.Category != apierror.UpstreamError || out.messages != 0 {
+			t.Errorf("%q: %d messages, %v", body, out.messages, err)
+		}
+		upstream.Close()
 	}
 }
 
