@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
+	"time"
 
 	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/audit"
@@ -20,18 +23,39 @@ type auditCommand struct {
 type auditChoice struct {
 	Since     string `help:"The first day, such as 2026-03-01, in UTC, or the first moment, such as 2026-03-01T12:00:00+02:00." placeholder:"TIME"`
 	Action    string `help:"Only this action, such as key.revoked or request.refused."`
+	Actor     string `help:"Only what was done by this one: a key's id, cli for these commands, program for one that has the service in it."`
 	ProjectID string `help:"Only this project."`
+	Key       string `help:"Only what was done by this key or to it: the key, its id or its visible beginning."`
 }
 
-func (c *auditChoice) filter() (audit.Filter, error) {
+func (c *auditChoice) filter(ctx context.Context, s app.Store) (audit.Filter, error) {
 	since, err := moment("since", c.Since, 0)
-	return audit.Filter{Since: since, Action: c.Action, Project: c.ProjectID}, err
+	if err != nil {
+		return audit.Filter{}, err
+	}
+	if known := app.AuditActions(); c.Action != "" && !slices.Contains(known, c.Action) {
+		return audit.Filter{}, fmt.Errorf("--action: must be one of %s", strings.Join(known, ", "))
+	}
+	filter := audit.Filter{Since: since, Action: c.Action, Actor: c.Actor, Project: c.ProjectID}
+	keys := newKeys(s)
+	if err := knownProject(ctx, keys, c.ProjectID); err != nil {
+		return audit.Filter{}, err
+	}
+	if c.Key != "" {
+		account, err := keys.Find(ctx, c.Key)
+		if err != nil {
+			return audit.Filter{}, err
+		}
+		filter.Key = account.Key.ID
+	}
+	return filter, nil
 }
 
 func eventColumns() []column[audit.Event] {
 	return []column[audit.Event]{
 		{name: "id", value: func(e audit.Event) any { return e.ID }},
-		{name: "time", title: "Time", value: func(e audit.Event) any { return e.Time }},
+		{name: "time", value: func(e audit.Event) any { return e.Time }},
+		{title: "Time", value: func(e audit.Event) any { return e.Time.Local().Format(time.DateTime) }},
 		{name: "actor", title: "Actor", value: func(e audit.Event) any { return e.Actor }},
 		{name: "address", title: "Address", value: func(e audit.Event) any { return e.Address }},
 		{name: "action", title: "Action", value: func(e audit.Event) any { return e.Action }},
@@ -54,11 +78,11 @@ func (c *auditListCommand) Run() error {
 	if c.Limit < 1 || c.Limit > 100_000 {
 		return errors.New("--limit: must be between 1 and 100000")
 	}
-	filter, err := c.filter()
-	if err != nil {
-		return err
-	}
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		filter, err := c.filter(ctx, s)
+		if err != nil {
+			return err
+		}
 		var newest []audit.Event
 		for after := int64(0); ; {
 			list, err := s.ListAudit(ctx, after, page, filter)
@@ -83,11 +107,11 @@ type auditExportCommand struct {
 }
 
 func (c *auditExportCommand) Run() error {
-	filter, err := c.filter()
-	if err != nil {
-		return err
-	}
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		filter, err := c.filter(ctx, s)
+		if err != nil {
+			return err
+		}
 		return pages(c.form(), eventColumns(), func(e audit.Event) int64 { return e.ID }, func(after int64) ([]audit.Event, error) {
 			return s.ListAudit(ctx, after, page, filter)
 		})

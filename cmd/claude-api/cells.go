@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/gateway"
 )
 
 // limit is a number of which 0 means that there is none.
@@ -52,6 +54,10 @@ func number(value any) string {
 		return strconv.FormatInt(v, 10)
 	case usd:
 		return v.String()
+	case usdLimit:
+		if v != 0 {
+			return usd(v).String()
+		}
 	case limit:
 		if v != 0 {
 			return strconv.FormatInt(int64(v), 10)
@@ -89,6 +95,9 @@ func csvText(value any) string {
 	return number(value)
 }
 
+// noLimit is a limit of 0 in tables.
+const noLimit = "no limit"
+
 // tableText writes a cell, or a line's end. Nothing of it can steer a terminal or
 // break the table.
 func tableText(value any) string {
@@ -100,19 +109,36 @@ func tableText(value any) string {
 			text = "yes"
 		}
 	case []string:
+		switch {
+		case len(v) == 0:
+			return "none"
+		case len(v) == 1 && v[0] == gateway.All:
+			return "all"
+		}
 		text = strings.Join(v, ", ")
 	case string:
 		text = v
 	case usd:
 		return v.short()
+	case usdLimit:
+		if v == 0 {
+			return noLimit
+		}
+		return usd(v).short()
+	case limit:
+		if v == 0 {
+			return noLimit
+		}
+		return number(v)
 	case time.Time:
 		if !v.IsZero() {
 			return v.Local().Format("2006-01-02 15:04")
 		}
 	case time.Duration:
-		if v != 0 {
-			return v.String()
+		if v == 0 {
+			return noLimit
 		}
+		return v.String()
 	default:
 		text = number(value)
 	}

@@ -67,6 +67,9 @@ func (c *usageExportCommand) Run() error {
 		return err
 	}
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		if err := knownProject(ctx, newKeys(s), c.ProjectID); err != nil {
+			return err
+		}
 		if c.Key != "" {
 			account, err := newKeys(s).Find(ctx, c.Key)
 			if err != nil {

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/config"
+	"claude-code-api-service/internal/gateway"
 )
 
 type keysCommand struct {
@@ -39,8 +41,8 @@ type createKeyCommand struct {
 	Admin       bool   `help:"Make a key that administers the service and generates nothing."`
 	keyLimits   `embed:""`
 	budgetFlags `embed:""`
-	Expires     time.Duration `help:"When the key expires, from now, such as 720h; 0: never."`
-	Quiet       bool          `short:"q" help:"Print only the key."`
+	Expires     howLong `help:"When the key expires, from now, such as 30d or 12h; 0: never." placeholder:"DURATION"`
+	Quiet       bool    `short:"q" help:"Print only the key, and no warning."`
 }
 
 func (c *createKeyCommand) Run() error {
@@ -49,29 +51,32 @@ func (c *createKeyCommand) Run() error {
 		return err
 	}
 	budgets = slices.DeleteFunc(budgets, func(b budget.Limit) bool { return b.Hard == 0 })
-	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		text, key, err := keys.Create(ctx, apikey.Create{
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		text, key, err := newKeys(s).Create(ctx, apikey.Create{
 			ProjectID: c.ProjectID, Name: c.Name, Profile: c.Profile, Admin: c.Admin, RequestsPerMinute: &c.RateLimit,
 			TokensPerMinute: c.TokensPerMinute, ConcurrentRequests: c.ConcurrentRequests, Budgets: budgets, ExpiresAt: fromNow(c.Expires),
 		})
 		if err != nil {
 			return err
 		}
-		return printKey(c.Quiet, c.Output, text, key)
+		if !c.Quiet {
+			warnOfSmall(budgets)
+		}
+		return printKey(ctx, s, c.Quiet, c.Output, text, key)
 	})
 }
 
 // fromNow gives the moment so far from now; nil for 0.
-func fromNow(d time.Duration) *time.Time {
-	if d == 0 {
+func fromNow(s howLong) *time.Time {
+	if s == 0 {
 		return nil
 	}
-	at := time.Now().Add(d)
+	at := time.Now().Add(time.Duration(s))
 	return &at
 }
 
-// printKey prints a key whose text is new.
-func printKey(quiet bool, form, text string, key apikey.Key) error {
+// printKey prints a key whose text is new, and its budgets.
+func printKey(ctx context.Context, s app.Store, quiet bool, form, text string, key apikey.Key) error {
 	if quiet {
 		printf("%s\n", text)
 		return nil
@@ -80,7 +85,7 @@ func printKey(quiet bool, form, text string, key apikey.Key) error {
 		{name: "key", value: func(apikey.Key) any { return text }},
 		{title: "Key", value: func(apikey.Key) any { return text + " (shown once: only its hash is kept)" }},
 	}, keyFields()...)
-	return printOne(os.Stdout, form, columns, key)
+	return printWithBudgets(ctx, s, form, columns, key, budget.Owner{Kind: budget.Key, ID: key.ID})
 }
 
 // keyFields are what is known of one key.
@@ -131,6 +136,9 @@ type listKeysCommand struct {
 
 func (c *listKeysCommand) Run() error {
 	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
+		if err := knownProject(ctx, keys, c.ProjectID); err != nil {
+			return err
+		}
 		all, err := keys.List(ctx)
 		if err != nil {
 			return err
@@ -152,7 +160,7 @@ func (c *listKeysCommand) Run() error {
 // keyColumns are a table of keys; the rest of what is known of them is in JSON and
 // CSV, and in keys permissions.
 func keyColumns() []column[apikey.Key] {
-	return []column[apikey.Key]{
+	columns := []column[apikey.Key]{
 		{title: "ID", value: func(k apikey.Key) any { return k.ID }},
 		{title: "Key", value: func(k apikey.Key) any { return k.Prefix + "…" }},
 		{title: "Project", value: func(k apikey.Key) any { return k.ProjectID }},
@@ -162,28 +170,32 @@ func keyColumns() []column[apikey.Key] {
 			}
 			return k.Profile
 		}},
-		{title: "Limit", value: func(k apikey.Key) any {
-			if k.Limits.RequestsPerMinute == 0 {
-				return "none"
-			}
-			return tableText(k.Limits.RequestsPerMinute) + "/min"
-		}},
-		{title: "Created", value: func(k apikey.Key) any { return k.CreatedAt }},
-		{title: "State", value: func(k apikey.Key) any { return state(k, time.Now()) }},
-		{title: "Name", value: func(k apikey.Key) any { return k.Name }},
 	}
+	columns = append(columns, of(limitColumns(), func(k apikey.Key) gateway.RateLimits { return k.Limits })...)
+	return append(columns,
+		column[apikey.Key]{title: "Created", value: func(k apikey.Key) any { return k.CreatedAt }},
+		column[apikey.Key]{title: "Expires", value: func(k apikey.Key) any {
+			if k.ExpiresAt == nil {
+				return "never"
+			}
+			return tableText(*k.ExpiresAt)
+		}},
+		column[apikey.Key]{title: "State", value: func(k apikey.Key) any { return state(k, time.Now()) }},
+		column[apikey.Key]{title: "Name", value: func(k apikey.Key) any { return k.Name }},
+	)
 }
 
 type updateKeyCommand struct {
 	config.Data        `embed:""`
 	listOutput         `embed:""`
 	keyArgument        `embed:""`
-	Name               *string        `help:"A name for people."`
-	Profile            *string        `help:"What the key allows."`
-	RateLimit          *int           `help:"Requests per minute; 0: no limit."`
-	TokensPerMinute    *int           `help:"Tokens per minute; 0: no limit."`
-	ConcurrentRequests *int           `help:"Requests at the same time; 0: no limit."`
-	Expires            *time.Duration `help:"When the key expires, from now, such as 720h; 0: never."`
+	Name               *string  `help:"A name for people."`
+	Profile            *string  `help:"What the key allows."`
+	RateLimit          *int     `help:"Requests per minute; 0: no limit."`
+	TokensPerMinute    *int     `help:"Tokens per minute; 0: no limit."`
+	ConcurrentRequests *int     `help:"Requests at the same time; 0: no limit."`
+	Expires            *howLong `help:"When the key expires, from now, such as 30d or 12h; 0: never." placeholder:"DURATION"`
+	budgetFlags        `embed:""`
 }
 
 func (c *updateKeyCommand) Run() error {
@@ -196,18 +208,37 @@ func (c *updateKeyCommand) Run() error {
 			wish.ExpiresAt = new(time.Time)
 		}
 	}
-	if wish == (apikey.Update{}) {
-		return errors.New("nothing to change: name what shall be another")
+	budgets, err := c.budgets()
+	if err != nil {
+		return err
+	}
+	if wish == (apikey.Update{}) && len(budgets) == 0 {
+		return errNothing
 	}
 	ref, err := c.ref()
 	if err != nil {
 		return err
 	}
-	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		key, err := keys.Update(ctx, ref, wish)
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		keys := newKeys(s)
+		account, err := keys.Find(ctx, ref)
 		if err != nil {
 			return err
 		}
-		return printOne(os.Stdout, c.Output, keyFields(), key)
+		if account.Key.Admin && len(budgets) > 0 {
+			return errors.New("an admin key generates nothing and has no budgets")
+		}
+		key, err := keys.Update(ctx, account.Key.ID, wish)
+		if err != nil {
+			return err
+		}
+		owner := budget.Owner{Kind: budget.Key, ID: key.ID}
+		if err := setBudgets(ctx, keys, owner, budgets); err != nil {
+			return err
+		}
+		return printWithBudgets(ctx, s, c.Output, keyFields(), key, owner)
 	})
 }
+
+// errNothing is for a change that names nothing.
+var errNothing = errors.New("nothing to change: name what shall be another")

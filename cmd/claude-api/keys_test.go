@@ -34,6 +34,10 @@ func TestPlain(t *testing.T) {
 		name, want string
 		err        error
 	}{
+		{"a field", "--rate-limit must be more", &apierror.Error{Category: apierror.BadRequest, Param: "requests_per_minute", Message: "requests_per_minute must be more"}},
+		{"a field of another name", "name: wrong", &apierror.Error{Category: apierror.BadRequest, Param: "budget.name", Message: "name: wrong"}},
+		{"a field in the middle", "the profile is wrong", &apierror.Error{Category: apierror.BadRequest, Param: "profile", Message: "the profile is wrong"}},
+		{"a longer word", "names must be short", &apierror.Error{Category: apierror.BadRequest, Param: "name", Message: "names must be short"}},
 		{"a wish", "no such key", &apierror.Error{Category: apierror.BadRequest, Param: "key", Message: "no such key", Cause: apikey.ErrNotFound}},
 		{"a key", "the API key was revoked", &apierror.Error{Category: apierror.AuthError, Message: "the API key was revoked"}},
 		{"a failure", "the disk is full", cause},

@@ -50,7 +50,7 @@ func main() {
 		fail(err)
 	}
 	forgetEmpty(parser.Model.Node)
-	ctx, err := parser.Parse(os.Args[1:])
+	ctx, err := parser.Parse(joinNegative(os.Args[1:]))
 	parser.FatalIfErrorf(err)
 	if err := ctx.Run(); err != nil {
 		fail(err)

@@ -47,9 +47,26 @@ func (u usd) String() string {
 	return sign + strconv.FormatUint(whole, 10) + "." + text[1:]
 }
 
-// short leaves out the zeros that say nothing: 12.50 and 0.000123.
-func (u usd) short() string {
+// leastDigits are those of whole cents.
+const leastDigits = 2
+
+// digits gives how many digits behind the point the amount needs: from 2, without
+// the zeros that say nothing, to 6.
+func (u usd) digits() int {
 	text := u.String()
-	cents := len(text) - (dollarDigits - 2)
-	return text[:cents] + strings.TrimRight(text[cents:], "0")
+	part := strings.TrimRight(text[len(text)-dollarDigits:], "0")
+	return max(len(part), leastDigits)
 }
+
+// text writes the amount with so many digits behind the point, or as many as it
+// needs.
+func (u usd) text(digits int) string {
+	text := u.String()
+	return text[:len(text)-dollarDigits+max(digits, u.digits())]
+}
+
+// short leaves out the zeros that say nothing: 12.50 and 0.000123.
+func (u usd) short() string { return u.text(0) }
+
+// usdLimit is an amount of which 0 means that there is no limit.
+type usdLimit usd

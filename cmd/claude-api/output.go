@@ -27,9 +27,9 @@ type listOutput struct {
 type column[T any] struct {
 	name  string // in JSON and CSV; "": it isn't there
 	title string // in tables; "": it isn't there
-	// value gives a string, []string, bool, int, int64, usd, limit, nested, a
-	// time.Time or a time.Duration, of which the zero ones are none, or nil for what
-	// isn't known or isn't set.
+	// value gives a string, []string, bool, int, int64, usd, nested, a time.Time, of
+	// which the zero one is none, a limit, a usdLimit or a time.Duration, of which the
+	// zero ones are no limit, or nil for what isn't known or isn't set.
 	value func(record T) any
 	// nested: a list of records of its own, which only JSON has room for.
 	nested bool
@@ -64,7 +64,7 @@ type printer[T any] struct {
 	form    string
 	columns []column[T] // those of the form
 	out     *bufio.Writer
-	table   *tabwriter.Writer
+	table   *table
 	csv     *csv.Writer
 	json    *jsontext.Encoder
 }
@@ -82,8 +82,7 @@ func newPrinter[T any](w io.Writer, form string, columns []column[T]) *printer[T
 	// A Writer of bufio keeps its first error, which close gives.
 	switch form {
 	case formTable:
-		p.table = tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-		_, _ = io.WriteString(p.table, strings.Join(titles, "\t")+"\n")
+		p.table = &table{titles: titles}
 	case formCSV:
 		p.csv = csv.NewWriter(p.out)
 		_ = p.csv.Write(names)
@@ -104,28 +103,26 @@ func (p *printer[T]) add(record T) error {
 	if p.json != nil {
 		return writeObject(p.json, p.columns, record)
 	}
-	cells := make([]string, len(p.columns))
+	values := make([]any, len(p.columns))
 	for i, c := range p.columns {
-		if p.csv != nil {
-			cells[i] = csvText(c.value(record))
-		} else {
-			cells[i] = tableText(c.value(record))
-		}
+		values[i] = c.value(record)
 	}
-	if p.csv != nil {
-		return p.csv.Write(cells)
+	if p.table != nil {
+		p.table.rows = append(p.table.rows, values)
+		return nil
 	}
-	_, err := io.WriteString(p.table, strings.Join(cells, "\t")+"\n")
-	return err
+	cells := make([]string, len(values))
+	for i, value := range values {
+		cells[i] = csvText(value)
+	}
+	return p.csv.Write(cells)
 }
 
 // close prints what is left, and tells whether all was printed.
 func (p *printer[T]) close() error {
 	switch p.form {
 	case formTable:
-		if err := p.table.Flush(); err != nil {
-			return err
-		}
+		p.table.write(p.out)
 	case formCSV:
 		p.csv.Flush()
 		if err := p.csv.Error(); err != nil {

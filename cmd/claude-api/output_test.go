@@ -39,16 +39,20 @@ func TestCells(t *testing.T) {
 		{"a line's end", "a\nb", "\"a\nb\"", `"a\nb"`, "a?b"},
 		{"what steers a terminal", "a\x1b[2Jb\u202e", "a\x1b[2Jb\u202e", `"a\u001b[2Jb` + "\u202e" + `"`, "a?[2Jb?"},
 		{"texts", []string{"=a", "b"}, "'=a;b", `["=a","b"]`, "=a, b"},
-		{"no texts", []string(nil), "", `[]`, "-"},
+		{"no texts", []string(nil), "", `[]`, "none"},
+		{"all texts", []string{"*"}, "*", `["*"]`, "all"},
 		{"a number", int64(-5), "-5", "-5", "-5"},
 		{"a limit", limit(7), "7", "7", "7"},
-		{"no limit", limit(0), "", "null", "-"},
+		{"no limit", limit(0), "", "null", "no limit"},
+		{"a limit in money", usdLimit(1_500_000), "1.500000", "1.500000", "1.50"},
+		{"no limit in money", usdLimit(0), "", "null", "no limit"},
 		{"yes", true, "true", "true", "yes"},
 		{"no", false, "false", "false", "no"},
 		{"money", usd(1_500_000), "1.500000", "1.500000", "1.50"},
 		{"a time", at, "2026-03-01T11:30:15.000005Z", `"2026-03-01T11:30:15.000005Z"`, at.Local().Format("2006-01-02 15:04")},
 		{"no time", time.Time{}, "", "null", "-"},
 		{"a duration", 1500 * time.Millisecond, "1.5", "1.5", "1.5s"},
+		{"no limit in time", time.Duration(0), "", "null", "no limit"},
 		{"nothing", nil, "", "null", "-"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,10 +62,38 @@ func TestCells(t *testing.T) {
 			if got, want := printed(t, formLines, tt.value), `{"first":"x","value":`+tt.json+"}\n"; got != want {
 				t.Errorf("JSON %q, want %q", got, want)
 			}
-			if got, want := printed(t, formTable, tt.value), "FIRST  VALUE\nx      "+tt.table+"\n"; got != want {
-				t.Errorf("table %q, want %q", got, want)
+			got := strings.Split(printed(t, formTable, tt.value), "\n")
+			if len(got) != 3 || strings.TrimSpace(strings.TrimPrefix(got[1], "x  ")) != tt.table {
+				t.Errorf("table %q, want %q", got, tt.table)
 			}
 		})
+	}
+}
+
+// Numbers stand at the right, beside what isn't known too; money has the digits of
+// the amount that needs most.
+func TestTable(t *testing.T) {
+	type record struct {
+		name        string
+		count, cost any
+	}
+	columns := []column[record]{
+		{title: "Name", value: func(r record) any { return r.name }},
+		{title: "Count", value: func(r record) any { return r.count }},
+		{title: "USD", value: func(r record) any { return r.cost }},
+	}
+	list := []record{{"größer", 12345678, usd(1)}, {"a", int64(7), usd(12_500_000)}, {"", nil, nil}, {"b", limit(0), usdLimit(2_000_000)}}
+	var out strings.Builder
+	if err := printList(&out, formTable, columns, list); err != nil {
+		t.Fatal(err)
+	}
+	const want = "NAME       COUNT        USD\n" +
+		"größer  12345678   0.000001\n" +
+		"a              7  12.500000\n" +
+		"-              -          -\n" +
+		"b       no limit   2.000000\n"
+	if out.String() != want {
+		t.Errorf("%s\nwant\n%s", out.String(), want)
 	}
 }
 

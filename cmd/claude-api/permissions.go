@@ -39,11 +39,7 @@ func (c *permissionsKeyCommand) Run() error {
 		if err := printOne(os.Stdout, c.Output, holdingFields(), holding{account, budgets}); err != nil {
 			return err
 		}
-		if c.Output != formTable || len(budgets) == 0 {
-			return nil
-		}
-		printf("\n")
-		return printList(os.Stdout, formTable, balanceColumns(), budgets)
+		return printBelow(c.Output, budgets)
 	})
 }
 

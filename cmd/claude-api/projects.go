@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/gateway"
@@ -67,12 +68,16 @@ func (c *setProjectCommand) Run() error {
 	}
 	changed := c.TimeZone != nil || c.RateLimit != nil || c.TokensPerMinute != nil || c.ConcurrentRequests != nil
 	if !changed && len(budgets) == 0 {
-		return errors.New("nothing to change: name what shall be another")
+		return errNothing
 	}
-	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		project, err := keys.Project(ctx, c.ID)
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		keys := newKeys(s)
+		project, err := keys.KnownProject(ctx, c.ID)
+		if errors.Is(err, apikey.ErrNotFound) {
+			project, changed, err = apikey.Project{ID: c.ID}, true, nil // this makes it
+		}
 		if err != nil {
-			return err
+			return named(err, map[string]string{"project_id": "ID"})
 		}
 		set(&project.TimeZone, c.TimeZone)
 		set(&project.Limits.RequestsPerMinute, c.RateLimit)
@@ -83,14 +88,21 @@ func (c *setProjectCommand) Run() error {
 				return err
 			}
 		}
-		for _, b := range budgets {
-			b.Owner = budget.Owner{Kind: budget.Project, ID: c.ID}
-			if err := keys.SetBudget(ctx, b); err != nil {
-				return err
-			}
+		owner := budget.Owner{Kind: budget.Project, ID: c.ID}
+		if err := setBudgets(ctx, keys, owner, budgets); err != nil {
+			return err
 		}
-		return printOne(os.Stdout, c.Output, projectColumns(), project)
+		return printWithBudgets(ctx, s, c.Output, projectColumns(), project, owner)
 	})
+}
+
+// knownProject is an error for a project that isn't there; "" chooses none.
+func knownProject(ctx context.Context, keys *apikey.Keys, id string) error {
+	if id == "" {
+		return nil
+	}
+	_, err := keys.KnownProject(ctx, id)
+	return err
 }
 
 func set[T any](field *T, wish *T) {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/config"
@@ -18,12 +16,12 @@ import (
 type provisionKeyCommand struct {
 	config.Data `embed:""`
 	listOutput  `embed:""`
-	ID          string `arg:"" help:"Who the key is for: A-Z a-z 0-9 . _ -, also the project's id when --project-id isn't set."`
-	ProjectID   string `help:"The project that the key belongs to."`
-	Profile     string `help:"What a new key allows." default:"${default_profile}"`
-	RateLimit   int    `help:"Requests per minute of a new key; 0: no limit." default:"100"`
-	Renew       bool   `help:"Put a new key in the place of one that is revoked, expired or unknown."`
-	Quiet       bool   `short:"q" help:"Print only the key."`
+	ID          string  `arg:"" help:"Who the key is for: A-Z a-z 0-9 . _ -, also the project's id when --project-id isn't set."`
+	ProjectID   string  `help:"The project that the key belongs to."`
+	Profile     *string `help:"What a new key allows; ${default_profile} if nothing is said."`
+	RateLimit   *int    `help:"Requests per minute of a new key; 0: no limit; 100 if nothing is said."`
+	Renew       bool    `help:"Put a new key in the place of one that is revoked, expired or unknown; the former file gets the suffix .old."`
+	Quiet       bool    `short:"q" help:"Print only the key."`
 }
 
 // Run gives the key of a name: the one in its file, or a new one, which it writes
@@ -67,112 +65,47 @@ func (c *provisionKeyCommand) provide(ctx context.Context, keys *apikey.Keys, fo
 			return "", fmt.Errorf("the key of %s belongs to the project %s", c.ID, account.Key.ProjectID)
 		}
 		if err == nil {
+			c.warnOfOther(account.Key)
 			return text, nil
 		}
 		if !refused(err) {
 			return "", err
 		}
 		if !c.Renew {
-			return "", fmt.Errorf("%s: %w; --renew makes a new one", filepath.Join("keys", c.file()), plain(err))
+			return "", fmt.Errorf("%s; --renew makes a new one and keeps the former file", c.useless(text, account.Key.ID != "", err))
 		}
 	}
 	project := c.ProjectID
 	if project == "" {
 		project = c.ID
 	}
-	text, _, err = keys.Create(ctx, apikey.Create{ProjectID: project, Name: c.ID, Profile: c.Profile, RequestsPerMinute: &c.RateLimit})
-	if err != nil {
+	wish := apikey.Create{ProjectID: project, Name: c.ID, RequestsPerMinute: c.RateLimit}
+	set(&wish.Profile, c.Profile)
+	if text, _, err = keys.Create(ctx, wish); err != nil {
 		return "", err
 	}
 	return text, folder.write(c.file(), text)
 }
 
-// keyFolder is the folder of the keys' files, locked against others who provision.
-// It is only read and written by names inside of it, and no symbolic link is
-// followed.
-type keyFolder struct {
-	root *os.Root
-	lock *os.File
+// useless says why the key in the file is of no use.
+func (c *provisionKeyCommand) useless(text string, known bool, reason error) string {
+	file := filepath.Join("keys", c.file())
+	switch {
+	case known:
+		return file + ": " + plain(reason).Error()
+	case apikey.WellFormed(text):
+		return "this database doesn't know the key in " + file
+	}
+	return "there is no key in " + file
 }
 
-// longestKeyFile is far more than a key.
-const longestKeyFile = 4096
-
-func openKeyFolder(path string) (*keyFolder, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, err
+// warnOfOther warns of flags that say something else than the key that exists is.
+func (c *provisionKeyCommand) warnOfOther(key apikey.Key) {
+	const advice = "; the key exists: use keys update"
+	if c.Profile != nil && *c.Profile != key.Profile {
+		warn("--profile: the key of %s has the profile %s, not %s"+advice, c.ID, key.Profile, *c.Profile)
 	}
-	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
-		return nil, errors.Join(err, fmt.Errorf("%s must be a folder and no link", path))
+	if c.RateLimit != nil && *c.RateLimit != key.Limits.RequestsPerMinute {
+		warn("--rate-limit: the key of %s has the limit %d, not %d"+advice, c.ID, key.Limits.RequestsPerMinute, *c.RateLimit)
 	}
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return nil, err
-	}
-	folder := &keyFolder{root: root}
-	if err := folder.take(); err != nil {
-		folder.close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return folder, nil
-}
-
-// take waits for the lock. The system gives it up when the process ends.
-func (f *keyFolder) take() (err error) {
-	if err := f.root.Chmod(".", 0o700); err != nil {
-		return err
-	}
-	if f.lock, err = f.root.OpenFile(".lock", os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600); err != nil {
-		return err
-	}
-	return syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX)
-}
-
-// close has nothing to report: what was written was closed before.
-func (f *keyFolder) close() {
-	if f.lock != nil {
-		_ = f.lock.Close()
-	}
-	_ = f.root.Close()
-}
-
-// read gives the key in a file, and takes away other people's rights to the file.
-func (f *keyFolder) read(name string) (text string, err error) {
-	info, err := f.root.Lstat(name)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s must be a file and no link", name)
-	}
-	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := file.Chmod(0o600); err != nil {
-		return "", err
-	}
-	data, err := io.ReadAll(io.LimitReader(file, longestKeyFile))
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSpace(string(data)), nil
-}
-
-// write puts a key into a file: all of it or nothing, also when the machine fails.
-func (f *keyFolder) write(name, text string) (err error) {
-	unfinished := name + ".new" // of a process that was killed, if there is one
-	if err := f.root.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := f.root.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(text + "\n")
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return f.root.Rename(unfinished, name)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/config"
 )
 
@@ -17,8 +18,8 @@ type rotateKeyCommand struct {
 	config.Data `embed:""`
 	listOutput  `embed:""`
 	keyArgument `embed:""`
-	Grace       time.Duration `help:"How long the present text works on; 0: it ends at once." default:"24h"`
-	Quiet       bool          `short:"q" help:"Print only the new key."`
+	Grace       howLong `help:"How long the present text works on, such as 12h or 7d; 0: it ends at once." default:"24h" placeholder:"DURATION"`
+	Quiet       bool    `short:"q" help:"Print only the new key."`
 }
 
 func (c *rotateKeyCommand) Run() error {
@@ -26,12 +27,12 @@ func (c *rotateKeyCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	return withKeys(&c.Data, func(ctx context.Context, keys *apikey.Keys) error {
-		text, key, err := keys.Rotate(ctx, ref, c.Grace)
+	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		text, key, err := newKeys(s).Rotate(ctx, ref, time.Duration(c.Grace))
 		if err != nil {
 			return err
 		}
-		return printKey(c.Quiet, c.Output, text, key)
+		return printKey(ctx, s, c.Quiet, c.Output, text, key)
 	})
 }
 
@@ -84,6 +85,9 @@ func described(k apikey.Key) string {
 func confirm(question string) error {
 	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(os.Stderr) // no line's end came with the answer
+	}
 	if err != nil && answer == "" {
 		return errors.New("nobody answered: use --force to revoke without being asked")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/latency"
@@ -21,6 +22,7 @@ import (
 // seed FOLDER FILE writes the file's lines into a data folder, with variables
 // expanded, as the service would have:
 //
+//	project ID
 //	usage TIME PROJECT KEY MODEL INPUT OUTPUT CACHE-READ CACHE-WRITTEN MICRO-USD CHARGED
 //	audit TIME ACTOR ADDRESS ACTION TARGET PROJECT REQUEST-ID DETAIL…
 //
@@ -41,6 +43,8 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 		switch {
+		case len(words) == 2 && words[0] == "project":
+			ts.Check(db.PutProject(ctx, apikey.Project{ID: words[1]}))
 		case len(words) == 11 && words[0] == "usage":
 			ts.Check(seedUsage(ctx, db, words[1:]))
 		case len(words) > 7 && words[0] == "audit":

@@ -36,15 +36,9 @@ func newKeys(s app.Store) *apikey.Keys {
 	return apikey.NewKeys(apikey.Options{Store: s, Changed: app.AuditChanges(s, audit.CLI)})
 }
 
-// plain gives a person only the text of what is wrong with their wish, or with
-// their key.
-func plain(err error) error {
-	var e *apierror.Error
-	if errors.As(err, &e) && (e.Category == apierror.BadRequest || e.Category == apierror.AuthError) {
-		return errors.New(e.Message)
-	}
-	return err
-}
+// plain gives a person only the text of what is wrong with their wish, which names
+// the flag, or with their key.
+func plain(err error) error { return named(err, fieldFlags) }
 
 // zoneOf gives the time zone in which a project's days begin.
 func zoneOf(p apikey.Project) (*time.Location, error) {
@@ -80,6 +74,11 @@ func (a keyArgument) ref() (string, error) {
 func refused(err error) bool {
 	var e *apierror.Error
 	return errors.As(err, &e) && e.Category == apierror.AuthError
+}
+
+// warn tells a person of something that is no error.
+func warn(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "claude-api: warning: "+format+"\n", args...)
 }
 
 // printf writes to standard output. A closed one is nothing to report.

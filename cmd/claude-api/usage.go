@@ -3,17 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
-	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/app"
-	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/usage"
 )
@@ -25,115 +20,6 @@ type usageCommand struct {
 	ByKey     usageByKeyCommand     `cmd:"" help:"What each key has used, the dearest first."`
 	Costs     usageCostsCommand     `cmd:"" help:"What each day has cost."`
 	Export    usageExportCommand    `cmd:"" help:"Every request of the ledger, as JSON lines or CSV."`
-}
-
-// usageChoice chooses days of projects. They are days of each project's own time
-// zone, as its budgets count them.
-type usageChoice struct {
-	Period    string `help:"The current day, week or month; month when neither this nor --since nor --until is set."`
-	Since     string `help:"The first day, such as 2026-03-01." placeholder:"DATE"`
-	Until     string `help:"The last day." placeholder:"DATE"`
-	ProjectID string `help:"Only this project."`
-	Key       string `help:"Only this key: the key, its id or its visible beginning."`
-}
-
-// filter gives what is chosen of a project whose time zone is zone.
-func (c *usageChoice) filter(now time.Time, zone *time.Location) (usage.Filter, error) {
-	var f usage.Filter
-	period := budget.Period(cmp.Or(c.Period, string(budget.Month)))
-	if !period.Known() || period == budget.Total {
-		return f, errors.New("--period: must be day, week or month")
-	}
-	if c.Since == "" && c.Until == "" {
-		f.Since = period.Start(now.In(zone))
-		return f, nil
-	}
-	if c.Period != "" {
-		return f, errors.New("--period can't be set beside --since and --until")
-	}
-	var err error
-	if c.Since != "" {
-		if f.Since, err = day("since", c.Since, zone); err != nil {
-			return f, err
-		}
-	}
-	if c.Until != "" {
-		last, err := day("until", c.Until, zone)
-		if err != nil {
-			return f, err
-		}
-		f.Until = last.AddDate(0, 0, 1)
-		if !f.Until.After(f.Since) {
-			return f, errors.New("--until: is before --since")
-		}
-	}
-	return f, nil
-}
-
-// day reads the first moment of a day.
-func day(flag, text string, zone *time.Location) (time.Time, error) {
-	t, err := time.ParseInLocation(time.DateOnly, text, zone)
-	if err != nil {
-		return t, fmt.Errorf("--%s: %q isn't a date such as 2026-03-01", flag, text)
-	}
-	return t, nil
-}
-
-// sum is a usage.Sum with the date of its day.
-type sum struct {
-	usage.Sum
-	date string
-}
-
-// sums reads what is chosen.
-func (c *usageChoice) sums(ctx context.Context, s app.Store) ([]sum, error) {
-	keys := apikey.NewKeys(apikey.Options{Store: s})
-	now := time.Now()
-	keyID := ""
-	if c.Key != "" {
-		account, err := keys.Find(ctx, c.Key)
-		if err != nil {
-			return nil, err
-		}
-		keyID = account.Key.ID
-	}
-	projects, err := c.projects(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	var list []sum
-	for _, p := range projects {
-		zone, err := zoneOf(p)
-		if err != nil {
-			return nil, err
-		}
-		filter, err := c.filter(now, zone)
-		if err != nil {
-			return nil, err
-		}
-		filter.ProjectID, filter.KeyID = p.ID, keyID
-		found, err := s.SumUsage(ctx, filter)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range found {
-			list = append(list, sum{s, s.Day.In(zone).Format(time.DateOnly)})
-		}
-	}
-	return list, nil
-}
-
-// projects are those that are chosen. Every project that has used something has a
-// key: keys are never removed.
-func (c *usageChoice) projects(ctx context.Context, keys *apikey.Keys) ([]apikey.Project, error) {
-	if c.ProjectID == "" {
-		return keys.Projects(ctx)
-	}
-	if err := apikey.CheckProjectID(c.ProjectID); err != nil {
-		return nil, err
-	}
-	project, err := keys.Project(ctx, c.ProjectID)
-	return []apikey.Project{project}, err
 }
 
 // total is what was used of what name names.
@@ -193,15 +79,35 @@ type usageReport struct {
 	usageChoice `embed:""`
 }
 
-func (c *usageReport) grouped(name, title string, nameOf func(sum) string) error {
+// sums reads what is chosen, and prints above a table which days those are.
+func (c *usageReport) sums(ctx context.Context, s app.Store) ([]sum, error) {
+	sums, days, err := c.usageChoice.sums(ctx, s)
+	if err == nil && c.Output == formTable {
+		printf("Period: %s\n", days)
+	}
+	return sums, err
+}
+
+// grouped prints the totals of each name, with the columns of the name in front.
+func (c *usageReport) grouped(nameOf func(sum) string, names func(ctx context.Context, s app.Store) ([]column[total], error)) error {
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
+		columns, err := names(ctx, s)
+		if err != nil {
+			return err
+		}
 		sums, err := c.sums(ctx, s)
 		if err != nil {
 			return err
 		}
-		columns := totalColumns(column[total]{name: name, title: title, value: func(t total) any { return t.name }})
-		return printList(os.Stdout, c.Output, columns, grouped(sums, nameOf))
+		return printList(os.Stdout, c.Output, totalColumns(columns...), grouped(sums, nameOf))
 	})
+}
+
+// called gives the one column of what needs no other name.
+func called(name, title string) func(context.Context, app.Store) ([]column[total], error) {
+	return func(context.Context, app.Store) ([]column[total], error) {
+		return []column[total]{{name: name, title: title, value: func(t total) any { return t.name }}}, nil
+	}
 }
 
 type usageByModelCommand struct {
@@ -209,7 +115,7 @@ type usageByModelCommand struct {
 }
 
 func (c *usageByModelCommand) Run() error {
-	return c.grouped("model", "Model", func(s sum) string { return s.Model })
+	return c.grouped(func(s sum) string { return s.Model }, called("model", "Model"))
 }
 
 type usageByProjectCommand struct {
@@ -217,7 +123,7 @@ type usageByProjectCommand struct {
 }
 
 func (c *usageByProjectCommand) Run() error {
-	return c.grouped("project_id", "Project", func(s sum) string { return s.ProjectID })
+	return c.grouped(func(s sum) string { return s.ProjectID }, called("project_id", "Project"))
 }
 
 type usageByKeyCommand struct {
@@ -225,7 +131,20 @@ type usageByKeyCommand struct {
 }
 
 func (c *usageByKeyCommand) Run() error {
-	return c.grouped("key_id", "Key", func(s sum) string { return s.KeyID })
+	return c.grouped(func(s sum) string { return s.KeyID }, func(ctx context.Context, s app.Store) ([]column[total], error) {
+		list, err := newKeys(s).List(ctx)
+		if err != nil {
+			return nil, err
+		}
+		names := make(map[string]string, len(list))
+		for _, key := range list {
+			names[key.ID] = key.Name
+		}
+		return []column[total]{
+			{name: "key_id", title: "Key", value: func(t total) any { return t.name }},
+			{name: "name", title: "Name", value: func(t total) any { return names[t.name] }},
+		}, nil
+	})
 }
 
 type usageSummaryCommand struct {
@@ -256,7 +175,8 @@ type usageCostsCommand struct {
 	usageReport `embed:""`
 }
 
-// Run prints the days in their order, which is how money is read.
+// Run prints the days in their order, which is how money is read, and in a table what
+// they are together.
 func (c *usageCostsCommand) Run() error {
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		sums, err := c.sums(ctx, s)
@@ -265,6 +185,13 @@ func (c *usageCostsCommand) Run() error {
 		}
 		days := grouped(sums, func(s sum) string { return s.date })
 		slices.SortFunc(days, func(a, b total) int { return strings.Compare(a.name, b.name) })
+		if c.Output == formTable && len(days) > 0 {
+			all := total{name: "total"}
+			for _, s := range sums {
+				all.Add(&s.Sum)
+			}
+			days = append(days, all)
+		}
 		return printList(os.Stdout, c.Output, []column[total]{
 			{name: "day", title: "Day", value: func(t total) any { return t.name }},
 			{name: "requests", title: "Requests", value: func(t total) any { return t.Requests }},

@@ -10,9 +10,30 @@ import (
 	"claude-code-api-service/internal/budget"
 )
 
+// What Keys does, as Change.Action.
+const (
+	actionKeyCreated     = "key.created"
+	actionKeyUpdated     = "key.updated"
+	actionKeyRotated     = "key.rotated"
+	actionKeyRevoked     = "key.revoked"
+	actionProjectSet     = "project.set"
+	actionProfileSet     = "profile.set"
+	actionProfileDeleted = "profile.deleted"
+	actionBudgetSet      = "budget.set"
+	actionBudgetRemoved  = "budget.removed"
+)
+
+// Actions gives every action of a Change.
+func Actions() []string {
+	return []string{
+		actionKeyCreated, actionKeyUpdated, actionKeyRotated, actionKeyRevoked, actionProjectSet, actionProfileSet, actionProfileDeleted,
+		actionBudgetSet, actionBudgetRemoved,
+	}
+}
+
 // Change is something that Keys has changed, as the audit log notes it.
 type Change struct {
-	Action  string // key.created, key.updated, key.rotated, key.revoked, project.set, profile.set, profile.deleted, budget.set, budget.removed
+	Action  string // one of Actions
 	Target  string // what was changed: the id of a key or a project, a profile's name
 	Project string // whose it is; "" for a profile
 	Detail  string // what it is now; never a key's text
@@ -66,13 +87,13 @@ func moment(t *time.Time) string {
 }
 
 func budgetChange(limit budget.Limit, project string) Change {
-	change := Change{Action: "budget.set", Target: limit.Owner.ID, Project: project}
+	change := Change{Action: actionBudgetSet, Target: limit.Owner.ID, Project: project}
 	change.Detail = fmt.Sprintf("%s, %s per %s", limit.Owner.Kind, limit.Unit, limit.Period)
 	if limit.Period == budget.Total {
 		change.Detail = fmt.Sprintf("%s, %s in total", limit.Owner.Kind, limit.Unit)
 	}
 	if limit.Hard == 0 && limit.Soft == 0 {
-		change.Action = "budget.removed"
+		change.Action = actionBudgetRemoved
 		return change
 	}
 	for _, l := range [...]struct {

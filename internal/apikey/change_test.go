@@ -54,10 +54,10 @@ func TestChangesAreToldOf(t *testing.T) {
 		}, ""},
 		{func() error { return keys.SetBudget(t.Context(), limit) }, "budget.set ID alpha: key, tokens in total, hard=7"},
 		{func() error { return keys.SetBudget(left, none) }, "budget.removed ID alpha: key, tokens in total"}, // the asker has left
-		{func() error { return keys.SetBudget(t.Context(), projects) }, "budget.set beta beta: project, tokens per week, hard=7"},
 		{func() error {
 			return keys.SetProject(t.Context(), apikey.Project{ID: "beta", TimeZone: "Europe/Berlin", Limits: gateway.RateLimits{ConcurrentRequests: 9}})
 		}, "project.set beta beta: time_zone=Europe/Berlin, requests_per_minute=0, tokens_per_minute=0, concurrent_requests=9"},
+		{func() error { return keys.SetBudget(t.Context(), projects) }, "budget.set beta beta: project, tokens per week, hard=7"},
 		{func() error {
 			return keys.SetProfile(t.Context(), apikey.Profile{Name: "own", Permissions: gateway.Permissions{AllowedTools: []string{"Read"}}})
 		}, `profile.set own : {"allowed_tools":["Read"],"blocked_tools":[],"allowed_agents":[],"allowed_skills":[],"max_cost_per_task":0,"max_timeout":0,"working_directories":[]}`},

@@ -189,7 +189,13 @@ func (m *memory) PutProject(_ context.Context, project apikey.Project) error {
 func (m *memory) ListProjects(context.Context) ([]apikey.Project, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Collect(maps.Values(m.projects)), m.err
+	projects := maps.Clone(m.projects)
+	for _, key := range m.keys {
+		if _, ok := projects[key.ProjectID]; !ok {
+			projects[key.ProjectID] = apikey.Project{ID: key.ProjectID}
+		}
+	}
+	return slices.Collect(maps.Values(projects)), m.err
 }
 
 func (m *memory) PutProfile(_ context.Context, profile apikey.Profile) error {

@@ -102,7 +102,7 @@ func (k *Keys) Create(ctx context.Context, wish Create) (text string, key Key, e
 	if err := k.store.CreateKey(ctx, key, HashOf(text), budgets); err != nil {
 		return "", Key{}, fmt.Errorf("create key: %w", err)
 	}
-	changes := []Change{{"key.created", key.ID, key.ProjectID, difference(Key{}, key)}}
+	changes := []Change{{actionKeyCreated, key.ID, key.ProjectID, difference(Key{}, key)}}
 	for _, limit := range budgets {
 		if limit.Hard > 0 || limit.Soft > 0 {
 			changes = append(changes, budgetChange(limit, key.ProjectID))
@@ -214,7 +214,7 @@ func (k *Keys) Update(ctx context.Context, ref string, wish Update) (Key, error)
 		return Key{}, fmt.Errorf("update key: %w", err)
 	}
 	if what := difference(before, key); what != "" {
-		if err := k.tell(ctx, Change{"key.updated", key.ID, key.ProjectID, what}); err != nil {
+		if err := k.tell(ctx, Change{actionKeyUpdated, key.ID, key.ProjectID, what}); err != nil {
 			return Key{}, err
 		}
 	}
@@ -244,7 +244,7 @@ func (k *Keys) Rotate(ctx context.Context, ref string, grace time.Duration) (tex
 	if err := k.store.RotateKey(ctx, key.ID, key.Prefix, HashOf(text), until); err != nil {
 		return "", Key{}, fmt.Errorf("rotate key: %w", err)
 	}
-	if err := k.tell(ctx, Change{"key.rotated", key.ID, key.ProjectID, "the former text is taken until " + moment(&until)}); err != nil {
+	if err := k.tell(ctx, Change{actionKeyRotated, key.ID, key.ProjectID, "the former text is taken until " + moment(&until)}); err != nil {
 		return "", Key{}, err
 	}
 	return text, key, nil
@@ -262,7 +262,7 @@ func (k *Keys) Revoke(ctx context.Context, ref string) (Key, error) {
 		return Key{}, fmt.Errorf("revoke key: %w", err)
 	}
 	key.RevokedAt = &at
-	return key, k.tell(ctx, Change{Action: "key.revoked", Target: key.ID, Project: key.ProjectID})
+	return key, k.tell(ctx, Change{Action: actionKeyRevoked, Target: key.ID, Project: key.ProjectID})
 }
 
 func randomText() string { return textPrefix + randomHex(randomBytes) }

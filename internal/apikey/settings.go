@@ -19,6 +19,26 @@ func (k *Keys) Project(ctx context.Context, id string) (Project, error) {
 	return project, nil
 }
 
+// KnownProject gives a project that has settings or keys. For any other id it is an
+// apierror.BadRequest, around ErrNotFound where the id could be a project's.
+func (k *Keys) KnownProject(ctx context.Context, id string) (Project, error) {
+	if err := CheckProjectID(id); err != nil {
+		return Project{}, err
+	}
+	projects, err := k.Projects(ctx)
+	if err != nil {
+		return Project{}, err
+	}
+	for _, project := range projects {
+		if project.ID == id {
+			return project, nil
+		}
+	}
+	return Project{}, &apierror.Error{
+		Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "project_id", Message: "no such project", Cause: ErrNotFound,
+	}
+}
+
 // Projects gives every project that has settings or keys, by id.
 func (k *Keys) Projects(ctx context.Context) ([]Project, error) {
 	projects, err := k.store.ListProjects(ctx)
@@ -49,7 +69,7 @@ func (k *Keys) SetProject(ctx context.Context, project Project) error {
 	case err != nil:
 		return fmt.Errorf("set project: %w", err)
 	}
-	return k.tell(ctx, Change{"project.set", project.ID, project.ID, project.words()})
+	return k.tell(ctx, Change{actionProjectSet, project.ID, project.ID, project.words()})
 }
 
 // Profile finds a profile, a built-in or a custom one. One that doesn't exist is
@@ -91,7 +111,7 @@ func (k *Keys) SetProfile(ctx context.Context, profile Profile) error {
 	if err := k.store.PutProfile(ctx, profile); err != nil {
 		return fmt.Errorf("set profile: %w", err)
 	}
-	return k.tell(ctx, Change{Action: "profile.set", Target: profile.Name, Detail: string(FormatPermissions(profile.Permissions))})
+	return k.tell(ctx, Change{Action: actionProfileSet, Target: profile.Name, Detail: string(FormatPermissions(profile.Permissions))})
 }
 
 // DeleteProfile removes a custom profile that no key has, revoked ones excepted.
@@ -109,22 +129,26 @@ func (k *Keys) DeleteProfile(ctx context.Context, name string) error {
 	case err != nil:
 		return fmt.Errorf("delete profile: %w", err)
 	}
-	return k.tell(ctx, Change{Action: "profile.deleted", Target: name})
+	return k.tell(ctx, Change{Action: actionProfileDeleted, Target: name})
 }
 
 func noSuchProfile(cause error) error {
 	return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "profile", Message: "no such profile", Cause: cause}
 }
 
-// SetBudget sets a budget of a key, by its id, or of a project. One without a
-// limit is removed.
+// SetBudget sets a budget of a key, by its id, or of a project that has settings or
+// keys. One without a limit is removed.
 func (k *Keys) SetBudget(ctx context.Context, limit budget.Limit) error {
 	if err := checkBudget(limit); err != nil {
 		return err
 	}
 	project := limit.Owner.ID
 	if limit.Owner.Kind == budget.Project {
-		if err := CheckProjectID(limit.Owner.ID); err != nil {
+		err := CheckProjectID(limit.Owner.ID)
+		if err == nil && (limit.Hard != 0 || limit.Soft != 0) {
+			_, err = k.KnownProject(ctx, limit.Owner.ID)
+		}
+		if err != nil {
 			return err
 		}
 	} else {

@@ -220,7 +220,10 @@ func TestBudgets(t *testing.T) {
 		return budget.Limit{Owner: budget.Owner{Kind: kind, ID: id}, Period: budget.Day, Unit: budget.Tokens, Hard: hard, Soft: soft}
 	}
 	own := of(budget.Key, key.ID, 10, 10)
-	shared := of(budget.Project, "not-there-yet", 0, 3)
+	shared := of(budget.Project, "without-keys", 0, 3)
+	if err := f.keys.SetProject(t.Context(), apikey.Project{ID: shared.Owner.ID}); err != nil {
+		t.Fatal(err)
+	}
 	for _, limit := range []budget.Limit{shared, own} {
 		if err := f.keys.SetBudget(t.Context(), limit); err != nil {
 			t.Error(err)
@@ -254,6 +257,7 @@ func TestBudgets(t *testing.T) {
 		"a key's by prefix":     {of(budget.Key, key.Prefix, 1, 0), "key"},
 		"an admin key's":        {of(budget.Key, admin.ID, 1, 0), "key"},
 		"an unlikely project's": {of(budget.Project, "a/b", 1, 0), "project_id"},
+		"an unknown project's":  {of(budget.Project, "shpo", 1, 0), "project_id"},
 	} {
 		t.Run(name, func(t *testing.T) { f.refusedWish(t, f.keys.SetBudget(t.Context(), c.limit), c.param, before) })
 	}
@@ -262,6 +266,29 @@ func TestBudgets(t *testing.T) {
 	}
 	if list, err := f.keys.ListBudgets(t.Context()); err != nil || !reflect.DeepEqual(list, []budget.Limit{shared}) {
 		t.Errorf("after a removal: %+v, %v", list, err)
+	}
+	if err := f.keys.SetBudget(t.Context(), of(budget.Project, "gone", 0, 0)); err != nil {
+		t.Errorf("a removal needs no project: %v", err)
+	}
+}
+
+func TestKnownProject(t *testing.T) {
+	f := newFixture()
+	_, key := f.create(t, apikey.Create{})
+	set := apikey.Project{ID: "set", TimeZone: "Asia/Tokyo"}
+	if err := f.keys.SetProject(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []apikey.Project{{ID: key.ProjectID}, set} {
+		if got, err := f.keys.KnownProject(t.Context(), want.ID); err != nil || got != want {
+			t.Errorf("%s is %+v, %v", want.ID, got, err)
+		}
+	}
+	if _, err := f.keys.KnownProject(t.Context(), "shpo"); !errors.Is(err, apikey.ErrNotFound) {
+		t.Errorf("one that isn't there: %v", err)
+	}
+	if _, err := f.keys.KnownProject(t.Context(), "a/b"); err == nil || errors.Is(err, apikey.ErrNotFound) {
+		t.Errorf("what can't be one: %v", err)
 	}
 }
 
@@ -278,6 +305,7 @@ func TestSettingsPassErrorsOfTheStoreThrough(t *testing.T) {
 		"Update":        errorOf(f.keys.Update(t.Context(), key.ID, apikey.Update{})),
 		"Project":       errorOf(f.keys.Project(t.Context(), "p")),
 		"Projects":      errorOf(f.keys.Projects(t.Context())),
+		"KnownProject":  errorOf(f.keys.KnownProject(t.Context(), "p")),
 		"SetProject":    f.keys.SetProject(t.Context(), apikey.Project{ID: "p"}),
 		"Profile":       errorOf(f.keys.Profile(t.Context(), "custom")),
 		"Profiles":      errorOf(f.keys.Profiles(t.Context())),

@@ -10,8 +10,9 @@ import (
 
 // Errors of a Store, for errors.Is.
 var (
-	// ErrNotFound says that no key, or no profile, matches.
-	ErrNotFound = errors.New("no such key or profile")
+	// ErrNotFound says that no key or profile matches, or no project, which only
+	// Keys returns.
+	ErrNotFound = errors.New("no such key, profile or project")
 	// ErrExists says that a key with the same id or hash is stored already.
 	ErrExists = errors.New("key exists")
 	// ErrAmbiguous says that a visible prefix belongs to several keys. Only Keys

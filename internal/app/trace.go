@@ -31,6 +31,11 @@ func AuditChanges(store audit.Store, actor string) func(ctx context.Context, cha
 	}
 }
 
+// AuditActions gives every action of the audit log.
+func AuditActions() []string {
+	return append(apikey.Actions(), webhook.SoftLimitCrossed, audit.Refused, audit.Dropped)
+}
+
 // openTrace makes the audit log and the webhook. The archive must be there.
 func (a *App) openTrace(ctx context.Context, store audit.Store) error {
 	a.audit = audit.NewLog(audit.Options{Store: store, Logger: a.log})

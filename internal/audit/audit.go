@@ -55,7 +55,9 @@ type Event struct {
 type Filter struct {
 	Since   time.Time // those of this moment and later
 	Action  string
+	Actor   string
 	Project string
+	Key     string // a key's id: what it did, and what was done to it
 }
 
 // Store keeps the events. It is safe for concurrent use, and other processes may

@@ -42,7 +42,7 @@ func (db *DB) AppendAudit(ctx context.Context, events []audit.Event) error {
 
 // ListAudit implements audit.Store.
 func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audit.Filter) ([]audit.Event, error) {
-	if !storable(filter.Action, filter.Project) {
+	if !storable(filter.Action, filter.Actor, filter.Project, filter.Key) {
 		return nil, nil
 	}
 	last, err := lastID(ctx, db.rest, auditLock, "SELECT coalesce(max(id), 0) FROM audit")
@@ -50,8 +50,9 @@ func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audi
 		return nil, db.failed(ctx, "find the last audit event", err)
 	}
 	rows, _ := db.rest.Query(ctx, `SELECT id, time, actor, address, action, target, project_id, detail, request_id FROM audit
-		WHERE id > $1 AND id <= $2 AND time >= $4 AND ($5 = '' OR action = $5) AND ($6 = '' OR project_id = $6) ORDER BY id LIMIT $3`,
-		after, last, limit, orInfinity(filter.Since, pgtype.NegativeInfinity), filter.Action, filter.Project) // its error is that of the rows
+		WHERE id > $1 AND id <= $2 AND time >= $4 AND ($5 = '' OR action = $5) AND ($6 = '' OR project_id = $6)
+			AND ($7 = '' OR actor = $7) AND ($8 = '' OR actor = $8 OR target = $8) ORDER BY id LIMIT $3`,
+		after, last, limit, orInfinity(filter.Since, pgtype.NegativeInfinity), filter.Action, filter.Project, filter.Actor, filter.Key) // its error is that of the rows
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (audit.Event, error) {
 		var e audit.Event
 		err := row.Scan(&e.ID, &e.Time, &e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.Detail, &e.RequestID)

@@ -26,6 +26,7 @@ func (s *auditStatements) prepare(ctx context.Context, db *DB) error {
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
 		`SELECT id, ` + auditColumns + ` FROM audit
 			WHERE id > ?1 AND time >= ?3 AND (?4 = '' OR action = ?4) AND (?5 = '' OR project_id = ?5)
+				AND (?6 = '' OR actor = ?6) AND (?7 = '' OR actor = ?7 OR target = ?7)
 			ORDER BY id LIMIT ?2`: &s.list,
 	})
 }
@@ -59,7 +60,7 @@ func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audi
 	if !filter.Since.IsZero() {
 		since = filter.Since.UnixMicro()
 	}
-	rows, err := db.audit.list.QueryContext(ctx, after, limit, since, filter.Action, filter.Project)
+	rows, err := db.audit.list.QueryContext(ctx, after, limit, since, filter.Action, filter.Project, filter.Actor, filter.Key)
 	if err != nil {
 		return nil, fmt.Errorf("select audit events: %w", err)
 	}

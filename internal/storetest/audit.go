@@ -87,7 +87,7 @@ func TestAudit(t *testing.T, open func(t *testing.T) audit.Store) {
 		s := open(t)
 		other, revoked := sampleEvent(2), sampleEvent(3)
 		other.Project = "beta"
-		revoked.Action = "key.revoked"
+		revoked.Action, revoked.Actor, revoked.Target = "key.revoked", "cli", "key_1"
 		mustAudit(t, s, sampleEvent(1), other, revoked)
 		for name, tt := range map[string]struct {
 			filter audit.Filter
@@ -98,6 +98,10 @@ func TestAudit(t *testing.T, open func(t *testing.T) audit.Store) {
 			"an action":      {audit.Filter{Action: "key.revoked"}, []string{"req_3"}},
 			"a project":      {audit.Filter{Project: "beta"}, []string{"req_2"}},
 			"both":           {audit.Filter{Project: "alpha", Action: audit.Refused}, []string{"req_1"}},
+			"an actor":       {audit.Filter{Actor: "cli"}, []string{"req_3"}},
+			"a key":          {audit.Filter{Key: "key_1"}, []string{"req_1", "req_2", "req_3"}},
+			"a key, acting":  {audit.Filter{Key: "key_1", Actor: "key_1"}, []string{"req_1", "req_2"}},
+			"another key":    {audit.Filter{Key: "key_2"}, nil},
 			"nothing":        {audit.Filter{Project: "gamma"}, nil},
 		} {
 			var got []string
