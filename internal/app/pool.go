@@ -43,7 +43,7 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	}
 	c := a.config
 	options := clipool.Options{
-		Workers: c.MaxWorkers, Reuse: clipool.Reuse(c.PoolReuse), HoldFor: c.PoolHold.Duration(), ParkFor: c.PoolPark.Duration(),
+		Workers: c.MaxWorkers, MinWorkers: c.MinWorkers, QueueTimeout: c.QueueTimeout.Duration(), Reuse: clipool.Reuse(c.PoolReuse), HoldFor: c.PoolHold.Duration(), ParkFor: c.PoolPark.Duration(),
 		Price: catalogue.Cost, Rules: catalogue.Rules, Logger: a.log,
 		Process: claudecli.Options{
 			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker,
@@ -53,6 +53,9 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	}
 	if options.HoldFor == 0 {
 		options.HoldFor = -1 // the pool's zero is its default
+	}
+	if options.QueueTimeout == 0 {
+		options.QueueTimeout = -1 // as above
 	}
 	a.pool = clipool.New(options)
 	a.later(func(context.Context) error { a.pool.Close(); return nil })

@@ -26,16 +26,18 @@ type Config struct {
 	Edge   `embed:""`
 	Data   `embed:""`
 
-	ClaudePath string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
-	ClaudeHome string            `help:"HOME of the CLI's processes, for a subscription login; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME"`
-	ClaudeEnv  []string          `help:"Names of variables that the CLI's processes may inherit; none by default." env:"CLAUDE_API_CLAUDE_ENV"`
-	Confine    string            `help:"Confinement of the CLI's processes: auto, as much as the kernel gives; require, no start without Landlock; off." default:"auto" enum:"auto,require,off" env:"CLAUDE_API_CONFINE"`
-	MaxWorkers int               `help:"The most CLI processes at once." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS"`
-	PoolReuse  string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE"`
-	PoolHold   Seconds           `help:"How long a CLI process holds a conversation after its answer, for the same key to go on with; 0: not at all." default:"300" env:"CLAUDE_API_POOL_HOLD"`
-	PoolPark   Seconds           `help:"How long a CLI process waits for the results of a caller's tools." default:"900" env:"CLAUDE_API_POOL_PARK"`
-	DefaultUse string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
-	ModelMap   map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
+	ClaudePath   string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
+	ClaudeHome   string            `help:"HOME of the CLI's processes, for a subscription login; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME"`
+	ClaudeEnv    []string          `help:"Names of variables that the CLI's processes may inherit; none by default." env:"CLAUDE_API_CLAUDE_ENV"`
+	Confine      string            `help:"Confinement of the CLI's processes: auto, as much as the kernel gives; require, no start without Landlock; off." default:"auto" enum:"auto,require,off" env:"CLAUDE_API_CONFINE"`
+	MaxWorkers   int               `help:"The most CLI processes at once." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS"`
+	MinWorkers   int               `help:"CLI processes that are kept started; more are started while requests wait. 0 keeps as many as --max-workers." default:"0" env:"CLAUDE_API_MIN_WORKERS"`
+	QueueTimeout Seconds           `help:"How long a request may wait for a CLI process; 0: as long as its caller does." default:"60" env:"CLAUDE_API_QUEUE_TIMEOUT"`
+	PoolReuse    string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE"`
+	PoolHold     Seconds           `help:"How long a CLI process holds a conversation after its answer, for the same key to go on with; 0: not at all." default:"300" env:"CLAUDE_API_POOL_HOLD"`
+	PoolPark     Seconds           `help:"How long a CLI process waits for the results of a caller's tools." default:"900" env:"CLAUDE_API_POOL_PARK"`
+	DefaultUse   string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
+	ModelMap     map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
 
 	BudgetOutputCap int64 `help:"The most output tokens that a request with a budget reserves, and so the most that it gets." default:"16384" env:"CLAUDE_API_BUDGET_OUTPUT_CAP"`
 
@@ -217,6 +219,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxWorkers < 1 || c.MaxWorkers > 1000 {
 		return errors.New("--max-workers: must be between 1 and 1000")
+	}
+	if c.MinWorkers < 0 || c.MinWorkers > c.MaxWorkers {
+		return fmt.Errorf("--min-workers: must be between 0 and --max-workers, which is %d", c.MaxWorkers)
 	}
 	if c.MaxBodyBytes < 1 {
 		return errors.New("--max-body-bytes: must be at least 1")
