@@ -15,20 +15,30 @@ type serveCommand struct {
 	config.Config `embed:""`
 }
 
-// Run serves until SIGTERM or an interrupt; a second one ends at once.
+// Help is shown by serve --help.
+func (c *serveCommand) Help() string {
+	return "SIGTERM and an interrupt let running requests finish, a second one ends at once. SIGHUP reads the configuration file, " +
+		"and the files of certificates, prices and credentials, again: kill -HUP PID."
+}
+
+// Run serves until SIGTERM or an interrupt; a second one ends at once. SIGHUP reads
+// the configuration again.
 func (c *serveCommand) Run() error {
-	anthropic, err := config.ReadAnthropic(os.Getenv)
-	if err != nil {
+	if err := c.complete(); err != nil {
 		return err
 	}
-	c.Anthropic = anthropic
+	return app.Run(context.Background(), &c.Config, readAgain)
+}
+
+// complete reads what is no flag, because a command line shows it to everybody.
+func (c *serveCommand) complete() (err error) {
+	if c.Anthropic, err = config.ReadAnthropic(os.Getenv); err != nil {
+		return err
+	}
 	if c.WebhookSecret, err = config.ReadWebhookSecret(os.Getenv); err != nil {
 		return err
 	}
-	if err := c.Validate(); err != nil {
-		return err
-	}
-	return app.Run(context.Background(), &c.Config)
+	return c.Validate()
 }
 
 type simulatorCommand struct {

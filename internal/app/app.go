@@ -7,20 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"claude-code-api-service/internal/admission"
-	"claude-code-api-service/internal/anthropic"
-	"claude-code-api-service/internal/anthropicapi"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/audit"
@@ -30,9 +25,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/idempotency"
-	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/pricing"
-	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/telemetry"
 	"claude-code-api-service/internal/usage"
@@ -53,11 +46,12 @@ To see the service at work without either: claude-api demo`)
 
 // App is the service. Make it with New, then Start and Stop it once.
 type App struct {
-	config   *config.Config
-	log      *slog.Logger
-	listener net.Listener
-	server   *httpserver.Server
-	keys     *apikey.Keys
+	config    *config.Config // as the service was started; what may change: now
+	log       *slog.Logger
+	level     *slog.LevelVar // of log; nil where it isn't the App's own
+	listening []listening
+	server    *httpserver.Server
+	keys      *apikey.Keys
 
 	store         *watched
 	authenticator *apikey.Authenticator
@@ -65,10 +59,14 @@ type App struct {
 	audit         *audit.Log
 	webhook       *webhook.Sender
 	once          *idempotency.Keeper
-	process       *processapi.Handler
-	pool          *clipool.Pool      // nil without a CLI
-	direct        *anthropic.Backend // nil without a credential
-	breakers      *route.Breakers    // nil when they are switched off
+	pool          *clipool.Pool   // nil without a CLI
+	direct        *directPath     // nil without a credential
+	breakers      *route.Breakers // nil when they are switched off
+	instruments   *telemetry.Telemetry
+	certificate   *certificate // nil without TLS
+	lasting       lasting
+	current       atomic.Pointer[generation]
+	reloading     sync.Mutex
 	// cleanup is what was opened, in order; Stop unwinds it in reverse.
 	cleanup []func(ctx context.Context) error
 	served  chan error
@@ -83,7 +81,7 @@ type App struct {
 // configuration must be valid and belongs to the App from here on. On an error
 // nothing stays open.
 func New(ctx context.Context, c *config.Config, log *slog.Logger) (*App, error) {
-	a := &App{config: c, log: log, served: make(chan error, 1)}
+	a := &App{config: c, log: log, served: make(chan error, len(c.Addresses()))}
 	a.life, a.end = context.WithCancel(context.Background())
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.unwind(ctx))
@@ -121,44 +119,33 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	instruments := telemetry.New(telemetry.Options{Version: Version})
-	backends, err := a.backends(path, catalogue, instruments)
+	a.instruments = telemetry.New(telemetry.Options{Version: Version})
+	backends, err := a.backends(path, catalogue)
 	if err != nil {
 		return err
 	}
-	fallbacks, err := a.fallbacks(resolve(catalogue))
-	if err != nil {
-		return err
-	}
-	a.registerPool(instruments.Registerer())
-	a.once = a.makeOnce(instruments.Registerer())
-	refusals := audit.NewRefusals(a.audit, instruments)
+	a.registerPool(a.instruments.Registerer())
+	a.once = a.makeOnce(a.instruments.Registerer())
+	refusals := audit.NewRefusals(a.audit, a.instruments)
 	a.later(func(context.Context) error { refusals.Close(); return nil })
-	admitter := admission.New(admission.Options{
-		Store: db, OutputCap: a.config.BudgetOutputCap, Models: dearest{catalogue}, Crossed: a.crossed(db),
-	})
-	router := route.New(route.Options{
-		Backends: backends, DefaultBackend: a.defaultBackend(),
-		RefuseTools: !a.config.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: resolve(catalogue), ModelMap: a.config.ModelMap,
-		Breakers: a.breakers, Fallbacks: fallbacks,
-		BudgetLeft: func(caller *gateway.Caller) *int64 {
-			// Where it can't be told, the reservation says so.
-			_, left, _ := admitter.TokensLeft(a.life, caller)
-			return left
-		},
-	})
-	g := gateway.New(gateway.Options{
-		Authenticator: a.authenticator,
-		Admitter:      admitter,
-		Router:        router, Fallback: router,
-		Recorder: ledger,
-		Observer: refusals,
-		Strict:   a.config.Strict,
-		Priced:   catalogue.Priced,
-	})
-	a.process = a.makeProcess(g, catalogue, db, admitter)
-	a.server, err = a.newServer(g, catalogue, instruments)
-	return err
+	a.lasting = lasting{
+		backends: backends, ledger: ledger, refusals: refusals,
+		admitter: admission.New(admission.Options{
+			Store: db, OutputCap: a.config.BudgetOutputCap, Models: dearest{a.catalogue}, Crossed: a.crossed(db),
+		}),
+	}
+	if a.config.TLS() {
+		if a.certificate, err = readCertificate(a.config.TLSCert, a.config.TLSKey); err != nil {
+			return err
+		}
+	}
+	first, err := a.generate(a.config, catalogue)
+	if err != nil {
+		return err
+	}
+	a.adopt(first)
+	a.server = a.newServer(first)
+	return nil
 }
 
 // cliPath is the CLI's binary, "" when there is none.
@@ -194,36 +181,12 @@ func absolute(path string) (string, error) {
 	return path, nil
 }
 
-func (a *App) defaultBackend() string {
-	use := a.config.UseCLI()
-	switch {
-	case use == nil:
-		return ""
-	case *use:
-		return gateway.BackendCLI
-	}
-	return gateway.BackendDirect
-}
-
-func (a *App) backends(path string, catalogue *pricing.Catalogue, instruments *telemetry.Telemetry) (map[string]gateway.Backend, error) {
+func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]gateway.Backend, error) {
 	backends := map[string]gateway.Backend{}
-	c := a.config
-	if !c.Anthropic.Empty() {
-		retries := c.SDKMaxRetries
-		if retries == 0 {
-			retries = -1 // the backend's zero is its default
-		}
-		direct, err := anthropic.New(anthropic.Options{
-			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
-			Retries: retries, FirstByteTimeout: c.SDKTimeout.Duration(), IdleTimeout: c.SDKTimeout.Duration(),
-			PromptCaching: c.PromptCaching, Price: catalogue.Cost, Logger: a.log, Retried: instruments.Retried(gateway.BackendDirect),
-		})
-		if err != nil {
-			return nil, err
-		}
-		a.direct = direct
-		a.later(func(context.Context) error { direct.Close(); return nil })
-		backends[gateway.BackendDirect] = direct
+	if !a.config.Anthropic.Empty() {
+		a.direct = &directPath{}
+		a.later(func(context.Context) error { a.direct.close(); return nil })
+		backends[gateway.BackendDirect] = a.direct
 	}
 	if path != "" {
 		if err := a.makePool(path, catalogue); err != nil {
@@ -231,49 +194,7 @@ func (a *App) backends(path string, catalogue *pricing.Catalogue, instruments *t
 		}
 		backends[gateway.BackendCLI] = a.pool
 	}
-	return a.guard(backends, instruments), nil
-}
-
-// rules gives what a model takes of a request, by the name that it is asked for
-// under: an alias, an id, or one that the operator configured. What auto chooses
-// isn't known yet; what opus takes, every one that it may choose takes.
-func rules(catalogue *pricing.Catalogue, modelMap map[string]string) func(model string) message.Rules {
-	return func(model string) message.Rules {
-		if _, alias := catalogue.Resolve(model); !alias && modelMap[model] != "" {
-			model = modelMap[model]
-		}
-		if model == "" || model == route.Auto {
-			model = route.Opus
-		}
-		return catalogue.Rules(model)
-	}
-}
-
-// resolve finds what models lists: the id of an alias, and an id itself, which need
-// not begin as Anthropic's do.
-func resolve(catalogue *pricing.Catalogue) func(name string) (id string, ok bool) {
-	return func(name string) (string, bool) {
-		if id, ok := catalogue.Resolve(name); ok {
-			return id, true
-		}
-		m, ok := catalogue.Find(name)
-		return m.ID, ok && m.ID == name
-	}
-}
-
-// models lists the full ids and, in front of them, the aliases.
-func models(catalogue *pricing.Catalogue) []anthropicapi.Model {
-	var list []anthropicapi.Model
-	for _, alias := range catalogue.Aliases() {
-		id, _ := catalogue.Resolve(alias)
-		if m, ok := catalogue.Find(id); ok {
-			list = append(list, anthropicapi.Model{ID: alias, DisplayName: m.DisplayName, Created: m.Created})
-		}
-	}
-	for _, m := range catalogue.Models() {
-		list = append(list, anthropicapi.Model{ID: m.ID, DisplayName: m.DisplayName, Created: m.Created})
-	}
-	return list
+	return a.guard(backends, a.instruments), nil
 }
 
 // Keys gives the service's keys, for programs that embed it.
@@ -282,23 +203,43 @@ func (a *App) Keys() *apikey.Keys { return a.keys }
 // Start begins to serve and returns: workers start, and the CLI is probed, in
 // the background, and /ready tells when they are there.
 func (a *App) Start(ctx context.Context) error {
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", a.config.Listen)
+	all, err := listen(ctx, a.config)
 	if err != nil {
-		return fmt.Errorf("listen: %w (--listen or --port choose another address)", err)
+		return err
 	}
-	a.listener = listener
-	go func() { a.served <- a.server.Serve(listener) }()
+	a.listening = all
+	for _, l := range all {
+		serve := a.server.Serve
+		if l.secure {
+			serve = a.server.ServeTLS
+		}
+		if l.open() {
+			a.log.Warn("whoever is on the way can read what is said here, keys too: use --tls-cert, or a proxy that does", "url", l.url())
+		}
+		go func() { a.served <- serve(l) }()
+	}
+	if a.certificate != nil {
+		a.tasks.Go(func() { a.certificate.watch(a.life, a.log) })
+	}
 	a.tasks.Go(func() { a.authenticator.Watch(a.life) })
 	a.tasks.Go(func() { a.archive.Sweep(a.life) })
 	a.startPool()
-	a.log.Info("serving", "url", a.URL(), "version", Version, "data", a.store.place,
+	a.log.Info("serving", "url", a.urls(), "version", Version, "data", a.store.place,
 		"cli", a.pool != nil, "direct", a.direct != nil)
 	return nil
 }
 
-// URL is where the service listens, after Start.
-func (a *App) URL() string { return "http://" + a.listener.Addr().String() }
+// URL is where the service listens, after Start: the first of --listen.
+func (a *App) URL() string { return a.listening[0].url() }
+
+// urls are all of them.
+func (a *App) urls() string {
+	var urls []string
+	for _, l := range a.listening {
+		urls = append(urls, l.url())
+	}
+	return strings.Join(urls, ",")
+}
 
 // Stop takes no new requests, lets those that run finish until ctx ends, and
 // closes everything. It may be called more than once; later calls wait for the
@@ -329,59 +270,4 @@ func (a *App) unwind(ctx context.Context) error {
 	a.cleanup = nil
 	a.end()
 	return errors.Join(errs...)
-}
-
-// Run serves until ctx ends, SIGTERM or an interrupt, then stops within the
-// configured time. A second signal ends the process at once.
-func Run(ctx context.Context, c *config.Config) error {
-	log, err := newLogger(c)
-	if err != nil {
-		return err
-	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	a, err := New(ctx, c, log)
-	if err != nil {
-		return err
-	}
-	if err := a.Start(ctx); err != nil {
-		return errors.Join(err, a.Stop(ctx))
-	}
-	select {
-	case err = <-a.served:
-		log.Error("serving ended", "error", err)
-	case s := <-signals:
-		log.Info("stopping", "signal", s.String(), "timeout", c.ShutdownTimeout.Duration())
-	case <-ctx.Done():
-	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout.Duration())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- a.Stop(stopping) }()
-	select {
-	case stopErr := <-done:
-		return errors.Join(err, stopErr)
-	case s := <-signals:
-		return fmt.Errorf("ended at once by a second signal (%s)", s)
-	}
-}
-
-// otherLevels are the names that the service's predecessor took besides.
-var otherLevels = map[string]string{"WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR"}
-
-func newLogger(c *config.Config) (*slog.Logger, error) {
-	var level slog.Level
-	name := strings.ToUpper(c.LogLevel)
-	if other, ok := otherLevels[name]; ok {
-		name = other
-	}
-	if err := level.UnmarshalText([]byte(name)); err != nil {
-		return nil, fmt.Errorf("--log-level: %q is none of debug, info, warn, error", c.LogLevel)
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if c.LogJSON {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options)), nil
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options)), nil
 }

@@ -174,12 +174,12 @@ func TestStopWithoutStart(t *testing.T) {
 func TestRun(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if err := Run(ctx, settings(t)); err != nil && !errors.Is(err, context.Canceled) {
+	if err := Run(ctx, settings(t), nil); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
 	c := settings(t)
 	c.LogLevel = "loud"
-	if err := Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "--log-level") {
+	if err := Run(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "--log-level") {
 		t.Errorf("a wrong log level: %v", err)
 	}
 }

@@ -34,27 +34,37 @@ func readCertificate(certFile, keyFile string) (*certificate, error) {
 // read reads the files and uses what they hold from now on, for new connections;
 // changed says that it is another one. On an error all stays as it was.
 func (c *certificate) read(certFile, keyFile string) (changed bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	use, err := c.prepare(certFile, keyFile)
+	if err != nil {
+		return false, err
+	}
+	return use(), nil
+}
+
+// prepare reads the files; use uses what they held.
+func (c *certificate) prepare(certFile, keyFile string) (use func() (changed bool), err error) {
 	cert, err := os.ReadFile(certFile)
 	if err != nil {
-		return false, fmt.Errorf("--tls-cert: %w", err)
+		return nil, fmt.Errorf("--tls-cert: %w", err)
 	}
 	key, err := os.ReadFile(keyFile)
 	if err != nil {
-		return false, fmt.Errorf("--tls-key: %w", err)
-	}
-	if bytes.Equal(cert, c.cert) && bytes.Equal(key, c.key) {
-		c.certFile, c.keyFile = certFile, keyFile
-		return false, nil
+		return nil, fmt.Errorf("--tls-key: %w", err)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return false, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
-	c.certFile, c.keyFile, c.cert, c.key = certFile, keyFile, cert, key
-	c.current.Store(&pair)
-	return true, nil
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		changed := !bytes.Equal(cert, c.cert) || !bytes.Equal(key, c.key)
+		c.certFile, c.keyFile, c.cert, c.key = certFile, keyFile, cert, key
+		if changed {
+			c.current.Store(&pair)
+		}
+		return changed
+	}, nil
 }
 
 // files are those that are read.
@@ -90,12 +100,14 @@ func (c *certificate) watch(ctx context.Context, log *slog.Logger) {
 		}
 		changed, err := c.read(c.files())
 		switch {
-		case err != nil && err.Error() != reported:
+		case err == nil && changed:
+			log.Info("the certificate is new")
+			fallthrough
+		case err == nil:
+			reported = ""
+		case err.Error() != reported:
 			reported = err.Error()
 			log.Error("the new certificate can't be used: the former one stays", "error", err)
-		case changed:
-			reported = ""
-			log.Info("the certificate is new")
 		}
 	}
 }

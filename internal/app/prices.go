@@ -26,24 +26,24 @@ func readPrices(path string) (*pricing.Catalogue, error) {
 	return catalogue, nil
 }
 
-// dearest tells the admission of the models.
-type dearest struct{ catalogue *pricing.Catalogue }
+// dearest tells the admission of the models of the present catalogue.
+type dearest struct{ catalogue func() *pricing.Catalogue }
 
 var _ admission.Models = dearest{}
 
 // ContextWindow implements admission.Models.
 func (d dearest) ContextWindow(model string) int64 {
-	m, _ := d.catalogue.Find(model)
+	m, _ := d.catalogue().Find(model)
 	return int64(m.ContextWindow)
 }
 
 // SearchPrice implements admission.Models.
-func (d dearest) SearchPrice() int64 { return d.catalogue.SearchPrice() }
+func (d dearest) SearchPrice() int64 { return d.catalogue().SearchPrice() }
 
 // PricedSpeed implements admission.Models.
-func (d dearest) PricedSpeed(speed string) bool { return d.catalogue.PricedSpeed(speed) }
+func (d dearest) PricedSpeed(speed string) bool { return d.catalogue().PricedSpeed(speed) }
 
 // Price implements admission.Models.
 func (d dearest) Price(model string, prompt int64, hour bool) (input, output int64, known bool) {
-	return d.catalogue.Dearest(model, time.Now(), prompt, hour)
+	return d.catalogue().Dearest(model, time.Now(), prompt, hour)
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/processapi"
@@ -13,14 +12,14 @@ import (
 	"claude-code-api-service/internal/usage"
 )
 
-// makeProcess makes the endpoints of the former service's own family.
-func (a *App) makeProcess(g *gateway.Gateway, catalogue *pricing.Catalogue, store usage.Store, admitter *admission.Admitter) *processapi.Handler {
-	return processapi.New(processapi.Options{
-		Gateway: g, Archive: a.archive, Once: a.once, Usage: usage.NewReports(usage.ReportsOptions{Store: store}),
-		Budget: admitter.TokensLeft, Recommend: route.Recommend, Providers: a.providers(catalogue),
-		Models: processModels(a.config.ModelMap), Rules: rules(catalogue, a.config.ModelMap),
-		MaxBody: a.config.MaxBodyBytes, Log: a.log,
-	})
+// processOptions are for the endpoints of the former service's own family.
+func (a *App) processOptions(n *generation, g *gateway.Gateway) processapi.Options {
+	return processapi.Options{
+		Gateway: g, Archive: a.archive, Once: a.once, Usage: usage.NewReports(usage.ReportsOptions{Store: a.store}),
+		Budget: a.lasting.admitter.TokensLeft, Recommend: route.Recommend, Providers: a.providers(n.catalogue),
+		Models: processModels(n.config.ModelMap), Rules: rules(n.catalogue, n.config.ModelMap),
+		MaxBody: n.config.MaxBodyBytes, Log: a.log,
+	}
 }
 
 // processModels puts the configured names in front of the rules for other

@@ -46,14 +46,8 @@ func registerBreakers(registry prometheus.Registerer, backend string, breakers *
 	}
 }
 
-// fallbacks reads --fallback.
-func (a *App) fallbacks(resolve func(string) (string, bool)) (route.Fallbacks, error) {
-	f, err := route.ParseFallbacks(a.config.Fallback, resolve)
-	if err != nil {
-		return f, fmt.Errorf("--fallback: %w", err)
-	}
-	return f, nil
-}
+// errFallback says which setting is wrong.
+func errFallback(err error) error { return fmt.Errorf("--fallback: %w", err) }
 
 // withBreakers adds to what /health says of a backend which of its breakers aren't
 // closed.

@@ -11,9 +11,9 @@ import (
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/openaiapi"
 	"claude-code-api-service/internal/openapi"
-	"claude-code-api-service/internal/pricing"
+	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/responsesapi"
-	"claude-code-api-service/internal/telemetry"
+	"claude-code-api-service/internal/streamapi"
 )
 
 // family is one client protocol: its routes, and what it says of them.
@@ -30,46 +30,67 @@ const about = "One API in front of the Claude Code CLI and of the Anthropic Mess
 	"stage took, and in `X-Request-ID` what the ledger calls them.\n\n" +
 	"A generating request that carries an `Idempotency-Key` is served once: sent again within 24 hours, it gets the same answer."
 
-func (a *App) newServer(g *gateway.Gateway, catalogue *pricing.Catalogue, instruments *telemetry.Telemetry) (*httpserver.Server, error) {
-	limit := a.config.MaxBodyBytes
-	stream := a.makeStream(g, catalogue, instruments.Registerer())
+// makeFamilies makes a generation's protocols. Those that know of what runs beyond
+// a request know also what the former generation's know.
+func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
+	limit := n.config.MaxBodyBytes
+	takes := rules(n.catalogue, n.config.ModelMap)
+	if former := a.now(); former != nil {
+		n.process = former.process.With(a.processOptions(n, g))
+		n.stream = former.stream.With(a.streamOptions(n, g))
+	} else {
+		n.process = processapi.New(a.processOptions(n, g))
+		n.stream = streamapi.New(a.streamOptions(n, g))
+		registerStream(a.instruments.Registerer(), n.stream)
+	}
 	families := []family{
-		openaiapi.New(openaiapi.Options{Gateway: g, Once: a.once, Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log}),
+		openaiapi.New(openaiapi.Options{Gateway: g, Once: a.once, Rules: takes, MaxBody: limit, Log: a.log}),
 		responsesapi.New(responsesapi.Options{
-			Gateway: g, Archive: a.archive, Once: a.once, TTL: a.config.ResponseTTL.Duration(),
-			Rules: rules(catalogue, a.config.ModelMap), MaxBody: limit, Log: a.log,
+			Gateway: g, Archive: a.archive, Once: a.once, TTL: n.config.ResponseTTL.Duration(), Rules: takes, MaxBody: limit, Log: a.log,
 		}),
-		anthropicapi.New(anthropicapi.Options{Gateway: g, Once: a.once, Models: models(catalogue), MaxBody: limit, Log: a.log}),
-		a.process,
-		stream,
+		anthropicapi.New(anthropicapi.Options{Gateway: g, Once: a.once, Models: models(n.catalogue), MaxBody: limit, Log: a.log}),
+		n.process,
+		n.stream,
 	}
 	var operations []openapi.Operation
-	var register []func(*http.ServeMux)
 	for _, f := range families {
 		operations = append(operations, f.Operations()...)
-		register = append(register, f.Register)
+		n.register = append(n.register, f.Register)
 	}
 	operations = append(operations, httpserver.Operations()...)
 	document, err := openapi.Write(openapi.Info{Title: "Claude Code API", Version: Version, Description: about}, operations)
 	if err != nil {
-		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
+		return fmt.Errorf("write the OpenAPI document: %w", err)
 	}
 	page, err := docspage.New(document)
 	if err != nil {
-		return nil, fmt.Errorf("make the page of the documentation: %w", err)
+		return fmt.Errorf("make the page of the documentation: %w", err)
 	}
-	var endpoints []string
+	n.register = append(n.register, page.Register)
 	for _, o := range operations {
-		endpoints = append(endpoints, o.Method+" "+o.Path)
+		n.endpoints = append(n.endpoints, o.Method+" "+o.Path)
 	}
-	return httpserver.New(httpserver.Options{
-		Name: Name, Version: Version,
-		Register:  append(register, page.Register),
-		Endpoints: endpoints,
-		Drain:     []func(context.Context) error{stream.Stop, a.process.Stop, a.once.Stop},
-		Metrics:   instruments.Handler(),
-		Services:  a.services,
-		Ready:     a.ready,
-		Logger:    a.log,
-	}), nil
+	return nil
+}
+
+func (a *App) newServer(first *generation) *httpserver.Server {
+	options := first.serverOptions()
+	options.Name, options.Version = Name, Version
+	options.Drain = []func(context.Context) error{first.stream.Stop, first.process.Stop, a.once.Stop}
+	options.DrainDelay = a.config.DrainDelay.Duration()
+	options.Metrics = a.instruments.Handler()
+	options.Services, options.Ready = a.services, a.ready
+	options.Logger = a.log
+	if a.certificate != nil {
+		options.TLS = a.certificate.config()
+	}
+	return httpserver.New(options)
+}
+
+// serverOptions are what a generation changes of the server.
+func (n *generation) serverOptions() httpserver.Options {
+	return httpserver.Options{
+		Register: n.register, Endpoints: n.endpoints,
+		CORSOrigins: n.config.CORSOrigin, RequestTimeout: n.config.RequestTimeout.Duration(),
+	}
 }

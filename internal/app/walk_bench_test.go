@@ -83,7 +83,7 @@ func benchmarkWalk(b *testing.B, callers int, answerAfter time.Duration) {
 		b.Fatal(err)
 	}
 	limits := gateway.RateLimits{RequestsPerMinute: 1 << 40, TokensPerMinute: 1 << 40, ConcurrentRequests: 1 << 20}
-	admitter := admission.New(admission.Options{Store: db, Models: dearest{catalogue}})
+	admitter := admission.New(admission.Options{Store: db, Models: dearest{func() *pricing.Catalogue { return catalogue }}})
 	request, err := message.ParseRequest([]byte(`{"model":"haiku","max_tokens":100,"messages":[{"role":"user","content":"hello"}]}`))
 	if err != nil {
 		b.Fatal(err)

@@ -52,6 +52,9 @@ func (s *Stream) Watch(ctx context.Context, call *gateway.Call) (watched context
 func (s *Stream) arm(call *gateway.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.timer != nil || s.quiet {
+		return
+	}
 	known := &s.known
 	known.RequestID, known.Backend, known.Model = call.RequestID, call.Backend, call.Model
 	known.Limits, known.Clock = call.Limits, call.Clock

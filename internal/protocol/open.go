@@ -43,10 +43,13 @@ func Open(g *gateway.Gateway, w http.ResponseWriter, r *http.Request, endpoint s
 // proxy in front of the service is what is seen then: no header is believed.
 func Address(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
+	switch {
+	case err == nil:
+		return host
+	case r.RemoteAddr == "", r.RemoteAddr == "@": // net's words for a peer of a unix socket
+		return "unix"
 	}
-	return host
+	return r.RemoteAddr
 }
 
 // PreferredBackend is the backend that the header asks for, "" for none. An

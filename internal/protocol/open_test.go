@@ -12,8 +12,8 @@ func TestAddress(t *testing.T) {
 		"192.0.2.1:4321":           "192.0.2.1",
 		"[2001:db8::1]:4321":       "2001:db8::1",
 		"[fe80::1%eth0]:4321":      "fe80::1%eth0",
-		"@":                        "@", // a Unix socket
-		"":                         "",
+		"@":                        "unix",
+		"":                         "unix",
 		"[::ffff:192.0.2.1]:43210": "::ffff:192.0.2.1",
 	} {
 		r := httptest.NewRequest("POST", "/v1/x", nil)

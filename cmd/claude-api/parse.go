@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"claude-code-api-service/internal/apikey"
+	"claude-code-api-service/internal/app"
+	"claude-code-api-service/internal/config"
+)
+
+// newParser makes what parses a command line into c, below it the environment, and
+// below that the configuration file that either names.
+func newParser(c *commands, args []string) (*kong.Kong, error) {
+	parser, err := kong.New(c,
+		kong.Name("claude-api"),
+		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
+		kong.ShortUsageOnError(), // the whole one would hide the error
+		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
+		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},
+	)
+	if err != nil {
+		return nil, err
+	}
+	file, err := config.ReadFile(configPath(args))
+	if err != nil {
+		return nil, err
+	}
+	if err := kong.Resolvers(file).Apply(parser); err != nil {
+		return nil, err
+	}
+	forgetEmpty(parser.Model.Node)
+	return parser, nil
+}
+
+// readAgain gives the configuration of a service that runs: its command line and
+// environment are what they were, the files may be others.
+func readAgain() (*config.Config, error) {
+	var c commands
+	parser, err := newParser(&c, os.Args[1:])
+	if err != nil {
+		return nil, err
+	}
+	if _, err := parser.Parse(os.Args[1:]); err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return &c.Serve.Config, c.Serve.complete()
+}

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+
+	"claude-code-api-service/internal/admission"
+	"claude-code-api-service/internal/anthropic"
+	"claude-code-api-service/internal/config"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/pricing"
+	"claude-code-api-service/internal/processapi"
+	"claude-code-api-service/internal/route"
+	"claude-code-api-service/internal/streamapi"
+)
+
+// generation is what one configuration makes of the service: what may change while
+// it serves. A request is served to its end by the one that it began in. Why:
+// docs/adr/0023-generations.md.
+type generation struct {
+	config    *config.Config
+	catalogue *pricing.Catalogue
+	direct    *anthropic.Backend // nil without a credential
+
+	process   *processapi.Handler
+	stream    *streamapi.Handler
+	register  []func(mux *http.ServeMux)
+	endpoints []string
+}
+
+// lasting is what all generations share, beside what App names.
+type lasting struct {
+	backends map[string]gateway.Backend
+	admitter *admission.Admitter
+	ledger   gateway.Recorder
+	refusals gateway.Observer
+}
+
+// now is the generation of requests that come now.
+func (a *App) now() *generation { return a.current.Load() }
+
+// catalogue is the present generation's.
+func (a *App) catalogue() *pricing.Catalogue { return a.now().catalogue }
+
+// generate makes a generation and changes nothing yet.
+func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generation, error) {
+	n := &generation{config: c, catalogue: catalogue}
+	fallbacks, err := route.ParseFallbacks(c.Fallback, resolve(catalogue))
+	if err != nil {
+		return nil, errFallback(err)
+	}
+	if a.direct != nil {
+		if n.direct, err = a.makeDirect(n); err != nil {
+			return nil, err
+		}
+	}
+	router := route.New(route.Options{
+		Backends: a.lasting.backends, DefaultBackend: defaultBackend(c),
+		RefuseTools: !c.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: resolve(catalogue), ModelMap: c.ModelMap,
+		Breakers: a.breakers, Fallbacks: fallbacks,
+		BudgetLeft: func(caller *gateway.Caller) *int64 {
+			// Where it can't be told, the reservation says so.
+			_, left, _ := a.lasting.admitter.TokensLeft(a.life, caller)
+			return left
+		},
+	})
+	g := gateway.New(gateway.Options{
+		Authenticator: a.authenticator,
+		Admitter:      a.lasting.admitter,
+		Router:        router, Fallback: router,
+		Recorder: a.lasting.ledger,
+		Observer: a.lasting.refusals,
+		Strict:   c.Strict,
+		Priced:   catalogue.Priced,
+	})
+	return n, a.makeFamilies(n, g)
+}
+
+// adopt makes a generation the present one, for what isn't the server.
+func (a *App) adopt(n *generation) {
+	former := a.current.Swap(n)
+	if n.direct != nil {
+		a.direct.Store(n.direct)
+	}
+	if former != nil && former.direct != nil {
+		former.direct.Close() // what it has in use goes on
+	}
+	a.once.SetMaxBody(n.config.MaxBodyBytes)
+}
+
+func (a *App) makeDirect(n *generation) (*anthropic.Backend, error) {
+	c := n.config
+	retries := a.config.SDKMaxRetries
+	if retries == 0 {
+		retries = -1 // the backend's zero is its default
+	}
+	return anthropic.New(anthropic.Options{
+		BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
+		Retries: retries, FirstByteTimeout: a.config.SDKTimeout.Duration(), IdleTimeout: a.config.SDKTimeout.Duration(),
+		PromptCaching: c.PromptCaching, Price: n.catalogue.Cost, Logger: a.log, Retried: a.instruments.Retried(gateway.BackendDirect),
+	})
+}
+
+// directPath is the present generation's way to the API. A call stays with the one
+// that it began with, and so with its credential.
+type directPath struct {
+	atomic.Pointer[anthropic.Backend]
+}
+
+// Generate implements gateway.Backend.
+func (d *directPath) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
+	return d.Load().Generate(ctx, call, out)
+}
+
+func (d *directPath) close() {
+	if backend := d.Load(); backend != nil {
+		backend.Close()
+	}
+}
+
+func defaultBackend(c *config.Config) string {
+	use := c.UseCLI()
+	switch {
+	case use == nil:
+		return ""
+	case *use:
+		return gateway.BackendCLI
+	}
+	return gateway.BackendDirect
+}
