@@ -22,6 +22,7 @@ import (
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
+	"claude-code-api-service/internal/confine"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/idempotency"
@@ -59,7 +60,8 @@ type App struct {
 	audit         *audit.Log
 	webhook       *webhook.Sender
 	once          *idempotency.Keeper
-	pool          *clipool.Pool   // nil without a CLI
+	pool          *clipool.Pool // nil without a CLI
+	confinement   confine.Confinement
 	direct        *directPath     // nil without a credential
 	breakers      *route.Breakers // nil when they are switched off
 	instruments   *telemetry.Telemetry

@@ -14,6 +14,7 @@ import (
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/simulator"
 )
@@ -30,6 +31,9 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	if err != nil {
 		return err
 	}
+	if err := a.makeConfinement(); err != nil {
+		return err
+	}
 	// Models are told the path of a worker's folder: it must not name the data
 	// folder or the operator's home.
 	run, err := newRunFolder(os.TempDir(), a.log)
@@ -44,9 +48,12 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 	c := a.config
 	options := clipool.Options{
 		Workers: c.MaxWorkers, MinWorkers: c.MinWorkers, QueueTimeout: c.QueueTimeout.Duration(), Reuse: clipool.Reuse(c.PoolReuse), HoldFor: c.PoolHold.Duration(), ParkFor: c.PoolPark.Duration(),
-		Price: catalogue.Cost, Rules: catalogue.Rules, Logger: a.log,
+		Price: func(model string, at time.Time, u message.Usage) (int64, bool) {
+			return a.catalogue().Cost(model, at, u)
+		},
+		Rules: func(model string) message.Rules { return a.catalogue().Rules(model) }, Logger: a.log,
 		Process: claudecli.Options{
-			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker,
+			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker, Confinement: a.confinement,
 			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
 			Env: inherited(c.ClaudeEnv), IdleTimeout: c.SDKTimeout.Duration(), Logger: a.log,
 		},
@@ -137,6 +144,7 @@ func (a *App) services() map[string]httpserver.Service {
 		services["direct"] = a.withBreakers(gateway.BackendDirect, httpserver.Service{Status: httpserver.StatusOK})
 	}
 	if a.pool != nil {
+		services["confinement"] = confinementService(a.confinement)
 		s := a.pool.Status()
 		cli := httpserver.Service{Status: httpserver.StatusOK}
 		if s.Reason != "" {
@@ -166,7 +174,7 @@ func (a *App) ready() (bool, string) {
 		return true, ""
 	}
 	s := a.pool.Status()
-	if s.Reason == "" || s.Failed && a.direct != nil && a.defaultBackend() != gateway.BackendCLI {
+	if s.Reason == "" || s.Failed && a.direct != nil && defaultBackend(a.now().config) != gateway.BackendCLI {
 		return true, ""
 	}
 	return false, s.Reason
