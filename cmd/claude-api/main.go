@@ -8,8 +8,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"claude-code-api-service/internal/apikey"
-	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/config"
 )
 
@@ -32,24 +30,10 @@ type commands struct {
 
 func main() {
 	var c commands
-	parser, err := kong.New(&c,
-		kong.Name("claude-api"),
-		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
-		kong.ShortUsageOnError(), // the whole one would hide the error
-		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
-		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},
-	)
+	parser, err := newParser(&c, os.Args[1:])
 	if err != nil {
 		fail(err)
 	}
-	file, err := config.ReadFile(configPath(os.Args[1:]))
-	if err != nil {
-		fail(err)
-	}
-	if err := kong.Resolvers(file).Apply(parser); err != nil {
-		fail(err)
-	}
-	forgetEmpty(parser.Model.Node)
 	ctx, err := parser.Parse(joinNegative(os.Args[1:]))
 	parser.FatalIfErrorf(err)
 	if err := ctx.Run(); err != nil {
