@@ -49,6 +49,9 @@ func TestOpenRefuses(t *testing.T) {
 			if !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %q in it", err, tt.want)
 			}
+			if strings.HasPrefix(tt.want, "password") && !strings.HasPrefix(err.Error(), "open database: connect: password authentication failed") {
+				t.Errorf("%v: what is wrong must come first", err)
+			}
 			for _, secret := range []string{"postgres:", pgtest.Password, url.QueryEscape(pgtest.Password), url.PathEscape(pgtest.Password), "planted"} {
 				if strings.Contains(err.Error(), secret) {
 					t.Errorf("the password is in the error: %v", err)

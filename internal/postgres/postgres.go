@@ -103,12 +103,22 @@ func open(ctx context.Context, options Options) (*DB, error) {
 func (db *DB) check(ctx context.Context) error {
 	var encoding string
 	if err := db.rest.QueryRow(ctx, "SHOW server_encoding").Scan(&encoding); err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connect: %w", answerFirst(err))
 	}
 	if encoding != "UTF8" {
 		return fmt.Errorf("the database's encoding is %s: make one with ENCODING 'UTF8'", encoding)
 	}
 	return nil
+}
+
+// answerFirst puts what the server has answered in front of the driver's list of all
+// that it has tried, such as a connection with TLS before one without.
+func answerFirst(err error) error {
+	var told *pgconn.PgError
+	if !errors.As(err, &told) {
+		return err
+	}
+	return fmt.Errorf("%s (SQLSTATE %s): %w", told.Message, told.Code, err)
 }
 
 // pool makes connections when they are needed.
