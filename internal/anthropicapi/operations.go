@@ -30,12 +30,12 @@ func (h *Handler) Operations() []openapi.Operation {
 				"On the CLI path what can't be honoured is named in the header `X-Claude-Warnings`, or refused where it would change the answer's shape.",
 			Parameters: append(slices.Clone(headers), protocol.OnceParameter()), Request: requestSchema("MessagesRequest", true),
 			Example: jsontext.Value(`{"model":"sonnet","max_tokens":200,"messages":[{"role":"user","content":"Name three rivers."}]}`),
-			Responses: append([]openapi.Response{
+			Responses: protocol.WithHeaders(true, limitHeaders(), append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: messageSchema()},
 				{Status: http.StatusOK, Description: "With `stream: true` the API's own events.", ContentType: openapi.EventStream, Schema: &openapi.Schema{Type: openapi.String}},
 				failure(http.StatusConflict, protocol.OnceConflict),
 				failure(http.StatusUnprocessableEntity, protocol.OnceMismatch),
-			}, failures()...),
+			}, failures()...)),
 		},
 		{
 			Method: http.MethodPost, Path: pathCount, ID: "countTokens", Tag: tag,
@@ -43,12 +43,12 @@ func (h *Handler) Operations() []openapi.Operation {
 			Description: whatIs + "Takes what `/v1/messages` takes. The upstream counts; on the CLI path it is an estimate, and `X-Claude-Warnings` says so.",
 			Parameters:  headers, Request: requestSchema("CountTokensRequest", false),
 			Example: jsontext.Value(`{"model":"sonnet","messages":[{"role":"user","content":"Name three rivers."}]}`),
-			Responses: append([]openapi.Response{{
+			Responses: protocol.WithHeaders(false, limitHeaders(), append([]openapi.Response{{
 				Status: http.StatusOK, Description: "The count.",
 				Schema: &openapi.Schema{Name: "TokenCount", Type: openapi.Object, Properties: []openapi.Property{
 					{Name: "input_tokens", Schema: &openapi.Schema{Type: openapi.Integer}, Required: true},
 				}},
-			}}, failures()...),
+			}}, failures()...)),
 		},
 		{
 			Method: http.MethodGet, Path: pathModels, ID: "listModels", Tag: tag,
@@ -136,16 +136,29 @@ func modelSchema() *openapi.Schema {
 	}}
 }
 
+// limitHeaders document what SetHeader tells of rate limits.
+func limitHeaders() []openapi.Header {
+	const reset = "When all of it may be used again, RFC 3339."
+	return []openapi.Header{
+		{Name: "anthropic-ratelimit-requests-limit", Description: "Requests a minute of the key or of its project, whichever leaves less; absent without such a limit."},
+		{Name: "anthropic-ratelimit-requests-remaining", Description: "How many of them are left."},
+		{Name: "anthropic-ratelimit-requests-reset", Description: reset},
+		{Name: "anthropic-ratelimit-tokens-limit", Description: "Tokens a minute of the key or of its project, whichever leaves less; absent without such a limit."},
+		{Name: "anthropic-ratelimit-tokens-remaining", Description: "How many of them are left."},
+		{Name: "anthropic-ratelimit-tokens-reset", Description: reset},
+	}
+}
+
 // failures are what every generating endpoint may answer.
 func failures() []openapi.Response {
 	return []openapi.Response{
 		failure(http.StatusBadRequest, "The request isn't valid."),
 		failure(http.StatusUnauthorized, "The key isn't valid."),
-		failure(http.StatusPaymentRequired, "The key's budget is spent."),
-		failure(http.StatusForbidden, "The key's profile forbids it."),
+		failure(http.StatusPaymentRequired, protocol.BudgetIsSpent),
+		failure(http.StatusForbidden, protocol.Forbidden),
 		failure(http.StatusNotFound, "There is no such model."),
 		failure(http.StatusRequestEntityTooLarge, "The body is too large."),
-		failure(http.StatusTooManyRequests, "A rate limit is reached; `Retry-After` says for how long."),
+		failure(http.StatusTooManyRequests, protocol.Limited),
 		failure(http.StatusInternalServerError, "The service failed."),
 		failure(http.StatusBadGateway, "The upstream or the CLI failed, or refused the service's credential."),
 		failure(http.StatusServiceUnavailable, "The service is full or stopping; `Retry-After` says for how long."),

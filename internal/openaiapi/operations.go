@@ -22,10 +22,10 @@ func (h *Handler) Operations() []openapi.Operation {
 		Parameters: []openapi.Parameter{protocol.BackendParameter(), protocol.OnceParameter()},
 		Request:    requestObject.Schema(),
 		Example:    jsontext.Value(`{"model":"sonnet","messages":[{"role":"user","content":"Name three rivers."}]}`),
-		Responses: append([]openapi.Response{
+		Responses: protocol.WithHeaders(true, protocol.OpenAILimits(), slices.Concat([]openapi.Response{
 			{Status: http.StatusOK, Description: "The answer.", Schema: completionSchema()},
 			{Status: http.StatusOK, ContentType: openapi.EventStream, Schema: chunkSchema()},
-		}, slices.Concat(protocol.OpenAIFailures(), protocol.OnceFailures())...),
+		}, protocol.OpenAIFailures(), protocol.OnceFailures())),
 	}}
 }
 

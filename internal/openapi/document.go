@@ -49,7 +49,13 @@ type Response struct {
 	Description string
 	ContentType string  // "" means JSON where there is a Schema
 	Schema      *Schema // nil: no body, or one of no stated shape
+	// Headers are those that the answer may have, beside what every answer has. Of a
+	// status that comes twice, those of the first one are written.
+	Headers []Header
 }
+
+// Header is one of an answer.
+type Header struct{ Name, Description string }
 
 // Info heads the document.
 type Info struct{ Title, Version, Description string }
@@ -187,6 +193,7 @@ func (d *document) responses(responses []Response) {
 		}
 		d.object(strconv.Itoa(r.Status), func() {
 			d.text("description", cmp.Or(r.Description, http.StatusText(r.Status)))
+			d.headers(r.Headers)
 			var same []Response
 			for _, other := range responses[i:] {
 				if other.Status == r.Status && (other.Schema != nil || other.ContentType != "") {
@@ -198,6 +205,21 @@ func (d *document) responses(responses []Response) {
 			}
 		})
 	}
+}
+
+func (d *document) headers(headers []Header) {
+	if len(headers) == 0 {
+		return
+	}
+	d.object("headers", func() {
+		for _, h := range headers {
+			d.object(h.Name, func() {
+				d.text("description", h.Description)
+				d.token(jsontext.String("schema"))
+				d.schema(&Schema{Type: String})
+			})
+		}
+	})
 }
 
 func (d *document) content(bodies []Response, example jsontext.Value) {

@@ -19,7 +19,7 @@ func sample() []Operation {
 			Responses: []Response{
 				{Status: 200, Description: "the tree", Schema: leaf},
 				{Status: 200, ContentType: EventStream},
-				{Status: 404},
+				{Status: 404, Headers: []Header{{"Retry-After", "Seconds."}}},
 			},
 		},
 		{
@@ -46,6 +46,9 @@ func TestWrite(t *testing.T) {
 	answer := plant.Responses.Status(200).Value
 	if len(answer.Content) != 2 || answer.Content.Get(JSON).Schema.Ref != "#/components/schemas/Leaf" {
 		t.Errorf("the answer's content is %+v", answer.Content)
+	}
+	if headers := plant.Responses.Status(404).Value.Headers; len(headers) != 1 || headers["Retry-After"].Value.Description != "Seconds." || len(answer.Headers) != 0 {
+		t.Errorf("the headers are %+v and %+v", headers, answer.Headers)
 	}
 	tree := doc.Components.Schemas["Tree"].Value
 	if leaves := tree.Properties["leaves"].Value; leaves.Items.Ref != "#/components/schemas/Leaf" || *leaves.MaxItems != 4 {

@@ -24,13 +24,13 @@ func (h *Handler) Operations() []openapi.Operation {
 				"or `error`. With `async_processing`, it is 202 and the answer is got from `GET /v1/process/{id}`.",
 			Parameters: []openapi.Parameter{protocol.OnceParameter()}, Request: processObject.Schema(),
 			Example: jsontext.Value(`{"provider":"openai","model_name":"gpt-4","user_message":"Name three rivers."}`),
-			Responses: append([]openapi.Response{
+			Responses: protocol.WithHeaders(true, nil, append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: answer},
 				{Status: http.StatusOK, Description: "The answer.", ContentType: openapi.EventStream, Schema: eventSchema()},
 				{Status: http.StatusAccepted, Description: "The request runs. Location says where its outcome will be.", Schema: acceptedSchema()},
 			}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge,
 				http.StatusUnprocessableEntity, http.StatusTooManyRequests,
-				http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...),
+				http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...)),
 		},
 		{
 			Method: http.MethodGet, Path: pathRun, ID: "getProcess", Tag: tag, Summary: "The outcome of an asynchronous request.",
@@ -44,8 +44,8 @@ func (h *Handler) Operations() []openapi.Operation {
 			Description: "Each prompt is a request of its own: it counts against the key's limits, and has its own row in the ledger. One that fails fails only itself.",
 			Parameters:  []openapi.Parameter{protocol.OnceParameter()}, Request: batchObject.Schema(),
 			Example: jsontext.Value(`{"model":"haiku","prompts":[{"id":"a","prompt":"Name a river."},{"id":"b","prompt":"Name a lake."}]}`),
-			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "All results, in the order of the prompts.", Schema: batchSchema()}},
-				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)...),
+			Responses: protocol.WithHeaders(true, nil, append([]openapi.Response{{Status: http.StatusOK, Description: "All results, in the order of the prompts.", Schema: batchSchema()}},
+				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)...)),
 		},
 		{
 			Method: http.MethodPost, Path: pathRoute, ID: "route", Tag: tag, Summary: "Say which model the automatic choice takes.",
@@ -98,9 +98,12 @@ func (h *Handler) Operations() []openapi.Operation {
 
 func failures(statuses ...int) []openapi.Response {
 	schema := openapi.Members("ProcessError", "", protocol.FlatError(openapi.Always)...)
+	descriptions := map[int]string{
+		http.StatusForbidden: protocol.Forbidden + " Or: " + protocol.BudgetIsSpent, http.StatusTooManyRequests: protocol.Limited,
+	}
 	var responses []openapi.Response
 	for _, status := range statuses {
-		responses = append(responses, openapi.Response{Status: status, Schema: schema})
+		responses = append(responses, openapi.Response{Status: status, Description: descriptions[status], Schema: schema})
 	}
 	return responses
 }

@@ -54,10 +54,10 @@ func OpenAIFailures() []openapi.Response {
 	return []openapi.Response{
 		OpenAIFailure(http.StatusBadRequest, "The request is at fault; `param` names the member."),
 		OpenAIFailure(http.StatusUnauthorized, "The key isn't valid."),
-		OpenAIFailure(http.StatusForbidden, "The key doesn't allow it."),
+		OpenAIFailure(http.StatusForbidden, Forbidden),
 		OpenAIFailure(http.StatusNotFound, "There is no such model, or nothing by an id that the request names."),
 		OpenAIFailure(http.StatusRequestEntityTooLarge, "The body is too large."),
-		OpenAIFailure(http.StatusTooManyRequests, "A limit is reached (`Retry-After`), or a budget is spent (`x-should-retry: false`)."),
+		OpenAIFailure(http.StatusTooManyRequests, Limited+" Or: "+BudgetIsSpent),
 		OpenAIFailure(http.StatusInternalServerError, "A fault of this service."),
 		OpenAIFailure(http.StatusBadGateway, "The backend failed."),
 		OpenAIFailure(http.StatusServiceUnavailable, "There is no room at the moment (`Retry-After`)."),

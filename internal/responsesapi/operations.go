@@ -33,16 +33,19 @@ func (h *Handler) Operations() []openapi.Operation {
 				"A response is kept, unless `store` is false, before its last byte leaves.",
 			Parameters: []openapi.Parameter{backend, protocol.OnceParameter()}, Request: request,
 			Example: jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
-			Responses: slices.Concat([]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}},
-				protocol.OpenAIFailures(), protocol.OnceFailures()),
+			Responses: protocol.WithHeaders(true, protocol.OpenAILimits(), slices.Concat(
+				[]openapi.Response{ok(object), {Status: http.StatusOK, ContentType: openapi.EventStream, Schema: eventSchema(object)}},
+				protocol.OpenAIFailures(), protocol.OnceFailures())),
 		},
 		{
 			Method: http.MethodPost, Path: pathInputTokens, ID: "countResponseInputTokens", Tag: tag,
 			Summary:     "Count the input tokens that a response would have.",
 			Description: "Takes what creating a response takes. Nothing is generated or kept.",
 			Parameters:  []openapi.Parameter{backend}, Request: request,
-			Example:   jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
-			Responses: append([]openapi.Response{ok(openapi.Members("ResponseInputTokens", "", openapi.Always("object", openapi.Words("response.input_tokens")), openapi.Always("input_tokens", openapi.Int(""))))}, protocol.OpenAIFailures()...),
+			Example: jsontext.Value(`{"model":"sonnet","input":"Name three rivers."}`),
+			Responses: protocol.WithHeaders(false, protocol.OpenAILimits(), append([]openapi.Response{ok(openapi.Members(
+				"ResponseInputTokens", "", openapi.Always("object", openapi.Words("response.input_tokens")), openapi.Always("input_tokens", openapi.Int("")),
+			))}, protocol.OpenAIFailures()...)),
 		},
 		{
 			Method: http.MethodGet, Path: pathResponse, ID: "getResponse", Tag: tag, Summary: "Give a kept response.",
@@ -76,13 +79,13 @@ func (h *Handler) Operations() []openapi.Operation {
 
 // reading documents the errors of what only reads the archive.
 func reading() []openapi.Response {
-	return []openapi.Response{
+	return protocol.WithHeaders(false, nil, []openapi.Response{
 		protocol.OpenAIFailure(http.StatusBadRequest, "The request is at fault; `param` names the member."),
 		protocol.OpenAIFailure(http.StatusUnauthorized, "The key isn't valid."),
 		protocol.OpenAIFailure(http.StatusNotFound, "There is no such response."),
 		protocol.OpenAIFailure(http.StatusInternalServerError, "A fault of this service."),
 		protocol.OpenAIFailure(http.StatusServiceUnavailable, "Kept responses can't be reached at the moment (`Retry-After`)."),
-	}
+	})
 }
 
 // outputSchema documents the items of an output.
