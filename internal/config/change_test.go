@@ -1,0 +1,47 @@
+package config_test
+
+import (
+	"slices"
+	"testing"
+
+	"claude-code-api-service/internal/config"
+)
+
+func TestNeedStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(c *config.Config)
+		want   []string
+	}{
+		"nothing":       {func(*config.Config) {}, nil},
+		"what is live":  {func(c *config.Config) { c.Strict, c.LogLevel, c.Anthropic.APIKey = true, "debug", "k" }, nil},
+		"an address":    {func(c *config.Config) { c.Listen = "127.0.0.1:1" }, []string{"--listen"}},
+		"the data":      {func(c *config.Config) { c.DataDir, c.DBPath = "d", "p" }, []string{"--data-dir", "--db-path"}},
+		"the socket":    {func(c *config.Config) { c.SocketMode = "0660" }, []string{"--socket-mode"}},
+		"the pool":      {func(c *config.Config) { c.MaxWorkers, c.ClaudeEnv = 9, []string{"TZ"} }, []string{"--claude-env", "--max-workers"}},
+		"a named flag":  {func(c *config.Config) { c.LogJSON = true }, []string{"--log-json"}},
+		"TLS":           {func(c *config.Config) { c.TLSCert, c.TLSKey = "a", "b" }, []string{"--tls-cert"}},
+		"a certificate": {func(c *config.Config) { c.TLSCert = "" }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			started, c := valid(), valid()
+			tt.change(&c)
+			got := c.NeedStart(&started)
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Every setting has its flag's name.
+func TestNeedStartNamesFlags(t *testing.T) {
+	started, c := valid(), valid()
+	c.Port, c.ClaudePath, c.ClaudeHome, c.PoolReuse, c.SDKMaxRetries = 1, "x", "y", "never", 7
+	want := []string{"--port", "--claude-path", "--claude-home", "--pool-reuse", "--sdk-max-retries"}
+	for _, name := range want {
+		if !slices.Contains(c.NeedStart(&started), name) {
+			t.Errorf("%s isn't among %q", name, c.NeedStart(&started))
+		}
+	}
+}
