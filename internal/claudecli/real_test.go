@@ -52,6 +52,39 @@ func TestAnAbandonedTurnIsCounted(t *testing.T) {
 	}
 }
 
+// TestAnUpstreamThatIsAway lets a worker start all the same, and says so to the
+// request that finds it out.
+func TestAnUpstreamThatIsAway(t *testing.T) {
+	for _, version := range clitest.Versions {
+		t.Run(version, func(t *testing.T) {
+			p, err := claudecli.Start(claudecli.Options{
+				Path: clitest.Path(t, version), Root: t.TempDir(), Model: testModel, Features: bothVersions[version],
+				BaseURL: "http://127.0.0.1:1", APIKey: "sk-simulator", StartTimeout: time.Minute,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(p.Close)
+			began := time.Now()
+			ready(t, p)
+			if err := p.Ping(t.Context()); err != nil {
+				t.Error(err)
+			}
+			t.Logf("ready after %v", time.Since(began))
+			if err := p.Bind(t.Context(), claudecli.Settings{Model: testModel}); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = ask(t.Context(), p, "x")
+			if e := apierror.From(err); e == nil || e.Category != apierror.ConnectionError {
+				t.Errorf("err = %v", err)
+			}
+			if err := p.Empty(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestAnUpstreamThatFailsInTheMiddle must not look like an answer, whole or
 // streamed: the CLI closes the message by itself.
 func TestAnUpstreamThatFailsInTheMiddle(t *testing.T) {

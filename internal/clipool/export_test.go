@@ -58,3 +58,14 @@ func (p *Pool) Talks(key string) {
 	defer p.mu.Unlock()
 	p.talks(key)
 }
+
+// PIDs are the ids of the workers' processes.
+func (p *Pool) PIDs() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var pids []int
+	for w := range p.alive {
+		pids = append(pids, w.process.PID())
+	}
+	return pids
+}

@@ -26,7 +26,8 @@ const (
 //
 //	die            exits before it reads anything, with a line on stderr
 //	sleep=DURATION waits before it reads anything
-//	mute=SUBTYPE   never answers that control request
+//	mute=SUBTYPE   never answers that control request; clear: /clear, user: lines that ask nothing
+//	once=SUBTYPE   answers that control request once, and never again
 //	refuse=SUBTYPE answers that control request with an error
 //	norewind       answers rewind_conversation with rewound:false
 //	leftover       says that something is left in front of the first prompt
@@ -67,9 +68,11 @@ type fake struct {
 	asked     int
 	// replayed are the user's turns that were put in without a question.
 	replayed int
-	hanging  bool
-	servers  map[string]jsontext.Value
-	call     *call // the tool that it waits for
+	// answers are those to the control request that is answered once.
+	answers int
+	hanging bool
+	servers map[string]jsontext.Value
+	call    *call // the tool that it waits for
 	// emptied is when the last control request was answered, and waited how long
 	// the next prompt took to come.
 	emptied time.Time
@@ -174,11 +177,14 @@ func quoted(s string) string {
 func (f *fake) control(i *input) {
 	subtype := i.Request.Subtype
 	switch {
-	case f.value("mute") == subtype:
+	case f.value("mute") == subtype, f.value("once") == subtype && f.answers > 0:
 		return
 	case f.value("refuse") == subtype:
 		f.put(`{"type":"control_response","response":{"subtype":"error","request_id":%s,"error":"refused as asked"}}`, quoted(i.RequestID))
 		return
+	}
+	if f.value("once") == subtype {
+		f.answers++
 	}
 	answer := "{}"
 	switch subtype {
@@ -233,6 +239,9 @@ func (f *fake) rewind(target string) string {
 func (f *fake) user(i *input) {
 	text := string(i.Message.Content)
 	if text == `"/clear"` {
+		if f.value("mute") == "clear" {
+			return
+		}
 		f.clears++
 		f.context = nil
 		f.uncounted = f.turns // /clear begins to count anew
@@ -246,6 +255,9 @@ func (f *fake) user(i *input) {
 	f.waited = time.Since(f.emptied)
 	f.context = append(f.context, i.UUID)
 	if i.ShouldQuery != nil && !*i.ShouldQuery {
+		if f.value("mute") == "user" {
+			return
+		}
 		f.replayed++
 		f.result(i.UUID, false, 0, "")
 		return
