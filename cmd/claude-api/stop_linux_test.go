@@ -98,6 +98,7 @@ func TestStop(t *testing.T) {
 		{"two SIGTERM", func(t *testing.T, s *service, _ io.Reader) {
 			s.signal(t, syscall.SIGTERM)
 			s.expect(t, &s.stderr, "msg=stopping")
+			<-time.After(150 * time.Millisecond) // sooner it would be the same wish
 			s.signal(t, syscall.SIGTERM)
 			began := time.Now()
 			if code := s.exit(t); code != 1 || !strings.Contains(s.stderr.String(), "ended at once by a second signal") {
