@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 
@@ -46,6 +47,9 @@ func (a *App) catalogue() *pricing.Catalogue { return a.now().catalogue }
 // generate makes a generation and changes nothing yet.
 func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generation, error) {
 	n := &generation{config: c, catalogue: catalogue}
+	if err := route.CheckModelMap(c.ModelMap, resolve(catalogue)); err != nil {
+		return nil, fmt.Errorf("--model-map: %w", err)
+	}
 	fallbacks, err := route.ParseFallbacks(c.Fallback, resolve(catalogue))
 	if err != nil {
 		return nil, errFallback(err)

@@ -210,6 +210,7 @@ func TestReloadRefused(t *testing.T) {
 		"a log level":        func(c *config.Config) { c.LogLevel = "loud" },
 		"no credential":      func(c *config.Config) { c.Anthropic = config.Anthropic{} },
 		"an upstream":        func(c *config.Config) { c.Anthropic.BaseURL = "nowhere" },
+		"a model's name":     func(c *config.Config) { c.ModelMap = map[string]string{"ext": "gpt-5"} },
 		"a fallback":         func(c *config.Config) { c.Fallback = []string{"cli:nowhere-at-all:x"} },
 		"a certificate":      func(c *config.Config) { c.TLSCert = broken },
 		"a webhook":          func(c *config.Config) { c.WebhookURL, c.WebhookSecret = "http://elsewhere.example", "x" },

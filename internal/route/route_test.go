@@ -2,6 +2,7 @@ package route_test
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 
@@ -207,6 +208,20 @@ func TestModel(t *testing.T) {
 	_, err := route.New(route.Options{Backends: both, Resolve: resolve}).Route(call(t, `"model":"gpt-4",`))
 	if e := apierror.From(err); e == nil || e.Code != apierror.CodeModelNotFound || e.Status() != 404 || e.Param != "model" {
 		t.Errorf("err = %v", err)
+	}
+}
+
+func TestCheckModelMap(t *testing.T) {
+	good := map[string]string{"gpt-4": "opus", "small": "claude-tiny", "known": "own-model", "again": "house"}
+	if err := route.CheckModelMap(good, resolve); err != nil {
+		t.Error(err)
+	}
+	for name, instead := range map[string]string{"ext": "gpt-5", "empty": "", "chosen": route.Auto, "chain": "gpt-4", "spaced": "claude --help"} {
+		with := maps.Clone(good)
+		with[name] = instead
+		if err := route.CheckModelMap(with, resolve); err == nil || !strings.HasPrefix(err.Error(), name+" stands for ") {
+			t.Errorf("%s for %q: %v", name, instead, err)
+		}
 	}
 }
 
