@@ -45,7 +45,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		defer s.leave()
 	}
-	if t.timeout > 0 && r.Header["Upgrade"] == nil {
+	// What generates is no GET: nobody escapes the limit by a header.
+	upgrade := r.Method == http.MethodGet && r.Header["Upgrade"] != nil
+	if t.timeout > 0 && !upgrade {
 		ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
 		defer cancel()
 		limited := r.WithContext(ctx)

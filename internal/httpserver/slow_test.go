@@ -157,20 +157,35 @@ func TestDeadlineOfTheFormerAnswer(t *testing.T) {
 	}
 }
 
-// One request may be bounded in all.
+// A request may be bounded in all, whatever its header says.
 func TestRequestTimeout(t *testing.T) {
 	log, logger := newLog()
 	_, url := start(t, Options{RequestTimeout: 20 * time.Millisecond, Logger: logger, Register: routes(func(mux *http.ServeMux) {
-		mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc("POST /wait", func(w http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 			w.WriteHeader(http.StatusGatewayTimeout)
 		})
 	})})
-	if got := <-get(url + "/wait"); got.status != http.StatusGatewayTimeout {
-		t.Errorf("got %+v", got)
-	}
-	<-log.wrote
-	if lines := log.with("request"); len(lines) != 1 || lines[0]["route"] != "/wait" || lines[0]["status"] != 504.0 {
-		t.Errorf("log %v", lines)
+	for i, upgrade := range []string{"", "websocket"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/wait", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if upgrade != "" {
+			r.Header.Set("Connection", "Upgrade")
+			r.Header.Set("Upgrade", upgrade)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("upgrade %q: %d", upgrade, response.StatusCode)
+		}
+		<-log.wrote
+		if lines := log.with("request"); len(lines) != i+1 || lines[i]["route"] != "/wait" || lines[i]["status"] != 504.0 {
+			t.Errorf("log %v", lines)
+		}
 	}
 }
