@@ -73,6 +73,13 @@ ROUNDS ?= 100
 soak: ## kill the service under load, ROUNDS (100) times, and hold the ledger against what was answered and spent
 	$(GO) test -run '^TestKillInLoad$$' -count=$(ROUNDS) -timeout 2h ./cmd/claude-api
 
+SEED     ?= $(shell date +%s)
+DURATION ?= 2m
+
+.PHONY: chaos
+chaos: need-cc ## faults everywhere under load of all kinds, for DURATION (2m), as SEED says; the test's own short run is part of test-go
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 2h -run '^TestChaos$$' ./cmd/claude-api -chaos-seed $(SEED) -chaos-duration $(DURATION)
+
 .PHONY: bench-cli
 bench-cli: ## measure the CLI path against a bare warm process and a process per request
 	$(GO) run ./cmd/claude-api bench cli

@@ -139,7 +139,7 @@ func outOfBalance(t *testing.T, path string) string {
 		)
 		SELECT group_concat(coalesce(rows.key_id, days.key_id) || ': ' || coalesce(rows.tokens, 0) || ' in the ledger, ' || coalesce(days.tokens, 0) || ' by days', '; ')
 		FROM rows FULL JOIN days USING (project_id, key_id, model)
-		WHERE days.tokens IS NOT rows.tokens OR days.cost IS NOT rows.cost`).Scan(&off)
+		WHERE coalesce(days.tokens, 0) <> coalesce(rows.tokens, 0) OR coalesce(days.cost, 0) <> coalesce(rows.cost, 0)`).Scan(&off)
 	if err != nil {
 		t.Fatal(err)
 	}

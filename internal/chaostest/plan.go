@@ -181,7 +181,7 @@ func NewPlan(seed uint64, caller, n int) Plan {
 	if p.Leave == 0 && (p.Fault == SlowBody || p.Fault == Silent && p.Backend == "direct" && !p.Stream && p.Route != Socket) {
 		p.Leave = after + 2500*time.Millisecond
 	}
-	p.Slow = slow && p.Stream
+	p.Slow = slow && p.Stream && p.Fault != Large && p.Fault != Huge // those would take minutes
 	return p
 }
 

@@ -232,7 +232,7 @@ func refuse(w http.ResponseWriter, fault Fault) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `{"type":"error","error":{"type":%q,"message":"as planned"}}`, kind)
+	_, _ = fmt.Fprintf(w, `{"type":"error","error":{"type":%q,"message":"as planned"},"request_id":"req_chaos"}`, kind)
 }
 
 // reset ends the connection with RST.
