@@ -18,6 +18,9 @@ const notLoggedIn = "authentication_failed"
 // for the model, without asking the upstream.
 const tooLong = "blocking_limit"
 
+// brokeOff is what callers read of an answer that the upstream didn't end.
+const brokeOff = "the upstream's answer broke off, or makes no sense"
+
 // resultError maps a result with is_error to the service's categories. The
 // subtype isn't looked at: an API failure says "success".
 func resultError(l *resultLine, reason string) error {
@@ -41,8 +44,12 @@ func resultError(l *resultLine, reason string) error {
 		return e
 	}
 	if status == 0 {
-		if unreachable(text) {
+		switch {
+		case unreachable(text):
 			e.Category, e.Message = apierror.ConnectionError, "the connection to the upstream failed"
+		case strings.HasPrefix(text, "API Error: "):
+			// It got something, but no whole answer.
+			e.Category, e.Message = apierror.UpstreamError, brokeOff
 		}
 		return e
 	}

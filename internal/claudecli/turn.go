@@ -350,6 +350,9 @@ func (t *turn) check(r *resultLine) error {
 		return nil
 	case r.IsError:
 		return resultError(r, t.reason)
+	case t.cutOff:
+		// The CLI asked once more by itself, and half of the former message has gone on.
+		return apierror.Wrap(apierror.UpstreamError, brokeOff, fmt.Errorf("result %q after half a message", r.Subtype))
 	}
 	return apierror.Wrap(apierror.CLIError, "the Claude Code CLI gave no answer",
 		fmt.Errorf("result %q without a whole message", r.Subtype))

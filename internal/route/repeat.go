@@ -45,13 +45,13 @@ func (r *repeating) Generate(ctx context.Context, call *gateway.Call, out gatewa
 	}
 }
 
-// refusedForNow says that the upstream refused a call for the moment, or wasn't
-// reached. One that ran into a timeout has used up the caller's patience, and a
+// refusedForNow says that the upstream refused a call for the moment, wasn't reached,
+// or gave half an answer. One that ran into a timeout has used up the caller's patience, and a
 // worker that died is the pool's to replace.
 func refusedForNow(err error) bool {
 	if err == nil {
 		return false
 	}
 	e := apierror.From(err)
-	return e.MayPass() && (e.Upstream != nil || e.Category == apierror.ConnectionError)
+	return e.MayPass() && (e.Upstream != nil || e.Category == apierror.ConnectionError || e.Category == apierror.UpstreamError)
 }
