@@ -88,8 +88,9 @@ func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
 
 // Authenticate gives the caller of a key. A key that is missing, malformed,
 // unknown, expired or revoked is an apierror.AuthError with the code
-// CodeInvalidKey. When the store fails it is apierror.Overloaded: the key may
-// well be good.
+// CodeInvalidKey; beside the error is the caller whose key an expired, revoked or
+// replaced one was. When the store fails it is apierror.Overloaded: the key may well
+// be good.
 //
 // The address is where the key came from, without a port. When many keys from it
 // were refused, further refusals wait, at most some seconds or until ctx ends, or
@@ -104,7 +105,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, key, address string) (
 	if errors.As(err, &e) && e.Category == apierror.AuthError {
 		err = a.attempts.refuse(ctx, address, err)
 	}
-	return nil, err
+	return caller, err
 }
 
 func (a *Authenticator) find(ctx context.Context, key string) (*gateway.Caller, error) {
@@ -142,10 +143,7 @@ func (a *Authenticator) check(k *known, presented Hash) (*gateway.Caller, error)
 	if k.lasts {
 		return k.caller, nil
 	}
-	if err := k.account.refusal(a.now()); err != nil {
-		return nil, err
-	}
-	return k.caller, nil
+	return k.caller, k.account.refusal(a.now())
 }
 
 // callerOf gives what the other rooms know of an account. An error says that this

@@ -54,8 +54,11 @@ func (f *fixture) refused(t *testing.T, key, message string) {
 	t.Helper()
 	caller, err := f.auth.Authenticate(t.Context(), key, "192.0.2.1")
 	var e *apierror.Error
-	if caller != nil || !errors.As(err, &e) || e.Category != apierror.AuthError || e.Code != apierror.CodeInvalidKey || e.Status() != 401 {
+	if !errors.As(err, &e) || e.Category != apierror.AuthError || e.Code != apierror.CodeInvalidKey || e.Status() != 401 {
 		t.Fatalf("Authenticate = %v, %v; want auth_error", caller, err)
+	}
+	if former := strings.Contains(message, "the API key was") || strings.Contains(message, "has expired"); former != (caller != nil) {
+		t.Errorf("%v is beside %v", caller, err)
 	}
 	if !strings.Contains(e.Message, message) {
 		t.Errorf("message is %q, want %q", e.Message, message)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/audit"
@@ -170,19 +171,30 @@ func TestWhatIsAudited(t *testing.T) {
 			t.Errorf("%d %s, want %d", status, body, tt.want)
 		}
 	}
+	revoked, _, err := a.Keys().Rotate(t.Context(), key.ID, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := a.Keys().Revoke(t.Context(), key.ID); err != nil {
 		t.Fatal(err)
+	}
+	if status, body := ask(t, a, "POST", "/v1/messages", revoked, prompt); status != http.StatusUnauthorized {
+		t.Errorf("%d %s for a revoked key", status, body)
 	}
 	if err := a.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
 	want := map[string]audit.Event{
 		"key.created": {Actor: audit.Embedding, Action: "key.created", Target: key.ID, Project: "alpha", Detail: "profile=pro, requests_per_minute=1"},
+		"key.rotated": {Actor: audit.Embedding, Action: "key.rotated", Target: key.ID, Project: "alpha"},
 		"key.revoked": {Actor: audit.Embedding, Action: "key.revoked", Target: key.ID, Project: "alpha"},
 		"rate_limited": {
 			Actor: key.ID, Address: "127.0.0.1", Action: audit.Refused, Target: "/v1/messages", Project: "alpha", Detail: "rate_limited",
 		},
 		"auth_error": {Address: "127.0.0.1", Action: audit.Refused, Target: "/v1/messages", Detail: "auth_error"},
+		"auth_error of a key": {
+			Actor: key.ID, Address: "127.0.0.1", Action: audit.Refused, Target: "/v1/messages", Project: "alpha", Detail: "auth_error",
+		},
 	}
 	all := events(t, c)
 	if len(all) != len(want) {
@@ -193,6 +205,15 @@ func TestWhatIsAudited(t *testing.T) {
 		if name == audit.Refused {
 			name = e.Detail
 		}
+		if name == "auth_error" && e.Actor != "" {
+			name += " of a key"
+		}
+		if e.Action == "key.rotated" {
+			if !strings.HasPrefix(e.Detail, "the former text is taken until 2") {
+				t.Errorf("a rotation says %q", e.Detail)
+			}
+			e.Detail = ""
+		}
 		expected := want[name]
 		if e.RequestID == "" && e.Action == audit.Refused {
 			t.Errorf("%s has no request id", name)
@@ -201,7 +222,7 @@ func TestWhatIsAudited(t *testing.T) {
 		if e != expected {
 			t.Errorf("the log has\n%+v, want\n%+v", e, expected)
 		}
-		for _, secret := range []string{text, text[3:], wrong} {
+		for _, secret := range []string{text, text[3:], revoked, revoked[3:], wrong} {
 			if strings.Contains(e.Detail+e.Target+e.Actor, secret) {
 				t.Errorf("the log has a key's text: %+v", e)
 			}

@@ -17,7 +17,7 @@ const (
 	refusalWindow = time.Minute
 	// callerSingles is how many refusals of one key and category a window has events
 	// of their own for, and strangerSingles those of one address and category without
-	// a key. Further ones are summed up.
+	// a key, and of a key that isn't taken any more. Further ones are summed up.
 	callerSingles   = 100
 	strangerSingles = 10
 	// maxStrangers is how many addresses and categories a window tells apart. Those
@@ -116,6 +116,8 @@ func (r *Refusals) count(from source) *count {
 	switch {
 	case c != nil:
 		return c
+	case from.actor != "" && from.category == apierror.AuthError:
+		c = &count{singles: strangerSingles}
 	case from.actor != "":
 		c = &count{singles: callerSingles}
 	case r.strangers < maxStrangers:

@@ -58,6 +58,13 @@ func TestWhatIsARefusal(t *testing.T) {
 			refusal(apierror.AuthError, nil, "192.0.2.1"),
 			audit.Event{Action: audit.Refused, Address: "192.0.2.1", Target: "/v1/messages", Detail: "auth_error", RequestID: "req_1"},
 		},
+		"a revoked key": {
+			refusal(apierror.AuthError, caller, "192.0.2.1"),
+			audit.Event{
+				Action: audit.Refused, Actor: "key_1", Project: "alpha", Address: "192.0.2.1", Target: "/v1/messages",
+				Detail: "auth_error", RequestID: "req_1",
+			},
+		},
 		"a limit": {
 			refusal(apierror.RateLimited, caller, "192.0.2.1"),
 			audit.Event{
@@ -144,6 +151,19 @@ func TestAFlood(t *testing.T) {
 
 // TestManyAddresses is an attacker with many addresses. The log holds few events
 // all the same, and counts each refusal.
+// TestARevokedKeyFloods has no more events than a stranger.
+func TestARevokedKeyFloods(t *testing.T) {
+	former := &gateway.Caller{KeyID: "key_1", ProjectID: "alpha"}
+	events, _ := recorded(t, func(r *audit.Refusals) {
+		for range 1000 {
+			r.Observe(refusal(apierror.AuthError, former, "192.0.2.1"))
+		}
+	})
+	if len(events) != 11 || events[10].Actor != "key_1" || events[10].Detail != "auth_error, 990 more within a minute" {
+		t.Errorf("%d events, at last %+v", len(events), events[len(events)-1])
+	}
+}
+
 func TestManyAddresses(t *testing.T) {
 	const addresses, each = 1000, 20
 	events, _ := recorded(t, func(r *audit.Refusals) {

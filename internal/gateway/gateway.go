@@ -64,7 +64,8 @@ type RateLimits struct {
 // does no I/O.
 type Authenticator interface {
 	// Authenticate may let the refusal of a key wait when many keys from the same
-	// network address were refused.
+	// network address were refused. A caller beside an error is whose the key was: it
+	// may do nothing, and only the observer hears of it.
 	Authenticate(ctx context.Context, key, address string) (*Caller, error)
 }
 
@@ -138,8 +139,8 @@ type Entry struct {
 	RequestID string
 	Time      time.Time // when the request arrived
 	Endpoint  string
-	Address   string // the network address of the client, without a port
-	Caller    *Caller
+	Address   string  // the network address of the client, without a port
+	Caller    *Caller // of a refused call also whose the key was; nil: nobody's
 	Backend   string
 	Requested string // the model as asked
 	Routed    string // the model as sent to the backend
@@ -227,8 +228,9 @@ type Call struct {
 	// May be nil.
 	UpstreamHeader http.Header
 
-	served     bool // Serve was called: it tells the observer
-	asked      bool // a backend was asked
+	former     *Caller // whose the key was that isn't taken any more
+	served     bool    // Serve was called: it tells the observer
+	asked      bool    // a backend was asked
 	chosen     Choice
 	paidBefore bool // a failed attempt has cost something, or may have
 	// told are those of Warnings that say nothing of the request.
@@ -314,8 +316,12 @@ func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key, address st
 	call := &Call{RequestID: requestID, Endpoint: endpoint, Address: address, Strict: g.Strict, Clock: latency.Start()}
 	caller, err := g.Authenticator.Authenticate(ctx, key, address)
 	call.Clock.Mark(latency.Auth)
+	if err != nil {
+		call.former = caller
+		return call, err
+	}
 	call.Caller = caller
-	if err == nil && caller.Admin {
+	if caller.Admin {
 		err = &apierror.Error{
 			Category: apierror.Permission, Code: apierror.CodeAdminKey, Message: "an admin key administers the service: it generates nothing",
 		}
@@ -391,6 +397,9 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 	if e := apierror.From(withContext(ctx, err)); e != nil {
 		entry.Status, entry.Category = e.Status(), string(e.Category)
 		entry.Refused = !call.asked
+	}
+	if entry.Caller == nil {
+		entry.Caller = call.former
 	}
 	return entry
 }

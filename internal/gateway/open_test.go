@@ -31,6 +31,27 @@ func TestAnAdminKeyGeneratesNothing(t *testing.T) {
 	}
 }
 
+// formerRooms have a caller whose key isn't taken any more.
+type formerRooms struct{ rooms }
+
+func (*formerRooms) Authenticate(context.Context, string, string) (*gateway.Caller, error) {
+	return &gateway.Caller{KeyID: "key_former"}, apierror.New(apierror.AuthError, "the API key was revoked")
+}
+
+// Whose a refused key was is for the observer: the call has no caller.
+func TestTheObserverHearsWhoseARefusedKeyWas(t *testing.T) {
+	r := &formerRooms{}
+	g := gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
+	call, err := g.Open(t.Context(), "id", "/v1/x", "key", "192.0.2.1")
+	if e := apierror.From(err); e == nil || e.Category != apierror.AuthError || call.Caller != nil {
+		t.Fatalf("Open = %+v, %v; want auth_error and no caller", call.Caller, err)
+	}
+	g.Refuse(t.Context(), call, err)
+	if len(r.heard) != 1 || !r.heard[0].Refused || r.heard[0].Caller == nil || r.heard[0].Caller.KeyID != "key_former" {
+		t.Errorf("heard %+v, want one refusal of the key", r.heard)
+	}
+}
+
 func TestEntriesNameTheAddress(t *testing.T) {
 	r := &rooms{}
 	call, err := serve(t, t.Context(), r)
