@@ -108,7 +108,7 @@ func mustAsk(t testing.TB, p *clipool.Pool, project, system, prompt string) stri
 
 // waitFor waits for a state of the pool. The pool tells nobody of its changes
 // but the gauges, so this looks again and again.
-func waitFor(t *testing.T, p *clipool.Pool, done func(clipool.Status) bool) {
+func waitFor(t testing.TB, p *clipool.Pool, done func(clipool.Status) bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
