@@ -124,8 +124,14 @@ var streamOptionsObject = protocol.NewObject(openapi.Schema{Name: "ChatStreamOpt
 
 func (c *chatRequest) readStop(s *protocol.Scanner) error {
 	if s.Kind() == '[' {
-		err := s.Array(func(int) error { return c.readOneStop(s) })
-		if err == nil && len(c.stops) > maxStops {
+		n := 0
+		err := s.Array(func(int) error {
+			if n++; n > maxStops {
+				return s.Skip()
+			}
+			return c.readOneStop(s)
+		})
+		if err == nil && n > maxStops {
 			err = s.Invalid("", "at most "+strconv.Itoa(maxStops)+" strings are allowed")
 		}
 		return err
