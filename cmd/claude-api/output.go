@@ -64,7 +64,7 @@ type printer[T any] struct {
 	form    string
 	columns []column[T] // those of the form
 	out     *bufio.Writer
-	table   *table
+	table   *sheet
 	csv     *csv.Writer
 	json    *jsontext.Encoder
 }
@@ -82,7 +82,7 @@ func newPrinter[T any](w io.Writer, form string, columns []column[T]) *printer[T
 	// A Writer of bufio keeps its first error, which close gives.
 	switch form {
 	case formTable:
-		p.table = &table{titles: titles}
+		p.table = &sheet{titles: titles}
 	case formCSV:
 		p.csv = csv.NewWriter(p.out)
 		_ = p.csv.Write(names)

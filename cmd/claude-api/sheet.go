@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// table gathers rows until all are there, because a column is as wide as its widest
+// sheet gathers rows until all are there, because a column is as wide as its widest
 // cell. Numbers stand at the right of their column, and all amounts of money of a
 // column have as many digits as the one that needs most.
-type table struct {
+type sheet struct {
 	titles []string
 	rows   [][]any // values as column.value gives them
 }
@@ -19,7 +19,7 @@ type table struct {
 const gap = "  "
 
 // write prints the titles and the rows.
-func (t *table) write(out *bufio.Writer) {
+func (t *sheet) write(out *bufio.Writer) {
 	lines := make([][]string, 1+len(t.rows))
 	lines[0] = t.titles
 	for i := range t.rows {
@@ -60,7 +60,7 @@ func (t *table) write(out *bufio.Writer) {
 }
 
 // numbers says whether a column holds numbers, and nothing else but what is missing.
-func (t *table) numbers(c int) bool {
+func (t *sheet) numbers(c int) bool {
 	found := false
 	for _, row := range t.rows {
 		switch row[c].(type) {
