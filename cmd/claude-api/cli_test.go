@@ -52,7 +52,7 @@ const maxBody = 64 << 10
 // only one.
 func TestRealCLI(t *testing.T) {
 	s := newStand(t, install.Version, fmt.Sprintf("--max-body-bytes=%d", maxBody),
-		"FOO_SECRET="+plantedSecret, "CLAUDECODE=1", "CLAUDE_API_MODEL_MAP=house=haiku")
+		"--circuit-breaker-threshold=0", "--sdk-max-retries=1", "FOO_SECRET="+plantedSecret, "CLAUDECODE=1", "CLAUDE_API_MODEL_MAP=house=haiku")
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, s *stand)
