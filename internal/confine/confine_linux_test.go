@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	if tries := os.Getenv(triesVariable); tries != "" {
 		for _, line := range strings.Split(tries, "\n") {
 			what, on, _ := strings.Cut(line, " ")
-			os.Stdout.WriteString(outcome(try(what, on)) + "\n")
+			fmt.Println(outcome(try(what, on)))
 		}
 		os.Exit(0)
 	}
