@@ -58,9 +58,13 @@ func TestKillMarked(t *testing.T) {
 	if killed, err := claudecli.KillMarked(other); killed != 1 || err != nil {
 		t.Errorf("the other run: %d, %v", killed, err)
 	}
-	<-runningEnded
+	if err := <-runningEnded; err == nil {
+		t.Error("the other run's process ended by itself")
+	}
 	if err := syscall.Kill(unmarked, syscall.SIGKILL); err != nil {
 		t.Error(err)
 	}
-	<-unmarkedEnded
+	if err := <-unmarkedEnded; err == nil {
+		t.Error("the unmarked process ended by itself")
+	}
 }
