@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/confine"
 )
 
 // ErrDied is wrapped by errors that come from a process that has ended.
@@ -110,10 +111,8 @@ func (p *Process) spawn() error {
 }
 
 func (p *Process) startConfined(cmd *exec.Cmd) error {
-	rules, err := p.options.rules(cmd.Path, p.folder)
-	if err != nil {
-		return err
-	}
+	program := cmd.Path // before Apply puts itself in between
+	rules := func() (confine.Rules, error) { return p.options.rules(program, p.folder) }
 	done, err := p.options.Confinement.Apply(cmd, rules)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func BenchmarkStart(b *testing.B) {
 	b.Run("confined", func(b *testing.B) {
 		for b.Loop() {
 			cmd := exec.Command("/bin/true")
-			done, err := apply(cmd, rules)
+			done, err := apply(cmd, always(rules))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -73,9 +73,9 @@ func (c Confinement) Holds() (landlock bool, what string) {
 	return holds()
 }
 
-// Apply has cmd, which wasn't started yet, run confined. What it returns must be
-// called once it was started, or not.
-func (c Confinement) Apply(cmd *exec.Cmd, rules Rules) (done func(), err error) {
+// Apply has cmd, which wasn't started yet, run confined. Rules are asked for only
+// where they can hold. What it returns must be called once cmd was started, or not.
+func (c Confinement) Apply(cmd *exec.Cmd, rules func() (Rules, error)) (done func(), err error) {
 	if c.off {
 		return func() {}, nil
 	}

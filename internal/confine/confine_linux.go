@@ -43,15 +43,25 @@ func holdsOn(kernel func() (landlock, error)) (bool, string) {
 	return true, l.String() + "; " + always
 }
 
-func apply(cmd *exec.Cmd, rules Rules) (func(), error) { return applyOn(kernel, cmd, rules) }
+func apply(cmd *exec.Cmd, rules func() (Rules, error)) (func(), error) {
+	return applyOn(kernel, cmd, rules)
+}
 
-func applyOn(kernel func() (landlock, error), cmd *exec.Cmd, rules Rules) (func(), error) {
+func applyOn(kernel func() (landlock, error), cmd *exec.Cmd, rules func() (Rules, error)) (func(), error) {
 	if len(cmd.ExtraFiles) > 0 {
 		return nil, errors.New("a confined program inherits no files")
 	}
+	// Otherwise it would be the helper that finds no program.
+	if _, err := exec.LookPath(cmd.Path); err != nil {
+		return nil, err
+	}
 	what, done := withLimits, func() {}
 	if l, err := kernel(); err == nil {
-		ruleset, err := l.ruleset(rules)
+		allowed, err := rules()
+		if err != nil {
+			return nil, err
+		}
+		ruleset, err := l.ruleset(allowed)
 		if err != nil {
 			return nil, err
 		}

@@ -120,20 +120,21 @@ func runTries(t *testing.T, prepare func(*exec.Cmd), tries ...string) []string {
 
 func confined(t *testing.T, kernel func() (landlock, error), rules Rules) func(*exec.Cmd) {
 	return func(cmd *exec.Cmd) {
-		program, err := Program(cmd.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rules := rules
-		rules.Add(Machine())
-		rules.Add(program)
-		done, err := applyOn(kernel, cmd, rules)
+		program := cmd.Path
+		done, err := applyOn(kernel, cmd, func() (Rules, error) {
+			all, err := Program(program)
+			all.Add(Machine())
+			all.Add(rules)
+			return all, err
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(done)
 	}
 }
+
+func always(rules Rules) func() (Rules, error) { return func() (Rules, error) { return rules, nil } }
 
 func needLandlock(t *testing.T) landlock {
 	t.Helper()
@@ -240,7 +241,7 @@ func TestLimits(t *testing.T) {
 			cmd := exec.Command("/bin/cat", "/proc/self/limits", "/proc/self/status")
 			rules := Rules{Run: everyProgram}
 			rules.Add(Machine())
-			done, err := applyOn(kernel, cmd, rules)
+			done, err := applyOn(kernel, cmd, always(rules))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +264,7 @@ func TestLimits(t *testing.T) {
 func TestAProgramThatCannotStart(t *testing.T) {
 	needLandlock(t)
 	cmd := exec.Command("/bin/true")
-	done, err := apply(cmd, Rules{})
+	done, err := apply(cmd, always(Rules{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,6 +276,16 @@ func TestAProgramThatCannotStart(t *testing.T) {
 	}
 }
 
+// TestNoProgram is told before anything is started, with Landlock and without.
+func TestNoProgram(t *testing.T) {
+	without := func() (landlock, error) { return landlock{}, errors.New("none") }
+	for _, kernel := range []func() (landlock, error){kernel, without} {
+		if _, err := applyOn(kernel, exec.Command("/nonexistent/claude"), always(Rules{})); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("err = %v", err)
+		}
+	}
+}
+
 // TestSwitchedOff starts the program as it is.
 func TestSwitchedOff(t *testing.T) {
 	c, err := New(Off)
@@ -282,7 +293,7 @@ func TestSwitchedOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/bin/true")
-	done, err := c.Apply(cmd, Rules{})
+	done, err := c.Apply(cmd, func() (Rules, error) { return Rules{}, errors.New("asked for rules") })
 	if err != nil || cmd.Path != "/bin/true" || len(cmd.Args) != 1 {
 		t.Errorf("cmd = %v, %v", cmd, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,15 +51,11 @@ func Program(path string) (Rules, error) {
 	if err != nil {
 		return Rules{}, fmt.Errorf("find the program: %w", err)
 	}
-	file, err := os.Open(target)
-	if err != nil {
-		return Rules{}, fmt.Errorf("open the program: %w", err)
-	}
-	defer func() { _ = file.Close() }() // it was read
 	r := Rules{Run: []string{target}}
-	binary, err := elf.NewFile(file)
+	binary, err := elf.Open(target)
 	var format *elf.FormatError
-	if errors.As(err, &format) {
+	// One that may be run but not read counts as a script too.
+	if errors.As(err, &format) || errors.Is(err, fs.ErrPermission) {
 		r.Run = append(r.Run, everyProgram...)
 		if folder := filepath.Dir(target); !holdsHome(folder) {
 			r.Run = append(r.Run, folder)
@@ -68,6 +65,7 @@ func Program(path string) (Rules, error) {
 	if err != nil {
 		return Rules{}, fmt.Errorf("read the program: %w", err)
 	}
+	defer func() { _ = binary.Close() }() // it was read
 	for _, p := range binary.Progs {
 		if p.Type == elf.PT_INTERP && p.Filesz < 4096 { // PATH_MAX
 			loader := make([]byte, p.Filesz)
