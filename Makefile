@@ -67,10 +67,15 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 fuzz-short: ## run each fuzz target for one second
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 
-ROUNDS ?= 100
+ROUNDS  ?= 100
+MINUTES ?= 60
 
 .PHONY: soak
-soak: ## kill the service under load, ROUNDS (100) times, and hold the ledger against what was answered and spent
+soak: kills ## load the service with the real CLI for MINUTES (60), memory and latency flat; and kill it under load, ROUNDS (100) times
+	$(GO) test -run '^TestSoak$$' -count=1 -v -timeout 24h ./cmd/claude-api -soak-minutes $(MINUTES)
+
+.PHONY: kills
+kills: ## kill the service under load, ROUNDS (100) times, and hold the ledger against what was answered and spent
 	$(GO) test -run '^TestKillInLoad$$' -count=$(ROUNDS) -timeout 2h ./cmd/claude-api
 
 SEED     ?= $(shell date +%s)
