@@ -129,6 +129,30 @@ func TestSameOrigin(t *testing.T) {
 	c.expect(`{"type":"pong"}`)
 }
 
+// Pages of the origins that are configured may connect, and those of others that
+// look alike may not. With makes a handler of the same connections.
+func TestConfiguredOrigins(t *testing.T) {
+	first, _ := serve(t, new(protocoltest.Rooms).Gateway())
+	h := first.With(streamapi.Options{
+		Gateway: new(protocoltest.Rooms).Gateway(), Origins: []string{"https://app.example", "http://[::1]:3000"},
+	})
+	server := protocoltest.Server(t, h.Register)
+	for _, origin := range []string{"https://app.example", "http://[::1]:3000"} {
+		c := dial(t, server, "X-Api-Key", protocoltest.Key, "Origin", origin)
+		c.send(`{"type":"ping"}`)
+		c.expect(`{"type":"pong"}`)
+	}
+	if n := first.Connections(); n != 2 {
+		t.Errorf("the first handler knows of %d connections", n)
+	}
+	for _, origin := range []string{"http://app.example", "https://app.example.evil.example", "https://xapp.example", "http://:::1:3000"} {
+		c, _, refusal := tryDial(t, server, "X-Api-Key", protocoltest.Key, "Origin", origin)
+		if c != nil || !strings.Contains(refusal, "origin_not_allowed") {
+			t.Errorf("a page of %s: %s", origin, refusal)
+		}
+	}
+}
+
 // What ends a connection.
 func TestRefusedMessages(t *testing.T) {
 	tests := []struct {

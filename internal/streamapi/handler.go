@@ -27,6 +27,8 @@ type Options struct {
 	// MaxBody is the largest message of a client in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
+	// Origins are the origins whose pages may connect, besides the service's own.
+	Origins []string
 	Log     *slog.Logger // nil: silent
 }
 
@@ -36,6 +38,7 @@ type Handler struct {
 	gateway  *gateway.Gateway
 	rules    func(model string) message.Rules
 	maxBody  int64
+	origins  []string
 	log      *slog.Logger
 	table    *protocol.Object[incoming]
 	scanners protocol.Scanners
@@ -55,7 +58,8 @@ type connections struct {
 func New(options Options) *Handler {
 	h := &Handler{
 		gateway: options.Gateway, rules: options.Rules, maxBody: options.MaxBody, log: options.Log,
-		table: incomingTable(), connections: &connections{conns: map[*conn]struct{}{}, ended: make(chan struct{})},
+		origins: patterns(options.Origins),
+		table:   incomingTable(), connections: &connections{conns: map[*conn]struct{}{}, ended: make(chan struct{})},
 	}
 	if h.maxBody <= 0 {
 		h.maxBody = protocol.DefaultBodyLimit

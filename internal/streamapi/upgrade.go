@@ -34,6 +34,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		Subprotocols:    []string{subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
 		OnPingReceived:  c.out.onPing,
+		OriginPatterns:  h.origins,
 	})
 	if err != nil {
 		h.refuseUpgrade(w, r, u.status, err)
@@ -41,6 +42,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	c.out.ws, c.out.raw = c.ws, u.conn
 	c.run(r.Context())
+}
+
+// patterns writes origins as the library's patterns, in which they stand for
+// themselves only. IPv6 addresses have brackets, which patterns give a meaning.
+func patterns(origins []string) []string {
+	quoted := make([]string, len(origins))
+	for i, origin := range origins {
+		quoted[i] = strings.ReplaceAll(origin, "[", `\[`)
+	}
+	return quoted
 }
 
 // open makes the connection of a request that may be upgraded. An error is an
