@@ -99,7 +99,7 @@ func seedUsage(ctx context.Context, db *sqlite.DB, words []string) error {
 	row.Micros[latency.Queue], row.Micros[latency.Record] = usage.NotMeasured, usage.NotMeasured
 	sum := usage.Sum{
 		Day: budget.Day.Start(at.In(zone)).UTC(), ProjectID: row.ProjectID, KeyID: row.KeyID, Model: row.Answered,
-		Requests: 1, Usage: row.Usage, CostMicroUSD: numbers[4], ChargedMicroUSD: numbers[5],
+		Requests: 1, Usage: row.Usage, CostMicroUSD: numbers[4], Charged: budget.Amount{MicroUSD: numbers[5]},
 	}
 	if words[8] == "" {
 		sum.Unpriced = 1

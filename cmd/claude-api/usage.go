@@ -51,8 +51,8 @@ func totalCost(t total) any {
 	return usd(t.CostMicroUSD)
 }
 
-// charged is what requests without a known price were charged to budgets.
-func charged(t total) any { return usd(t.ChargedMicroUSD) }
+// charged is what budgets were charged for requests of which too little is known.
+func charged(t total) any { return usd(t.Charged.MicroUSD) }
 
 // grouped adds up the sums of each name, the dearest first.
 func grouped(sums []sum, nameOf func(sum) string) []total {

@@ -209,9 +209,9 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 		return // it was never admitted
 	}
 	call.Reservation = nil
-	spent := budget.Amount{Tokens: result.Usage.Total(), MicroUSD: call.Charged(result)}
+	spent := call.Charged(result).Add(budget.Amount{Tokens: result.Usage.Total()})
 	if result.CostMicroUSD != nil {
-		spent.MicroUSD = *result.CostMicroUSD
+		spent.MicroUSD += *result.CostMicroUSD
 	}
 	s := a.shard(call.Caller)
 	s.mu.Lock()

@@ -108,8 +108,12 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 		if limited := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Hard > 0 }); limited {
 			call.MaxTokens = output
 		}
-		if inUSD := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Unit == budget.USD }); inUSD {
-			call.HeldMicroUSD = r.held.MicroUSD
+		for _, l := range limits {
+			if l.Unit == budget.USD {
+				call.Held.MicroUSD = r.held.MicroUSD
+			} else {
+				call.Held.Tokens = r.held.Tokens
+			}
 		}
 	}
 	return nil

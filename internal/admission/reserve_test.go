@@ -274,41 +274,39 @@ func TestWhatIsHeldInDollars(t *testing.T) {
 	}
 }
 
-// TestAnUnknownCostIsCharged: an answer without a price takes what was held for it.
-func TestAnUnknownCostIsCharged(t *testing.T) {
-	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.USD, 1_000_000)}
-	a := New(Options{Store: nothingSpent{}, Models: priced{}})
-	call := requestWith(t, limits)
-	if err := begin(a, call); err != nil {
-		t.Fatal(err)
-	}
-	held := input(call) + 1000*5
-	if call.HeldMicroUSD != held {
-		t.Errorf("%d are held, want %d", call.HeldMicroUSD, held)
-	}
-	result := gateway.Result{Summary: message.Summary{Usage: message.Usage{OutputTokens: 3}}}
-	if got := call.Charged(result); got != held {
-		t.Errorf("charged %d, want %d", got, held)
-	}
-	a.Release(call, result)
-	if got := spentOf(a, call, limits[0]); got.MicroUSD != held {
-		t.Errorf("%d were spent, want %d", got.MicroUSD, held)
-	}
-	// Nothing was used, or the cost is known: nothing is charged beside it.
-	for name, result := range map[string]gateway.Result{"nothing used": {}, "a cost": used(3, 4)} {
-		call := requestWith(t, limits)
-		if err := begin(a, call); err != nil {
-			t.Fatal(err)
-		}
-		if got := call.Charged(result); got != 0 {
-			t.Errorf("%s: charged %d", name, got)
-		}
-		a.Release(call, result)
-	}
-	// Without a budget in USD nothing is charged.
-	call = requestWith(t, []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1_000_000)})
-	if err := begin(a, call); err != nil || call.Charged(result) != 0 {
-		t.Errorf("charged %d, %v", call.Charged(result), err)
+// TestWhatIsntKnownIsCharged: an answer without a price takes the dollars that were
+// held for it, and one of which nothing is known all that was.
+func TestWhatIsntKnownIsCharged(t *testing.T) {
+	inUSD, inTokens := limitOf(budget.Key, "k", budget.Day, budget.USD, 1_000_000), limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1_000_000)
+	three := gateway.Result{Summary: message.Summary{Usage: message.Usage{OutputTokens: 3}}}
+	in := input(requestOf(t, "k", 1000))
+	held := budget.Amount{Tokens: in + 1000, MicroUSD: in + 1000*5}
+	for _, test := range []struct {
+		name   string
+		limits []budget.Limit
+		result gateway.Result
+		paid   bool
+		want   budget.Amount // spent
+	}{
+		{"a known cost", []budget.Limit{inUSD, inTokens}, used(3, 4), true, budget.Amount{Tokens: 3, MicroUSD: 4}},
+		{"no price", []budget.Limit{inUSD, inTokens}, three, true, budget.Amount{Tokens: 3, MicroUSD: held.MicroUSD}},
+		{"no price, no budget in USD", []budget.Limit{inTokens}, three, true, budget.Amount{Tokens: 3}},
+		{"nothing known", []budget.Limit{inUSD, inTokens}, gateway.Result{}, true, held},
+		{"nothing known, one budget", []budget.Limit{inTokens}, gateway.Result{}, true, budget.Amount{Tokens: held.Tokens}},
+		{"nothing used", []budget.Limit{inUSD, inTokens}, gateway.Result{}, false, budget.Amount{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := New(Options{Store: nothingSpent{}, Models: priced{}})
+			call := requestWith(t, test.limits)
+			if err := begin(a, call); err != nil {
+				t.Fatal(err)
+			}
+			call.Charge(test.result, test.paid)
+			a.Release(call, test.result)
+			if got := spentOf(a, call, test.limits[0]); got != test.want {
+				t.Errorf("spent %+v, want %+v", got, test.want)
+			}
+		})
 	}
 }
 
@@ -366,8 +364,8 @@ func TestAFallbackIsReserved(t *testing.T) {
 			t.Fatal(err)
 		}
 		second := budget.Amount{Tokens: in + 1300, MicroUSD: in + 5*1000 + 700}
-		if got := held(); got != second || call.HeldMicroUSD != second.MicroUSD || call.MaxTokens != 1000 {
-			t.Errorf("held %+v, want %+v; %d micro-dollars, max_tokens %d", got, second, call.HeldMicroUSD, call.MaxTokens)
+		if got := held(); got != second || call.Held.MicroUSD != second.MicroUSD || call.MaxTokens != 1000 {
+			t.Errorf("held %+v, want %+v; %d micro-dollars, max_tokens %d", got, second, call.Held.MicroUSD, call.MaxTokens)
 		}
 		// What was spent leaves so much less for the answer.
 		if err := again(budget.Amount{Tokens: tokens.Hard - in - 40}); err != nil || call.MaxTokens != 40 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -74,7 +75,7 @@ func (c *chain) Generate(_ context.Context, call *gateway.Call, out gateway.Even
 }
 
 func TestFallback(t *testing.T) {
-	down, bad := apierror.New(apierror.Overloaded, "down"), apierror.New(apierror.BadRequest, "bad")
+	down, bad, silent := apierror.New(apierror.Overloaded, "down"), apierror.New(apierror.BadRequest, "bad"), apierror.New(apierror.Timeout, "silent")
 	opus, direct, sonnet := gateway.Choice{Backend: "cli", Model: "opus"}, gateway.Choice{Backend: "direct", Model: "opus"}, gateway.Choice{Backend: "direct", Model: "sonnet"}
 	for _, test := range []struct {
 		name     string
@@ -87,6 +88,7 @@ func TestFallback(t *testing.T) {
 		reserved int
 		tokens   int64
 		cost     int64 // -1: not known
+		charged  budget.Amount
 	}{
 		{name: "not needed", attempts: []attempt{{usage: 3, cost: 30}}, answered: opus, asked: 1, reserved: 1, tokens: 3, cost: 30},
 		{name: "another backend", attempts: []attempt{{err: down}, {usage: 3, cost: 30}}, answered: direct, header: "direct", asked: 2, reserved: 2, tokens: 3, cost: 30},
@@ -105,7 +107,11 @@ func TestFallback(t *testing.T) {
 		},
 		{
 			name: "a failure whose cost isn't known", attempts: []attempt{{err: down, usage: 2, cost: -1}, {usage: 3, cost: 30}}, answered: direct, header: "direct",
-			asked: 2, reserved: 2, tokens: 5, cost: -1,
+			asked: 2, reserved: 2, tokens: 5, cost: -1, charged: budget.Amount{MicroUSD: 70 + 30},
+		},
+		{
+			name: "a failure of which nothing is known", attempts: []attempt{{err: silent}, {usage: 3, cost: 30}}, answered: direct, header: "direct",
+			asked: 2, reserved: 2, tokens: 3, cost: 30, charged: budget.Amount{Tokens: 7, MicroUSD: 70},
 		},
 		{
 			name: "only the failure had a cost", attempts: []attempt{{err: down, usage: 2, cost: 20}, {err: bad}}, err: down, answered: opus, asked: 2, reserved: 2,
@@ -115,7 +121,7 @@ func TestFallback(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := &chain{rooms: &rooms{}, attempts: test.attempts, refuse: test.refuse, choices: []gateway.Choice{opus, direct, sonnet}}
 			g := gateway.New(gateway.Options{Authenticator: c, Admitter: c, Router: c, Recorder: c, Observer: c, Fallback: c})
-			call := &gateway.Call{Request: &message.Request{}, Clock: latency.Start(), Warnings: []string{"of the request"}, HeldMicroUSD: 70, Strict: false}
+			call := &gateway.Call{Request: &message.Request{}, Clock: latency.Start(), Warnings: []string{"of the request"}, Held: budget.Amount{Tokens: 7, MicroUSD: 70}}
 			err := g.Serve(t.Context(), call, c)
 			if test.err == nil && err != nil || !errors.Is(err, test.err) || test.err != nil && apierror.From(err) != test.err { //nolint:errorlint // the very one that the caller reads
 				t.Errorf("err = %v", err)
@@ -136,8 +142,16 @@ func TestFallback(t *testing.T) {
 			if cost := row.Result.CostMicroUSD; test.tokens > 0 && (test.cost < 0) != (cost == nil) || cost != nil && *cost != test.cost {
 				t.Errorf("the ledger has the cost %v", cost)
 			}
+			// What isn't known of an attempt is charged beside the row.
+			if row.Charged != test.charged {
+				t.Errorf("charged %+v, want %+v", row.Charged, test.charged)
+			}
 			// Each attempt is held beside what the former ones have spent.
-			if want := map[int64]int64{20: 20, -1: 70}[test.attempts[0].cost]; test.reserved > 1 && c.spent[1] != want {
+			want := map[int64]int64{20: 20, -1: 70}[test.attempts[0].cost]
+			if errors.Is(test.attempts[0].err, silent) {
+				want = 70
+			}
+			if test.reserved > 1 && c.spent[1] != want {
 				t.Errorf("%d are held as spent", c.spent[1])
 			}
 			// Nothing that a failed backend couldn't honour is told of the answer.

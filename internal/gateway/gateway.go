@@ -151,10 +151,9 @@ type Entry struct {
 	Status   int    // the HTTP status that the outcome stands for
 	Category string // the error's category, "" on success
 	Refused  bool   // the request failed before a backend was asked
-	// ChargedMicroUSD is what budgets are charged for an answer whose cost isn't
-	// known, in millionths of a US dollar: what it had reserved.
-	ChargedMicroUSD int64
-	Clock           *latency.Clock
+	// Charged is what budgets are charged beside the result: see Call.Charged.
+	Charged budget.Amount
+	Clock   *latency.Clock
 }
 
 // Recorder writes the ledger. Record returns when the entry is durable; it
@@ -219,9 +218,9 @@ type Call struct {
 	Spent budget.Amount
 	// Reservation is what the Admitter holds for the call; it is the Admitter's own.
 	Reservation any
-	// HeldMicroUSD is what of budgets in USD the Admitter holds for the call, in
-	// millionths; 0 where the caller has no such budget.
-	HeldMicroUSD int64
+	// Held is what the Admitter holds for the call of the caller's budgets, Spent
+	// included: tokens where one is in tokens, dollars where one is in USD.
+	Held budget.Amount
 	// Warnings name what of the request the backend couldn't honour.
 	Warnings []string
 	// UpstreamHeader is what of the upstream's answer header may be passed on.
@@ -235,6 +234,10 @@ type Call struct {
 	paidBefore bool // a failed attempt has cost something, or may have
 	// told are those of Warnings that say nothing of the request.
 	told []string
+	// charged is what budgets are charged for attempts of which too little is known;
+	// costs are those of the others, in millionths of a US dollar.
+	charged budget.Amount
+	costs   int64
 	// Others than the goroutine that serves the request may ask for these.
 	paid, failed atomic.Bool
 }
@@ -251,14 +254,29 @@ func (c *Call) Tell(text string) {
 	}
 }
 
-// Charged gives what budgets in USD are charged for a result whose cost isn't
-// known though something was used: what the call holds of them, in millionths of a
-// US dollar. Else 0.
-func (c *Call) Charged(result Result) int64 {
-	if result.CostMicroUSD != nil || result.Usage == (message.Usage{}) {
-		return 0
+// Charged gives what budgets are charged beside what a call's result says, which is
+// all that its attempts are known to have used: for each attempt that may have cost
+// something of which nothing is known, what it held.
+func (c *Call) Charged(result Result) budget.Amount {
+	charged := c.charged
+	if result.CostMicroUSD == nil {
+		charged.MicroUSD += c.costs
 	}
-	return c.HeldMicroUSD
+	return charged
+}
+
+// Charge adds an attempt of the call to what is charged; paid says that it has cost
+// something, or may have. Serve does it once for each.
+func (c *Call) Charge(result Result, paid bool) {
+	held := budget.Amount{Tokens: max(0, c.Held.Tokens-c.Spent.Tokens), MicroUSD: max(0, c.Held.MicroUSD-c.Spent.MicroUSD)}
+	switch {
+	case result.CostMicroUSD != nil:
+		c.costs += *result.CostMicroUSD
+	case result.Usage != (message.Usage{}):
+		c.charged.MicroUSD += held.MicroUSD
+	case paid:
+		c.charged = c.charged.Add(held)
+	}
 }
 
 // Honoured refuses a strict call of which something can't be honoured. A backend
@@ -389,7 +407,7 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 	entry := Entry{
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
 		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model, Chosen: call.chosen,
-		Result: result, Status: http.StatusOK, Clock: &call.Clock, ChargedMicroUSD: call.Charged(result),
+		Result: result, Status: http.StatusOK, Clock: &call.Clock, Charged: call.Charged(result),
 	}
 	if entry.Requested == "" && call.Request != nil {
 		entry.Requested = call.Request.Model

@@ -66,6 +66,7 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			call.Charge(Result{}, paid(call, Result{}, err))
 		}
 	}()
 	backend, err := g.Router.Route(call)
@@ -116,9 +117,9 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 // fallBack prepares a call, which stood so when it failed, for what serves it
 // instead. What it has spent is held beside what it may spend further.
 func (g *Gateway) fallBack(ctx context.Context, call *Call, former standing, notes Notes, result Result, failed error) error {
-	call.Spent = budget.Amount{Tokens: result.Usage.Total(), MicroUSD: call.Charged(result)}
+	call.Spent = call.Charged(result).Add(budget.Amount{Tokens: result.Usage.Total()})
 	if result.CostMicroUSD != nil {
-		call.Spent.MicroUSD = *result.CostMicroUSD
+		call.Spent.MicroUSD += *result.CostMicroUSD
 	}
 	call.Restore(notes)
 	call.MaxTokens = 0
@@ -160,14 +161,13 @@ func (g *Gateway) reserve(ctx context.Context, call *Call) error {
 // ask has a backend generate.
 func (g *Gateway) ask(ctx context.Context, call *Call, backend Backend, out EventWriter) (Result, error) {
 	call.asked = true
-	if g.Priced == nil || call.CountOnly {
-		result, err := backend.Generate(ctx, call, out)
-		return bounded(result), err
+	if g.Priced != nil && !call.CountOnly {
+		g.tellBefore(call)
 	}
-	g.tellBefore(call)
 	result, err := backend.Generate(ctx, call, out)
 	result = bounded(result)
-	if err == nil && result.CostMicroUSD == nil {
+	call.Charge(result, paid(call, result, withContext(ctx, err)))
+	if g.Priced != nil && !call.CountOnly && err == nil && result.CostMicroUSD == nil {
 		call.Tell(g.unpriced(call, cmp.Or(result.Model, call.Model)))
 	}
 	return result, err

@@ -24,14 +24,14 @@ var usageStages = [...]latency.Stage{
 
 // sumColumns are those of a usage.Sum.
 const sumColumns = `day, project_id, key_id, model, requests, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-	cost_micro_usd, unpriced, charged_micro_usd`
+	cost_micro_usd, unpriced, charged_tokens, charged_micro_usd`
 
 // appendUsage is one statement, and so one round trip and one transaction, during
 // which the server never waits for this node. The lock comes before everything
 // else, so that nobody waits for it who holds a day's row; those are written in
 // one order by every node, so that no two wait for each other.
 const appendUsage = `
-WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($38, $39)),
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($39, $40)),
 ledger AS (
 	INSERT INTO usage (` + usageColumns + `)
 	SELECT request_id, time, endpoint, key_id, project_id, backend, requested_model, routed_model, answered_model,
@@ -49,7 +49,7 @@ INSERT INTO usage_days AS old (` + sumColumns + `)
 SELECT ` + sumColumns + `
 FROM turn CROSS JOIN unnest(
 	$26::timestamptz[], $27::text[], $28::text[], $29::text[],
-	$30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[]
+	$30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[]
 ) AS new (` + sumColumns + `)
 ORDER BY project_id COLLATE "C", day, key_id COLLATE "C", model COLLATE "C"
 ON CONFLICT (project_id, day, key_id, model) DO UPDATE SET
@@ -58,7 +58,7 @@ ON CONFLICT (project_id, day, key_id, model) DO UPDATE SET
 	cache_read_input_tokens = old.cache_read_input_tokens + excluded.cache_read_input_tokens,
 	cache_creation_input_tokens = old.cache_creation_input_tokens + excluded.cache_creation_input_tokens,
 	cost_micro_usd = old.cost_micro_usd + excluded.cost_micro_usd, unpriced = old.unpriced + excluded.unpriced,
-	charged_micro_usd = old.charged_micro_usd + excluded.charged_micro_usd`
+	charged_tokens = old.charged_tokens + excluded.charged_tokens, charged_micro_usd = old.charged_micro_usd + excluded.charged_micro_usd`
 
 // AppendUsage implements usage.Store. After an error whose cause is the
 // connection the rows may have been stored all the same.
@@ -117,12 +117,13 @@ func sumArgs(sums []usage.Sum) []any {
 		number(func(s *usage.Sum) int64 { return s.Usage.CacheCreationInputTokens }),
 		number(func(s *usage.Sum) int64 { return s.CostMicroUSD }),
 		number(func(s *usage.Sum) int64 { return s.Unpriced }),
-		number(func(s *usage.Sum) int64 { return s.ChargedMicroUSD }),
+		number(func(s *usage.Sum) int64 { return s.Charged.Tokens }),
+		number(func(s *usage.Sum) int64 { return s.Charged.MicroUSD }),
 	}
 }
 
 const (
-	spent        = `SELECT coalesce(sum(input_tokens + output_tokens), 0)::bigint, coalesce(sum(cost_micro_usd + charged_micro_usd), 0)::bigint FROM usage_days WHERE `
+	spent        = `SELECT coalesce(sum(input_tokens + output_tokens + charged_tokens), 0)::bigint, coalesce(sum(cost_micro_usd + charged_micro_usd), 0)::bigint FROM usage_days WHERE `
 	spentKey     = spent + `key_id = $1 AND day >= $2 AND day < $3`
 	spentProject = spent + `project_id = $1 AND day >= $2 AND day < $3`
 )
@@ -179,7 +180,7 @@ func (db *DB) SumUsage(ctx context.Context, filter usage.Filter) ([]usage.Sum, e
 	sums, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (usage.Sum, error) {
 		var s usage.Sum
 		err := row.Scan(&s.Day, &s.ProjectID, &s.KeyID, &s.Model, &s.Requests, &s.Usage.InputTokens, &s.Usage.OutputTokens,
-			&s.Usage.CacheReadInputTokens, &s.Usage.CacheCreationInputTokens, &s.CostMicroUSD, &s.Unpriced, &s.ChargedMicroUSD)
+			&s.Usage.CacheReadInputTokens, &s.Usage.CacheCreationInputTokens, &s.CostMicroUSD, &s.Unpriced, &s.Charged.Tokens, &s.Charged.MicroUSD)
 		s.Day = s.Day.UTC()
 		return s, err
 	})

@@ -23,7 +23,7 @@ var usageStages = [...]latency.Stage{
 
 // sumColumns are those of a usage.Sum.
 const sumColumns = `day, project_id, key_id, model, requests, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-	cost_micro_usd, unpriced, charged_micro_usd`
+	cost_micro_usd, unpriced, charged_tokens, charged_micro_usd`
 
 type usageStatements struct {
 	insert, add, list, sumProject, sumAll, spentKey, spentProject *sql.Stmt
@@ -33,17 +33,17 @@ func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 	err := prepareAll(ctx, db.write, map[string]**sql.Stmt{
 		`INSERT INTO usage (` + usageColumns + `)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`: &s.insert,
-		`INSERT INTO usage_days (` + sumColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		`INSERT INTO usage_days (` + sumColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
 			output_tokens = output_tokens + excluded.output_tokens, cache_read_input_tokens = cache_read_input_tokens + excluded.cache_read_input_tokens,
 			cache_creation_input_tokens = cache_creation_input_tokens + excluded.cache_creation_input_tokens,
 			cost_micro_usd = cost_micro_usd + excluded.cost_micro_usd, unpriced = unpriced + excluded.unpriced,
-			charged_micro_usd = charged_micro_usd + excluded.charged_micro_usd`: &s.add,
+			charged_tokens = charged_tokens + excluded.charged_tokens, charged_micro_usd = charged_micro_usd + excluded.charged_micro_usd`: &s.add,
 	})
 	if err != nil {
 		return err
 	}
-	const spent = `SELECT coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(cost_micro_usd + charged_micro_usd), 0) FROM usage_days WHERE `
+	const spent = `SELECT coalesce(sum(input_tokens + output_tokens + charged_tokens), 0), coalesce(sum(cost_micro_usd + charged_micro_usd), 0) FROM usage_days WHERE `
 	const sum = `SELECT ` + sumColumns + ` FROM usage_days WHERE day >= ?1 AND day < ?2 AND (?4 = '' OR key_id = ?4) AND `
 	const order = ` ORDER BY day, project_id, key_id, model`
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
@@ -90,7 +90,7 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, sums []usage.Su
 	for i := range sums {
 		s := &sums[i]
 		_, err := add.ExecContext(ctx, s.Day.UnixMicro(), s.ProjectID, s.KeyID, s.Model, s.Requests, s.Usage.InputTokens, s.Usage.OutputTokens,
-			s.Usage.CacheReadInputTokens, s.Usage.CacheCreationInputTokens, s.CostMicroUSD, s.Unpriced, s.ChargedMicroUSD)
+			s.Usage.CacheReadInputTokens, s.Usage.CacheCreationInputTokens, s.CostMicroUSD, s.Unpriced, s.Charged.Tokens, s.Charged.MicroUSD)
 		if err != nil {
 			return fmt.Errorf("add to the day's sums: %w", err)
 		}
@@ -152,7 +152,7 @@ func (db *DB) SumUsage(ctx context.Context, filter usage.Filter) ([]usage.Sum, e
 		var s usage.Sum
 		var day int64
 		err := rows.Scan(&day, &s.ProjectID, &s.KeyID, &s.Model, &s.Requests, &s.Usage.InputTokens, &s.Usage.OutputTokens, &s.Usage.CacheReadInputTokens,
-			&s.Usage.CacheCreationInputTokens, &s.CostMicroUSD, &s.Unpriced, &s.ChargedMicroUSD)
+			&s.Usage.CacheCreationInputTokens, &s.CostMicroUSD, &s.Unpriced, &s.Charged.Tokens, &s.Charged.MicroUSD)
 		if err != nil {
 			return nil, fmt.Errorf("scan usage sum: %w", err)
 		}

@@ -197,7 +197,7 @@ func sum(day time.Time, project, key, model string, n int64) usage.Sum {
 	return usage.Sum{
 		Day: day, ProjectID: project, KeyID: key, Model: model, Requests: n,
 		Usage:        message.Usage{InputTokens: 10 * n, OutputTokens: 20 * n, CacheReadInputTokens: 30 * n, CacheCreationInputTokens: 40 * n},
-		CostMicroUSD: 50 * n, Unpriced: 60 * n, ChargedMicroUSD: 70 * n,
+		CostMicroUSD: 50 * n, Unpriced: 60 * n, Charged: budget.Amount{Tokens: 80 * n, MicroUSD: 70 * n},
 	}
 }
 
@@ -243,7 +243,7 @@ func TestSums(t *testing.T, open func(t *testing.T) usage.Store) {
 	spent := func(t *testing.T, s usage.Store, kind budget.Kind, id string, period budget.Period, at time.Time, n int64) {
 		t.Helper()
 		got, err := s.Spent(t.Context(), budget.Owner{Kind: kind, ID: id}, period, period.Start(at))
-		if err != nil || got != (budget.Amount{Tokens: 30 * n, MicroUSD: (50 + 70) * n}) {
+		if err != nil || got != (budget.Amount{Tokens: (30 + 80) * n, MicroUSD: (50 + 70) * n}) {
 			t.Errorf("%s %s has spent %+v in the %s of %s, %v; want %d requests'", kind, id, got, period, at, err, n)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 )
 
@@ -53,11 +54,10 @@ type Ledger struct {
 
 // waiter is one Record that waits for its row to be durable.
 type waiter struct {
-	row  Row
-	zone *time.Location // of the row's project
-	// charged is what the row is charged to budgets though its price isn't known.
-	charged int64
-	done    chan error // holds one, so that the committer never waits for a caller
+	row     Row
+	zone    *time.Location // of the row's project
+	charged budget.Amount  // to budgets, beside what the row says
+	done    chan error     // holds one, so that the committer never waits for a caller
 }
 
 var _ gateway.Recorder = (*Ledger)(nil)
@@ -94,7 +94,7 @@ func (l *Ledger) Record(_ context.Context, entry gateway.Entry) error {
 	defer func() { <-l.room }()
 
 	w := l.waiters.Get().(*waiter)
-	w.row, w.zone, w.charged = NewRow(entry), time.UTC, entry.ChargedMicroUSD
+	w.row, w.zone, w.charged = NewRow(entry), time.UTC, entry.Charged
 	if entry.Caller != nil {
 		w.zone = entry.Caller.Zone()
 	}

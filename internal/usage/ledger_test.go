@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -408,7 +409,7 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 			if micros > 0 {
 				e.Result.CostMicroUSD = &micros
 			} else if tokens > 0 {
-				e.ChargedMicroUSD = 7
+				e.Charged.MicroUSD = 7
 			}
 			go func() {
 				if err := l.Record(t.Context(), e); err != nil {
@@ -428,7 +429,7 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 		}
 		// Budgets are charged in memory for what has a usage without tokens.
 		go func() {
-			e := gateway.Entry{Time: evening, Requested: "m", Caller: &gateway.Caller{KeyID: "c", ProjectID: "p", Location: tokyo}, ChargedMicroUSD: 7}
+			e := gateway.Entry{Time: evening, Requested: "m", Caller: &gateway.Caller{KeyID: "c", ProjectID: "p", Location: tokyo}, Charged: budget.Amount{MicroUSD: 7}}
 			if err := l.Record(t.Context(), e); err != nil {
 				t.Error(err)
 			}
@@ -441,7 +442,7 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 		for _, s := range store.sums {
 			name := fmt.Sprintf("%s %s %s %s", s.Day.In(tokyo).Format("01-02 15:04"), s.ProjectID, s.KeyID, s.Model)
 			before := got[name]
-			got[name] = sum{before.requests + s.Requests, before.tokens + s.Usage.Total(), before.micros + s.CostMicroUSD, before.unpriced + s.Unpriced, before.charged + s.ChargedMicroUSD}
+			got[name] = sum{before.requests + s.Requests, before.tokens + s.Usage.Total(), before.micros + s.CostMicroUSD, before.unpriced + s.Unpriced, before.charged + s.Charged.MicroUSD}
 		}
 		want := map[string]sum{
 			"03-02 00:00 p a m": {2, 3, 30, 0, 0},

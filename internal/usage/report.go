@@ -14,10 +14,9 @@ import (
 type Total struct {
 	Requests     int64
 	Usage        message.Usage
-	CostMicroUSD int64 // the known prices, in millionths of a US dollar
-	Unpriced     int64 // requests whose price isn't known
-	// ChargedMicroUSD is what those were charged to budgets, as in Sum.
-	ChargedMicroUSD int64
+	CostMicroUSD int64         // the known prices, in millionths of a US dollar
+	Unpriced     int64         // requests whose price isn't known
+	Charged      budget.Amount // as in Sum
 }
 
 // Add adds what a sum holds.
@@ -29,7 +28,7 @@ func (t *Total) Add(s *Sum) {
 	t.Usage.CacheCreationInputTokens += s.Usage.CacheCreationInputTokens
 	t.CostMicroUSD += s.CostMicroUSD
 	t.Unpriced += s.Unpriced
-	t.ChargedMicroUSD += s.ChargedMicroUSD
+	t.Charged = t.Charged.Add(s.Charged)
 }
 
 // Report is what a project has used in a period.

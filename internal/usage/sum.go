@@ -20,7 +20,7 @@ func sums(batch []*waiter) []Sum {
 	places := make(map[account]int, min(len(batch), 16)) // in list
 	for _, w := range batch {
 		r := &w.row
-		if r.CostMicroUSD == nil && w.charged == 0 && r.Usage.Total()+r.Usage.CacheReadInputTokens+r.Usage.CacheCreationInputTokens == 0 {
+		if r.CostMicroUSD == nil && w.charged == (budget.Amount{}) && r.Usage.Total()+r.Usage.CacheReadInputTokens+r.Usage.CacheCreationInputTokens == 0 {
 			continue
 		}
 		of := account{budget.Day.Start(r.Time.In(w.zone)).UnixMicro(), r.ProjectID, r.KeyID, r.model()}
@@ -31,7 +31,7 @@ func sums(batch []*waiter) []Sum {
 			list = append(list, Sum{Day: time.UnixMicro(of.day).UTC(), ProjectID: of.projectID, KeyID: of.key, Model: of.model})
 		}
 		list[i].add(r)
-		list[i].ChargedMicroUSD += w.charged
+		list[i].Charged = list[i].Charged.Add(w.charged)
 	}
 	return list
 }

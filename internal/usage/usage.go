@@ -108,9 +108,9 @@ type Sum struct {
 	CostMicroUSD int64
 	// Unpriced counts the requests whose price isn't known.
 	Unpriced int64
-	// ChargedMicroUSD is what those were charged to budgets, in millionths of a US
-	// dollar: what they had reserved.
-	ChargedMicroUSD int64
+	// Charged is what budgets were charged beside all this, for requests of which too
+	// little is known: what those had reserved.
+	Charged budget.Amount
 }
 
 // Filter chooses rows by their times, project and key. A zero field chooses all.

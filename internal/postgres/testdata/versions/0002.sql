@@ -157,6 +157,7 @@ CREATE TABLE public.usage_days (
     cache_creation_input_tokens bigint NOT NULL,
     cost_micro_usd bigint NOT NULL,
     unpriced bigint NOT NULL,
+    charged_tokens bigint DEFAULT 0 NOT NULL,
     charged_micro_usd bigint DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
@@ -173,15 +174,15 @@ INSERT INTO public.audit OVERRIDING SYSTEM VALUE VALUES (1, '2026-03-01 12:30:15
 INSERT INTO public.budgets VALUES ('key', 'key_1', 'day', 'usd', 7, 8);
 INSERT INTO public.budgets VALUES ('project', 'p', 'month', 'tokens', 9, 0);
 INSERT INTO public.documents VALUES ('response', 'key_1', 'resp', '2026-03-01 12:30:15.123456+00', '2026-03-01 13:30:15.123456+00', '\x00ff');
-INSERT INTO public.goose_db_version VALUES (1, 0, true, '2026-11-29 06:37:29.545321');
-INSERT INTO public.goose_db_version VALUES (2, 1, true, '2026-11-29 06:37:29.552219');
-INSERT INTO public.goose_db_version VALUES (3, 2, true, '2026-11-29 06:37:29.693941');
+INSERT INTO public.goose_db_version VALUES (1, 0, true, '2026-11-29 07:34:08.857509');
+INSERT INTO public.goose_db_version VALUES (2, 1, true, '2026-11-29 07:34:08.8775');
+INSERT INTO public.goose_db_version VALUES (3, 2, true, '2026-11-29 07:34:09.107666');
 INSERT INTO public.keys_version VALUES (true, 7);
 INSERT INTO public.profiles VALUES ('own', '{"allowed_tools":["Read"],"blocked_tools":[],"allowed_agents":[],"allowed_skills":[],"max_cost_per_task":0,"max_timeout":60,"working_directories":[]}');
 INSERT INTO public.projects VALUES ('p', 'Europe/Berlin', 1, 2, 3);
 INSERT INTO public.usage OVERRIDING SYSTEM VALUE VALUES (1, 'req', '2026-03-01 12:30:15.123456+00', '/v1/messages', 'key_1', 'p', 'direct', 'haiku', 'r', 'a', 1, 2, 3, 4, 1234, 'end_turn', 200, '', 0, 0, 0, 0, 0, 0, 0, 0);
 INSERT INTO public.usage OVERRIDING SYSTEM VALUE VALUES (2, 'bare', '2026-03-01 12:30:15.123456+00', '', '', '', '', '', '', '', 0, 0, 0, 0, NULL, '', 0, '', 0, 0, 0, 0, 0, 0, 0, 0);
-INSERT INTO public.usage_days VALUES ('p', '2026-03-01 00:00:00+00', 'key_1', 'a', 1, 1, 2, 3, 4, 1234, 5, 0);
+INSERT INTO public.usage_days VALUES ('p', '2026-03-01 00:00:00+00', 'key_1', 'a', 1, 1, 2, 3, 4, 1234, 5, 0, 0);
 SELECT pg_catalog.setval('public.audit_id_seq', 1, true);
 SELECT pg_catalog.setval('public.goose_db_version_id_seq', 3, true);
 SELECT pg_catalog.setval('public.usage_id_seq', 2, true);
