@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"claude-code-api-service/internal/budget"
@@ -32,33 +33,48 @@ type spending struct {
 	told budget.Amount
 }
 
-// window is a period and the one before it, to which calls still belong that
-// arrived before its end.
-type window struct{ current, former spending }
+// window is the spending of one kind of period: of the one that runs, the one before
+// it, to which calls still belong that arrived before its end, and of any other to
+// which running calls belong, because the machine's clock was set.
+type window struct {
+	latest time.Time   // the latest start that was asked for
+	kept   []*spending // the one used last comes first
+}
 
-// at gives the spending of the period that begins at start; of one that ended before
-// those that are kept, the spending of another. Whoever knows one period knows the
-// next: nothing of it can have been spent elsewhere.
+// keptPeriods are kept whether or not a call that runs belongs to them.
+const keptPeriods = 2
+
+// at gives the spending of the period that begins at start. Whoever knows one period
+// knows those after all that were asked for: nothing of them can have been spent
+// elsewhere. An earlier one may have been forgotten.
 func (a *account) at(period budget.Period, start time.Time) *spending {
 	if a.periods == nil {
 		a.periods = make(map[budget.Period]*window, len(budget.Periods))
 	}
 	w := a.periods[period]
-	switch {
-	case w == nil:
-		w = &window{current: spending{start: start}}
+	if w == nil {
+		w = &window{}
 		a.periods[period] = w
-	case start.After(w.current.start):
-		w.former = w.current
-		w.current = spending{start: start, known: w.former.known}
-	case start.After(w.former.start) && start.Before(w.current.start):
-		// Nothing of this period was asked before, though the next one has begun.
-		w.former = spending{start: start, known: w.former.known}
-		return &w.former
-	case start.Before(w.current.start):
-		return &w.former
 	}
-	return &w.current
+	for i, s := range w.kept {
+		if s.start.Equal(start) {
+			copy(w.kept[1:i+1], w.kept[:i])
+			w.kept[0] = s
+			return s
+		}
+	}
+	s := &spending{start: start}
+	if start.After(w.latest) {
+		s.known = len(w.kept) > 0 && w.kept[0].known
+		w.latest = start
+	}
+	w.kept = slices.Insert(w.kept, 0, s)
+	for i := len(w.kept) - 1; i >= keptPeriods; i-- {
+		if w.kept[i].held == (budget.Amount{}) {
+			w.kept = slices.Delete(w.kept, i, i+1)
+		}
+	}
+	return s
 }
 
 // idle says that nothing would be lost if the account were forgotten.
@@ -85,7 +101,7 @@ func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, n
 		}
 		s.mu.Lock()
 		a := s.account(limit.Owner)
-		if spending := a.at(limit.Period, start); !spending.known && spending.start.Equal(start) {
+		if spending := a.at(limit.Period, start); !spending.known {
 			// One that has settled meanwhile may have been read too.
 			spending.known, spending.doubtful = true, a.running > own || spending.spent != (budget.Amount{})
 			spending.spent = spending.spent.Add(amount)

@@ -24,7 +24,7 @@ func (s *shard) crossed(limits []budget.Limit, project string, arrived time.Time
 		}
 		start := l.Period.Start(arrived)
 		spending := s.account(l.Owner).at(l.Period, start)
-		if spent := spending.spent.In(l.Unit); spent >= l.Soft && spending.start.Equal(start) && spending.tell(l) {
+		if spent := spending.spent.In(l.Unit); spent >= l.Soft && spending.tell(l) {
 			list = append(list, Crossing{l, project, start, spent})
 		}
 	}

@@ -231,11 +231,7 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 		if l.Hard == 0 {
 			continue
 		}
-		start := l.Period.Start(arrived)
-		spending := s.account(l.Owner).at(l.Period, start)
-		if !spending.start.Equal(start) {
-			return 0, apierror.New(apierror.Timeout, "the request took too long to arrive: the period of its budget ended long ago")
-		}
+		spending := s.account(l.Owner).at(l.Period, l.Period.Start(arrived))
 		unspent := l.Hard - spending.spent.In(l.Unit)
 		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
 		if affordable < n.least {
@@ -277,11 +273,8 @@ func (r *reservation) hold(s *shard, sign int64) {
 		if slices.ContainsFunc(r.limits[:i], same) {
 			continue
 		}
-		// A period that ended long ago isn't looked at any more.
-		start := l.Period.Start(r.arrived)
-		if spending := s.account(l.Owner).at(l.Period, start); spending.start.Equal(start) {
-			spending.held = spending.held.Add(amount)
-		}
+		spending := s.account(l.Owner).at(l.Period, l.Period.Start(r.arrived))
+		spending.held = spending.held.Add(amount)
 	}
 }
 
@@ -290,10 +283,8 @@ func (r *reservation) settle(s *shard, amount budget.Amount) {
 	r.hold(s, -1)
 	for _, account := range [...]*account{r.key, r.project} {
 		for period := range account.periods {
-			start := period.Start(r.arrived)
-			if spending := account.at(period, start); spending.start.Equal(start) {
-				spending.spent = spending.spent.Add(amount)
-			}
+			spending := account.at(period, period.Start(r.arrived))
+			spending.spent = spending.spent.Add(amount)
 		}
 	}
 }
@@ -304,8 +295,10 @@ func (a *account) settled() {
 		return
 	}
 	for _, w := range a.periods {
-		if w.current.doubtful {
-			*w = window{current: spending{start: w.current.start}}
+		for _, s := range w.kept {
+			if s.doubtful {
+				*s = spending{start: s.start}
+			}
 		}
 	}
 }

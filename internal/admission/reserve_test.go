@@ -477,7 +477,8 @@ func TestRequestsThatArriveBeforeAPeriodsEnd(t *testing.T) {
 	for name, before := range map[string]int{"a new service": 0, "the day before": 1, "days ago": 3} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := New(Options{Store: nothingSpent{}, Models: priced{}})
+				store := ledger{}
+				a := New(Options{Store: store, Models: priced{}})
 				limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 3000)}
 				if before > 0 {
 					call := requestWith(t, limits)
@@ -504,12 +505,13 @@ func TestRequestsThatArriveBeforeAPeriodsEnd(t *testing.T) {
 				a.Release(late[0], used(2500, 0))
 				refused(t, begin(a, late[1]), apierror.BudgetExceeded, false)
 				a.Release(next, used(0, 0))
-				// Of one that comes days late nobody knows any more what was spent beside it.
+				// Of one that comes days late the ledger knows what was spent beside it.
+				store[budget.Day.Start(late[2].Clock.StartTime().UTC())] = 2500
 				time.Sleep(48 * time.Hour)
 				if err := begin(a, requestWith(t, limits)); err != nil {
 					t.Fatal(err)
 				}
-				refused(t, begin(a, late[2]), apierror.Timeout, false)
+				refused(t, begin(a, late[2]), apierror.BudgetExceeded, false)
 			})
 		})
 	}
@@ -644,8 +646,8 @@ func TestBudgetsAreNeverPassed(t *testing.T) {
 	for i := range a.shards {
 		for owner, account := range a.shards[i].accounts {
 			for period, w := range account.periods {
-				if w.current.held != (budget.Amount{}) || w.current.spent != total || account.running != 0 {
-					t.Errorf("%v, %s: held %+v, spent %+v of %+v, running %d", owner, period, w.current.held, w.current.spent, total, account.running)
+				if now := w.kept[0]; now.held != (budget.Amount{}) || now.spent != total || account.running != 0 {
+					t.Errorf("%v, %s: held %+v, spent %+v of %+v, running %d", owner, period, now.held, now.spent, total, account.running)
 				}
 			}
 		}
