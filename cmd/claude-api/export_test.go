@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/sqlite"
 	"claude-code-api-service/internal/usage"
@@ -25,6 +26,9 @@ func TestExportPages(t *testing.T) {
 	for i := range n {
 		rows = append(rows, usage.Row{RequestID: fmt.Sprint(i), Time: time.Now(), KeyID: "key_1", ProjectID: []string{"shop", "bank"}[i%2]})
 		events = append(events, audit.Event{Time: time.Now(), Action: "key.created", RequestID: fmt.Sprint(i)})
+	}
+	if err := db.PutProject(t.Context(), apikey.Project{ID: "bank"}); err != nil {
+		t.Fatal(err)
 	}
 	if err := db.AppendUsage(t.Context(), rows, nil); err != nil {
 		t.Fatal(err)
