@@ -49,9 +49,15 @@ func pair(t *testing.T, dir, name string) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-// secureGet asks over TLS, trusting a certificate's file, and gives the name that
-// the server showed.
-func secureGet(t *testing.T, a *App, certFile string, change func(*tls.Config)) (response *http.Response, name string, err error) {
+// shown is what an answer over TLS shows of the server.
+type shown struct {
+	major  int // of the protocol's version
+	header http.Header
+	name   string // in the certificate
+}
+
+// secureGet asks over TLS, trusting a certificate's file.
+func secureGet(t *testing.T, a *App, certFile string, change func(*tls.Config)) (shown, error) {
 	t.Helper()
 	roots := x509.NewCertPool()
 	text, err := os.ReadFile(certFile)
@@ -68,12 +74,12 @@ func secureGet(t *testing.T, a *App, certFile string, change func(*tls.Config)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err = transport.RoundTrip(r)
+	response, err := transport.RoundTrip(r)
 	if err != nil {
-		return nil, "", err
+		return shown{}, err
 	}
 	_ = response.Body.Close()
-	return response, response.TLS.PeerCertificates[0].Subject.CommonName, nil
+	return shown{response.ProtoMajor, response.Header, response.TLS.PeerCertificates[0].Subject.CommonName}, nil
 }
 
 func TestTLS(t *testing.T) {
@@ -81,14 +87,14 @@ func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	c.TLSCert, c.TLSKey = pair(t, dir, "first")
 	a, _ := serving(t, c)
-	response, name, err := secureGet(t, a, c.TLSCert, nil)
-	if err != nil || response.ProtoMajor != 2 || name != "first" || response.Header.Get("Strict-Transport-Security") == "" {
-		t.Fatalf("%+v, %s, %v", response, name, err)
+	got, err := secureGet(t, a, c.TLSCert, nil)
+	if err != nil || got.major != 2 || got.name != "first" || got.header.Get("Strict-Transport-Security") == "" {
+		t.Fatalf("%+v, %v", got, err)
 	}
-	if _, _, err := secureGet(t, a, c.TLSCert, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11 }); err == nil {
+	if _, err := secureGet(t, a, c.TLSCert, func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11 }); err == nil {
 		t.Error("TLS 1.1 was accepted")
 	}
-	if _, _, err := secureGet(t, a, c.TLSCert, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }); err != nil {
+	if _, err := secureGet(t, a, c.TLSCert, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }); err != nil {
 		t.Errorf("TLS 1.3: %v", err)
 	}
 	// Renewed in place, and asked to read it.
@@ -97,8 +103,8 @@ func TestTLS(t *testing.T) {
 	if err := a.Reload(t.Context(), &next); err != nil {
 		t.Fatal(err)
 	}
-	if _, name, err := secureGet(t, a, c.TLSCert, nil); err != nil || name != "second" {
-		t.Errorf("after a reload: %s, %v", name, err)
+	if got, err := secureGet(t, a, c.TLSCert, nil); err != nil || got.name != "second" {
+		t.Errorf("after a reload: %s, %v", got.name, err)
 	}
 }
 

@@ -19,7 +19,7 @@ func TestDrainRefusesNewRequests(t *testing.T) {
 	s, url := start(t, options)
 	kept := dial(t, url)
 	answers := bufio.NewReader(kept)
-	ask := func(path string) *http.Response {
+	ask := func(path string) (status int, header http.Header, closes bool) {
 		if _, err := io.WriteString(kept, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +31,7 @@ func TestDrainRefusesNewRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = response.Body.Close()
-		return response
+		return response.StatusCode, response.Header, response.Close
 	}
 	ask("/health")
 	running := get(url + "/wait")
@@ -51,9 +51,8 @@ func TestDrainRefusesNewRequests(t *testing.T) {
 	if got := <-get(url + "/health"); got.status != http.StatusOK {
 		t.Errorf("/health: %+v", got)
 	}
-	response := ask("/wait")
-	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" || !response.Close {
-		t.Errorf("a connection that was kept got %d %v", response.StatusCode, response.Header)
+	if status, header, closes := ask("/wait"); status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || !closes {
+		t.Errorf("a connection that was kept got %d %v", status, header)
 	}
 	if n, err := answers.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("it stays open: %d, %v", n, err)

@@ -59,7 +59,9 @@ func TestHeaderOfOneByteAtATime(t *testing.T) {
 		t.Errorf("the connection stays open: %v", err)
 	}
 	_ = conn.Close()
-	<-wrote
+	if err := <-wrote; err == nil {
+		t.Error("it went on writing")
+	}
 }
 
 // A reader who takes nothing is cut, and the handler learns of it; the connection

@@ -84,7 +84,8 @@ func TestReaderWhoTakesNothingOverHTTP2(t *testing.T) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	select {
-	case <-ended:
+	case err := <-ended:
+		t.Log(err)
 	case <-time.After(20 * time.Second):
 		t.Fatal("somebody who doesn't read holds the handler")
 	}
