@@ -86,13 +86,14 @@ const (
 	lineStreamEvent     = "stream_event"
 	lineAssistant       = "assistant"
 	lineResult          = "result"
+	lineRateLimit       = "rate_limit_event"
 	lineControlRequest  = "control_request"
 	lineControlResponse = "control_response"
 )
 
 // What known looks names up in.
 var (
-	lineTypes  = []string{lineStreamEvent, lineSystem, lineAssistant, lineResult, lineControlRequest, lineControlResponse}
+	lineTypes  = []string{lineStreamEvent, lineSystem, lineAssistant, lineResult, lineRateLimit, lineControlRequest, lineControlResponse}
 	eventTypes = []string{
 		message.EventContentBlockDelta, message.EventContentBlockStart, message.EventContentBlockStop,
 		message.EventMessageStart, message.EventMessageDelta, message.EventMessageStop, message.EventPing, message.EventError,

@@ -58,6 +58,7 @@ type Process struct {
 	resumed   bool           // the turn has been parked before
 	barred    bool           // the CLI was told of an upstream that isn't there
 	before    totals         // what was spent when the turn began
+	limited   time.Time      // when a rate limit ends that has refused a request; zero: not said
 	renamer   renamer
 	line      line    // the last line read
 	members   members // what reads it

@@ -224,6 +224,38 @@ func TestCallerLeavesAndTheProcessIsEmptied(t *testing.T) {
 	}
 }
 
+// TestRateLimit: the CLI says when a limit ends once, and not with each refusal.
+func TestRateLimit(t *testing.T) {
+	p := startFake(t, nil)
+	if err := errors.Join(p.Ready(t.Context()), p.Bind(t.Context(), claudecli.Settings{Model: testModel, MaxTokens: 7})); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(prompt string) time.Duration {
+		t.Helper()
+		_, _, err := ask(t.Context(), p, prompt)
+		e := apierror.From(err)
+		if e == nil || e.Category != apierror.RateLimited {
+			t.Fatalf("err = %v", err)
+		}
+		return e.RetryAfter
+	}
+	if got := wait("[[limit]]"); got != apierror.UnknownRetryAfter {
+		t.Errorf("before it is told: %v", got)
+	}
+	soon := fmt.Sprintf("[[limit=%d]]", time.Now().Add(100*time.Second).Unix())
+	for _, prompt := range []string{soon, "[[limit]]"} {
+		if got := wait(prompt); got < 30*time.Second || got > 100*time.Second {
+			t.Errorf("%s: %v", prompt, got)
+		}
+	}
+	if got := wait("[[limit=1000]]"); got != apierror.UnknownRetryAfter {
+		t.Errorf("one that has ended: %v", got)
+	}
+	if got := wait(fmt.Sprintf("[[limit=%d]]", time.Now().Add(1000*time.Hour).Unix())); got != 7*24*time.Hour {
+		t.Errorf("beyond all sense: %v", got)
+	}
+}
+
 func TestFailures(t *testing.T) {
 	short := func(o *claudecli.Options) {
 		o.ControlTimeout, o.StartTimeout, o.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond

@@ -1,9 +1,11 @@
 package claudecli
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 )
@@ -65,6 +67,38 @@ func resultError(l *resultLine, reason string) error {
 		refused.Param = "model"
 	}
 	return refused
+}
+
+// rateLimit notes when a limit ends by which the CLI's upstream has refused a request.
+// The CLI says so only when it changes.
+func (t *turn) rateLimit(l *line) error {
+	var e struct {
+		Info struct {
+			Status   string  `json:"status"`
+			ResetsAt float64 `json:"resetsAt"` // seconds since 1970
+		} `json:"rate_limit_info"`
+	}
+	if err := decode(l.Raw, &e); err != nil {
+		return fmt.Errorf("decode rate limit: %w", err)
+	}
+	t.limited = time.Time{}
+	if e.Info.Status == "rejected" && e.Info.ResetsAt > 0 {
+		t.limited = time.Unix(int64(e.Info.ResetsAt), 0)
+	}
+	return nil
+}
+
+// maxWait bounds what callers are told to wait for a limit: the longest limits of a
+// subscription are a week's.
+const maxWait = 7 * 24 * time.Hour
+
+// waiting adds to a refusal by a rate limit when that ends, where the CLI has said so.
+func waiting(err error, until time.Time) error {
+	var e *apierror.Error
+	if wait := time.Until(until); errors.As(err, &e) && e.Category == apierror.RateLimited && wait > 0 {
+		e.RetryAfter = min(wait, maxWait)
+	}
+	return err
 }
 
 // unreachable says that the CLI's words are about its connection to the upstream.

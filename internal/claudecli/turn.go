@@ -148,6 +148,10 @@ func (t *turn) exchange(ctx context.Context, send func() error) error {
 			if err := t.assistant(l); err != nil {
 				return err
 			}
+		case lineRateLimit:
+			if err := t.rateLimit(l); err != nil {
+				return err
+			}
 		case lineControlRequest:
 			if err := t.serve(l); err != nil {
 				return t.timedOut(ctx, err)
@@ -349,7 +353,7 @@ func (t *turn) check(r *resultLine) error {
 	case t.ended:
 		return nil
 	case r.IsError:
-		return resultError(r, t.reason)
+		return waiting(resultError(r, t.reason), t.limited)
 	case t.cutOff:
 		// The CLI asked once more by itself, and half of the former message has gone on.
 		return apierror.Wrap(apierror.UpstreamError, brokeOff, fmt.Errorf("result %q after half a message", r.Subtype))

@@ -36,6 +36,7 @@ const (
 //	callstwice     asks for the result of a tool's call a second time, under another id
 //
 // Prompts and results of tools carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
+// [[limit=SECONDS]] (since 1970, until when requests are refused; [[limit]] is refused without a word about it),
 // [[noanswer]], [[late-error]] (after a whole answer), [[max]] (goes on after max_tokens), [[delay=DURATION]],
 // [[tool=NAME]] (calls the offered tool, and says in its next answer what came back), [[stop=REASON]] (why the
 // message that calls it ends).
@@ -304,6 +305,12 @@ func (f *fake) turn(i *input, text string) {
 		f.put("this is not JSON")
 	case directive(text, "noanswer") != "":
 		f.result(i.UUID, false, 0, "")
+		return
+	case directive(text, "limit") != "":
+		if until := directive(text, "limit"); until != "1" {
+			f.put(`{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":%s},"session_id":%s}`, until, quoted(f.session))
+		}
+		f.finish(i.UUID, true, "429", 1, "API Error: it was asked for")
 		return
 	case directive(text, "error") != "":
 		f.finish(i.UUID, true, directive(text, "error"), 1, "API Error: it was asked for")
