@@ -73,11 +73,11 @@ func NewBreakers(options BreakersOptions) *Breakers {
 }
 
 func (b *Breakers) log(p place, from, to State) {
-	level, text := slog.LevelInfo, "a circuit breaker changed"
+	level := slog.LevelInfo
 	if to == Open {
-		level, text = slog.LevelWarn, "a circuit breaker opened: requests are refused at once"
+		level = slog.LevelWarn // requests are refused at once
 	}
-	b.options.Logger.LogAttrs(context.Background(), level, text, slog.String("backend", p.backend), slog.String("family", p.family),
+	b.options.Logger.LogAttrs(context.Background(), level, "a circuit breaker changed", slog.String("backend", p.backend), slog.String("family", p.family),
 		slog.String("from", from.String()), slog.String("to", to.String()), slog.Duration("recovery", b.options.Recovery))
 }
 
