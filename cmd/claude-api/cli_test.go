@@ -77,6 +77,7 @@ func TestRealCLI(t *testing.T) {
 		{"bad input", testBadInput},
 		{"upstream failures", testUpstreamFailures},
 		{"the caller leaves a stream", testLeaveStream},
+		{"the caller leaves before the first token", testLeaveEarly},
 		{"the caller leaves the queue", testLeaveQueue},
 		{"the queue is full", testQueueFull},
 		{"workers are killed", testKilledWorkers},

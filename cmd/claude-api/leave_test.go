@@ -30,6 +30,47 @@ func testLeaveStream(t *testing.T, s *stand) {
 	}
 }
 
+// testLeaveEarly leaves before the first token, with a key that may have one request
+// at a time and a budget: the next one finds its place free and nothing held.
+func testLeaveEarly(t *testing.T, s *stand) {
+	const prompt = "nothing comes of it"
+	for _, backend := range []string{"cli", "direct"} {
+		t.Run(backend, func(t *testing.T) {
+			s.idle(t)
+			key := command(t, s.env, "keys", "create", "--data-dir="+s.data, "--project-id=e2e", "--rate-limit=0", "--concurrent-requests=1", "--budget-tokens-day=1000000", "-q")
+			before := s.upstream.Stats().Cancelled
+			ctx, leave := context.WithCancel(within(t))
+			defer leave()
+			id := s.id()
+			failed := make(chan error, 1)
+			go func() {
+				response, err := s.client.Do(s.request(ctx, t, http.MethodPost, "/v1/messages", messagesBody(prompt+" [[hang]]", `"stream":true`),
+					"Authorization", "Bearer "+key, "X-Claude-Backend", backend, "X-Request-ID", id))
+				if err == nil {
+					_ = response.Body.Close()
+				}
+				failed <- err
+			}()
+			s.upstream.await(t, "the request", func(stats simulator.Stats) bool { return stats.InFlight == 1 })
+			if a := s.post(t, "/v1/messages", messagesBody(prompt), "Authorization", "Bearer "+key, "X-Claude-Backend", backend); a.status != http.StatusTooManyRequests {
+				t.Errorf("beside it: %d %s", a.status, a.body)
+			}
+			leave()
+			if err := <-failed; !errors.Is(err, context.Canceled) {
+				t.Fatalf("the request ended with %v", err)
+			}
+			s.upstream.await(t, "that the caller left", func(stats simulator.Stats) bool { return stats.Cancelled > before && stats.InFlight == 0 })
+			s.left(t, id)
+			// The place is given back behind the row.
+			eventually(t, patience, "its place is free", func() bool {
+				a := s.post(t, "/v1/messages", messagesBody(prompt), "Authorization", "Bearer "+key, "X-Claude-Backend", backend)
+				return a.status == http.StatusOK
+			})
+			s.serves(t, backend)
+		})
+	}
+}
+
 // left waits until the ledger has the request as one whose caller left.
 func (s *stand) left(t *testing.T, id string) {
 	t.Helper()
