@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,8 @@ type chaos struct {
 	keys  *apikey.Keys
 	over  atomic.Bool // the load ends
 	start footprint
+	// credential is the file with the service's credential for its upstream.
+	credential string
 
 	mu        sync.Mutex
 	texts     map[chaostest.Who]string // the keys' texts
@@ -89,8 +92,10 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chaos{t: t, up: up, texts: map[chaostest.Who]string{}, ids: map[chaostest.Who]string{}, nonces: map[string]string{}}
-	c.service = serve(t, up.URL(), cli, fmt.Sprintf("--max-workers=%d", chaosWorkers),
+	credential := filepath.Join(t.TempDir(), "credential")
+	c := &chaos{t: t, up: up, credential: credential, texts: map[chaostest.Who]string{}, ids: map[chaostest.Who]string{}, nonces: map[string]string{}}
+	c.rotateCredential(0)
+	c.service = serve(t, up.URL(), cli, "ANTHROPIC_API_KEY=", "ANTHROPIC_API_KEY_FILE="+credential, fmt.Sprintf("--max-workers=%d", chaosWorkers),
 		"CLAUDE_API_SDK_TIMEOUT_SECONDS=2", "CLAUDE_API_SDK_MAX_RETRIES=1", "CLAUDE_API_SHUTDOWN_TIMEOUT=20",
 		"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS=0.2",
 		"CLAUDE_API_CLAUDE_ENV=GORACE,"+chaostest.ScriptsVariable, chaostest.ScriptsVariable+"="+up.Scripts(), "FOO_SECRET="+plantedSecret)
@@ -135,6 +140,7 @@ func (c *chaos) load(duration time.Duration) {
 	others.Go(func() { c.watchHealth(ended) })
 	others.Go(func() { c.fillDisk(duration) })
 	others.Go(func() { c.changeKeys(ended) })
+	others.Go(func() { c.reload(ended) })
 	for caller := range chaosCallers {
 		callers.Go(func() {
 			for n := 0; !c.over.Load(); n++ {

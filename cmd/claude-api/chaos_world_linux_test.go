@@ -131,6 +131,28 @@ func (c *chaos) changeKeys(ended <-chan struct{}) {
 	}
 }
 
+// reload gives the service another credential for its upstream, again and again, and
+// has it read its configuration: no request may fail for it.
+func (c *chaos) reload(ended <-chan struct{}) {
+	tick := time.NewTicker(1700 * time.Millisecond)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		c.rotateCredential(n)
+		c.signal(c.t, syscall.SIGHUP)
+	}
+}
+
+func (c *chaos) rotateCredential(n int) {
+	if err := os.WriteFile(c.credential, fmt.Appendf(nil, "%s-%d\n", plantedKey, n), 0o600); err != nil {
+		c.fail("write a credential: %v", err)
+	}
+}
+
 // databaseFile is the name of the service's database.
 const databaseFile = "claude-api.db"
 
@@ -196,9 +218,9 @@ func (c *chaos) calm() {
 	c.t.Logf("calm after %v: %v; at the start %v", time.Since(began).Round(time.Millisecond), now, c.start)
 }
 
-// spendable raises the budget of the key that most requests bore, from what the
-// ledger says that it has spent on, until a request is served. What was reserved
-// for requests that have ended must not be in the way.
+// spendable looks for the least budget of the key that most requests bore with which
+// a request is served. Just below it the budget must be spent: what was reserved for
+// requests that have ended must not be in the way.
 func (c *chaos) spendable() {
 	owner := budget.Owner{Kind: budget.Key, ID: c.ids[chaostest.Steady]}
 	spent, err := c.ledger(c.t).Spent(c.t.Context(), owner, budget.Total, time.Unix(0, 0))
@@ -206,27 +228,36 @@ func (c *chaos) spendable() {
 		c.fail("%v", err)
 		return
 	}
-	// Requests that couldn't be recorded are held against the budget all the same,
-	// until a restart: what they have used comes on top.
-	const step, most = 200, 200_000
-	for above := int64(step); above < most; above += step {
+	serves := func(above int64) bool {
 		limit := budget.Limit{Owner: owner, Period: budget.Total, Unit: budget.Tokens, Hard: spent.Tokens + above}
 		if err := c.keys.SetBudget(c.t.Context(), limit); err != nil {
 			c.fail("set a budget: %v", err)
-			return
 		}
 		<-time.After(300 * time.Millisecond) // until the service has seen it
 		a := c.probe(0)
-		switch {
-		case a.status == http.StatusOK:
-			c.t.Logf("of a budget %d tokens above the %d of the ledger a request is served", above, spent.Tokens)
-			return
-		case strings.Contains(string(a.body), "held"):
+		if a.status != http.StatusOK && strings.Contains(string(a.body), "held") {
 			c.fail("%d tokens above what is spent, requests that have ended hold the budget: %s", above, a)
+		}
+		return a.status == http.StatusOK
+	}
+	// Requests that couldn't be recorded count in memory all the same, until a restart:
+	// what they have used comes on top of the ledger's.
+	const exactness, most = 200, 10_000_000
+	below, above := int64(0), int64(exactness)
+	for ; !serves(above); above *= 4 {
+		if below = above; above > most {
+			c.fail("the budget can't be spent: the ledger has %+v", spent)
 			return
 		}
 	}
-	c.fail("the budget can't be spent: %v", spent)
+	for above-below > exactness {
+		if middle := (above + below) / 2; serves(middle) {
+			above = middle
+		} else {
+			below = middle
+		}
+	}
+	c.t.Logf("of a budget %d tokens above the %d of the ledger a request is served", above, spent.Tokens)
 }
 
 func (c *chaos) probe(n int) *exchange {
