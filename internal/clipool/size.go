@@ -1,9 +1,6 @@
 package clipool
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // How many workers there are: at least MinWorkers, more while requests wait, as
 // far as Workers and the machine's memory go. Everything here but memoryFor needs
@@ -15,6 +12,8 @@ const (
 	// firstWorkerBytes stands for a worker's memory before there is one: about what a
 	// parked process of 2.1.331 takes.
 	firstWorkerBytes = 300 << 20
+	// plenty is room for more workers than there can be.
+	plenty = 1 << 20
 )
 
 // full says that no worker can be added to those that there are.
@@ -63,7 +62,7 @@ func (p *Pool) shrink() {
 func (p *Pool) memoryFor() int {
 	free, known := p.options.Memory()
 	if !known {
-		return math.MaxInt32
+		return plenty
 	}
 	p.mu.Lock()
 	workers := make([]*worker, 0, len(p.alive))
@@ -78,5 +77,5 @@ func (p *Pool) memoryFor() int {
 	if each == 0 {
 		each = firstWorkerBytes
 	}
-	return int(min(max(0, (free-memoryReserve)/each), math.MaxInt32))
+	return int(min(max(0, (free-memoryReserve)/each), plenty))
 }
