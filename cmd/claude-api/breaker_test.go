@@ -117,13 +117,17 @@ func TestFallbacks(t *testing.T) {
 		name, fallback, byDefault string
 		model, header             string
 		backend, routed           string
-		down                      string // models that the upstream refuses
+		down                      string // what the upstream refuses
 		deadCLI                   bool
 		metric                    string
 	}{
 		{
 			name: "the CLI's", fallback: "--fallback=cli:direct", byDefault: "true", model: "haiku", deadCLI: true, header: "direct", backend: "direct",
 			routed: "claude-haiku-5-5", metric: `claude_api_fallbacks_total{from="cli",kind="backend",to="direct"}`,
+		},
+		{
+			name: "the direct path's", fallback: "--fallback=direct:cli", byDefault: "false", model: "haiku", down: "claude-code-api-service", header: "cli",
+			backend: "cli", routed: "claude-haiku-5-5", metric: `claude_api_fallbacks_total{from="direct",kind="backend",to="cli"}`,
 		},
 		{
 			name: "a model's on the direct path", fallback: "--fallback=opus:sonnet,sonnet:haiku", byDefault: "false", model: "opus", header: "model=claude-sonnet-5-5",
@@ -178,8 +182,9 @@ func TestFallbacks(t *testing.T) {
 			}
 			// Nothing is answered in their place where the caller insists.
 			before := s.metric(t, tt.metric)
-			if tt.deadCLI {
-				if a := s.post(t, "/v1/chat/completions", chat("x"), "X-Claude-Backend", "cli"); a.status == 200 || a.header.Get("X-Claude-Fallback") != "" {
+			if tt.model == "haiku" {
+				chosen := map[string]string{"direct": "cli", "cli": "direct"}[tt.backend]
+				if a := s.post(t, "/v1/chat/completions", chat("x"), "X-Claude-Backend", chosen); a.status == 200 || a.header.Get("X-Claude-Fallback") != "" {
 					t.Errorf("one that insists: %d %v", a.status, a.header)
 				}
 			} else if a := s.post(t, "/v1/messages", ofModel(messagesBody("x"), "claude-opus-5-5")); a.status == 200 || a.header.Get("X-Claude-Fallback") != "" {

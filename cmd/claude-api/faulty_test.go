@@ -14,15 +14,14 @@ import (
 )
 
 // faulty is an upstream that breaks off in ways in which the simulator doesn't: a
-// prompt that holds fault:NAME has it, any other goes to the simulator. A prompt that
-// holds limit:MODEL=STATUS is answered with that status where it is for such a model.
+// prompt that holds fault:NAME has it, any other goes to the simulator.
 type faulty struct {
 	*upstream
 	server *httptest.Server
 
 	mu    sync.Mutex
 	asked map[string]int // requests for messages, by what is asked for
-	down  map[string]int // the status for the models that are down, by a part of their names
+	down  map[string]int // the status for what is refused, by a part of a model's or a client's name
 }
 
 func newFaulty(t testing.TB) *faulty {
@@ -33,12 +32,12 @@ func newFaulty(t testing.TB) *faulty {
 	return f
 }
 
-// fail has requests for models whose names hold the text answered with a status; 0
-// ends that.
-func (f *faulty) fail(model string, status int) {
+// fail has requests answered with a status whose model's name holds the text, or
+// whose client's; 0 ends that.
+func (f *faulty) fail(part string, status int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.down[model] = status
+	f.down[part] = status
 }
 
 // calls counts the requests that held the text.
@@ -69,11 +68,13 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v1/messages") {
 		f.mu.Lock()
 		f.asked[string(body)]++
+		model := ""
 		if m := modelWord.FindSubmatch(body); m != nil {
-			for model, s := range f.down {
-				if strings.Contains(string(m[1]), model) {
-					status = s
-				}
+			model = string(m[1])
+		}
+		for part, s := range f.down {
+			if strings.Contains(model, part) || strings.Contains(r.UserAgent(), part) {
+				status = s
 			}
 		}
 		f.mu.Unlock()
