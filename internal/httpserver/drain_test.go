@@ -74,6 +74,9 @@ func TestDrainRefusesNewRequests(t *testing.T) {
 // Balancers may be given time to see that /ready says no.
 func TestDrainDelay(t *testing.T) {
 	s, url := start(t, Options{DrainDelay: 300 * time.Millisecond})
+	if got := <-get(url + "/ready"); got.status != http.StatusOK {
+		t.Fatalf("/ready: %+v", got)
+	}
 	began := time.Now()
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Shutdown(t.Context()) }()
@@ -82,6 +85,14 @@ func TestDrainDelay(t *testing.T) {
 		t.Errorf("/ready: %+v", got)
 	}
 	if err := <-stopped; err != nil || time.Since(began) < 300*time.Millisecond {
+		t.Errorf("stopped after %v: %v", time.Since(began), err)
+	}
+}
+
+// A start that fails isn't held up by it.
+func TestDrainDelayOfWhatNeverServed(t *testing.T) {
+	began := time.Now()
+	if err := New(Options{DrainDelay: time.Minute}).Shutdown(t.Context()); err != nil || time.Since(began) > 30*time.Second {
 		t.Errorf("stopped after %v: %v", time.Since(began), err)
 	}
 }

@@ -96,6 +96,7 @@ type Server struct {
 	base   context.Context // of every request
 	cancel context.CancelCauseFunc
 
+	served   atomic.Bool   // Serve or ServeTLS was called
 	stopping chan struct{} // closed when nothing new is welcome
 	begin    func()        // closes stopping, once
 	active   atomic.Int64  // requests that run
@@ -162,11 +163,13 @@ func (s *Server) Context() context.Context { return s.base }
 // returns nil after Shutdown or Close, else why it ended. It may run on several
 // listeners at once.
 func (s *Server) Serve(l net.Listener) error {
+	s.served.Store(true)
 	return ended(s.server.Serve(l))
 }
 
 // ServeTLS is Serve with TLS: HTTP/2 and HTTP/1.1.
 func (s *Server) ServeTLS(l net.Listener) error {
+	s.served.Store(true)
 	return ended(s.server.ServeTLS(l, "", ""))
 }
 

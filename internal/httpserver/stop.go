@@ -22,7 +22,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	delay := time.NewTimer(s.options.DrainDelay)
+	delay := time.NewTimer(0)
+	if s.served.Load() { // who has never listened tells nobody
+		delay.Reset(s.options.DrainDelay)
+	}
 	defer delay.Stop()
 	s.begin()
 	// Nothing else ends connections that were taken over.
