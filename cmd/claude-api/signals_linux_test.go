@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"claude-code-api-service/internal/claudecli/clitest"
+	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/simulator"
 )
 
@@ -68,6 +70,46 @@ func TestHangup(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 	if code := s.exit(t); code != 0 {
 		t.Errorf("exit code %d\n%s", code, s.stderr.String())
+	}
+}
+
+// TestHangupRotatesTheWorkersCredential: a worker that is busy finishes with the
+// credential that it was started with, and whoever comes afterwards is served by one
+// that has the new one.
+func TestHangupRotatesTheWorkersCredential(t *testing.T) {
+	cli := clitest.Path(t, install.Version)
+	up := newUpstream(t)
+	credential := filepath.Join(t.TempDir(), "key")
+	write(t, credential, "sk-ant-first\n")
+	s := serve(t, up.url, cli, "ANTHROPIC_API_KEY=", "ANTHROPIC_API_KEY_FILE="+credential).ready(t)
+	with := func(prompt string) string {
+		t.Helper()
+		for _, r := range up.messages(prompt) {
+			return r.Header.Get("X-Api-Key") + r.Header.Get("Authorization")
+		}
+		t.Fatalf("%q hasn't reached the upstream", prompt)
+		return ""
+	}
+	const long = "a long story [[tokens=40 interval=25ms]]"
+	lines, _ := s.open(t, "/v1/chat/completions", chat(long, `"stream":true`), "X-Claude-Backend", "cli")
+	until(t, lines, `"content":"`)
+	write(t, credential, "sk-ant-second\n")
+	s.signal(t, syscall.SIGHUP)
+	s.expect(t, &s.stderr, "new_credential=true")
+	for _, prompt := range []string{"one of the next", "another of the next", "the last of the next"} {
+		if a := s.post(t, "/v1/chat/completions", chat(prompt), "X-Claude-Backend", "cli"); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if got := with(prompt); !strings.Contains(got, "sk-ant-second") {
+			t.Errorf("%q was asked with %q", prompt, got)
+		}
+	}
+	body, err := io.ReadAll(lines)
+	if err != nil || !strings.Contains(string(body), "data: [DONE]") {
+		t.Errorf("the running stream ended with %v: %.300s", err, body)
+	}
+	if got := with(long); !strings.Contains(got, "sk-ant-first") {
+		t.Errorf("the running stream was asked with %q", got)
 	}
 }
 
