@@ -6,6 +6,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	"claude-code-api-service/internal/config"
 )
 
 // TestDeepNestingIsRefused at every endpoint that takes a body, wherever it stands
@@ -73,6 +76,34 @@ func TestBodiesOfManySmallThings(t *testing.T) {
 			if allocated > 80*size {
 				t.Errorf("%s on %s: %d MB for a body of %d MB", name, path, allocated>>20, size>>20)
 			}
+		}
+	}
+}
+
+// TestRequestTimeout holds with an Idempotency-Key too, with which a request goes on
+// when its caller leaves.
+func TestRequestTimeout(t *testing.T) {
+	c := settings(t)
+	c.RequestTimeout = config.Seconds(300 * time.Millisecond)
+	a, key := serving(t, c)
+	slow := strings.Replace(hello, "hello", "[[delay=20s]]", 1)
+	for _, name := range []string{"", "once"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL()+"/v1/messages", strings.NewReader(slow))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Api-Key", key)
+		if name != "" {
+			r.Header.Set("Idempotency-Key", name)
+		}
+		began := time.Now()
+		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if took := time.Since(began); response.StatusCode != http.StatusGatewayTimeout || took > 10*time.Second {
+			t.Errorf("key %q: %d after %v", name, response.StatusCode, took)
 		}
 	}
 }

@@ -118,11 +118,15 @@ func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, call *gateway.Cal
 }
 
 // alone ends a request whose caller has left, when it takes too long, or when the
-// caller has left because the service stops.
+// caller has left because the service stops or the request's time is over.
 func alone(caller, ctx context.Context, cancel context.CancelCauseFunc) {
 	var stops *apierror.Error
 	if errors.As(context.Cause(caller), &stops) {
 		cancel(errStopped)
+		return
+	}
+	if errors.Is(caller.Err(), context.DeadlineExceeded) { // nobody has left: its time is over
+		cancel(apierror.New(apierror.Timeout, "the request took longer than allowed"))
 		return
 	}
 	timer := time.NewTimer(aloneTimeout)
