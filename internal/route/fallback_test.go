@@ -235,6 +235,11 @@ func (b *tries) Generate(_ context.Context, call *gateway.Call, out gateway.Even
 
 func TestRepeat(t *testing.T) {
 	full, unreachable := apierror.FromUpstream(529, ""), apierror.New(apierror.ConnectionError, "")
+	limited := func(wait time.Duration) []error {
+		e := apierror.FromUpstream(429, "")
+		e.RetryAfter = wait
+		return []error{e}
+	}
 	for _, test := range []struct {
 		name  string
 		tries tries
@@ -251,6 +256,8 @@ func TestRepeat(t *testing.T) {
 		{name: "a worker that died", tries: tries{errs: []error{apierror.New(apierror.CLIError, "")}}, asked: 1, fails: true},
 		{name: "it had begun", tries: tries{errs: []error{full}, begins: true}, asked: 1, fails: true},
 		{name: "it has cost something", tries: tries{errs: []error{full}, usage: 7}, asked: 1, fails: true},
+		{name: "a limit that ends soon", tries: tries{errs: limited(3 * time.Second)}, asked: 2},
+		{name: "a limit that ends in an hour", tries: tries{errs: limited(time.Hour)}, asked: 1, fails: true},
 		{name: "a count", tries: tries{errs: []error{full}}, count: true, asked: 1, fails: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -13,8 +14,8 @@ import (
 // Repeat makes a backend that asks again after what its upstream refused for a
 // moment, or couldn't be reached for, as the direct path does by itself: before
 // anything was answered or spent, and as often as the policy says. The policy must
-// have a Budget. The Messages API's Retry-After isn't known here. log hears of
-// retries.
+// have a Budget. Of the Messages API's Retry-After only what the CLI tells of is known
+// here: when a limit ends. log hears of retries.
 func Repeat(backend gateway.Backend, policy retry.Policy, log *slog.Logger) gateway.Backend {
 	return &repeating{backend, policy, log}
 }
@@ -36,7 +37,10 @@ func (r *repeating) Generate(ctx context.Context, call *gateway.Call, out gatewa
 	notes := call.Notes()
 	for attempt := 0; ; attempt++ {
 		result, err := r.backend.Generate(ctx, call, out)
-		if began || result.Usage != (message.Usage{}) || !refusedForNow(err) || !r.policy.Pause(ctx, attempt, 0, false) {
+		if began || result.Usage != (message.Usage{}) || !refusedForNow(err) {
+			return result, err
+		}
+		if wait, known := asked(err); !r.policy.Pause(ctx, attempt, wait, known) {
 			return result, err
 		}
 		r.log.LogAttrs(ctx, slog.LevelInfo, "repeat upstream call",
@@ -54,4 +58,11 @@ func refusedForNow(err error) bool {
 	}
 	e := apierror.From(err)
 	return e.MayPass() && (e.Upstream != nil || e.Category == apierror.ConnectionError || e.Category == apierror.UpstreamError)
+}
+
+// asked is how long the upstream asks to wait. What callers are told where nothing is
+// known isn't that.
+func asked(err error) (wait time.Duration, known bool) {
+	wait = apierror.From(err).RetryAfter
+	return wait, wait > 0 && wait != apierror.UnknownRetryAfter
 }
