@@ -68,7 +68,11 @@ func (r *rooms) Generate(ctx context.Context, _ *gateway.Call, out gateway.Event
 
 func (r *rooms) Record(_ context.Context, entry gateway.Entry) error {
 	r.rows = append(r.rows, entry)
-	return r.step("record")
+	err := r.step("record")
+	if errors.Is(err, errPanic) {
+		panic(err)
+	}
+	return err
 }
 
 func (r *rooms) Observe(entry gateway.Entry) { r.heard = append(r.heard, entry) }
@@ -145,6 +149,17 @@ func TestAPanicIsRecordedAndAnswered(t *testing.T) {
 	if len(r.rows) != 1 || r.rows[0].Status != 500 || len(r.heard) != 1 {
 		t.Errorf("rows = %+v, heard %d times", r.rows, len(r.heard))
 	}
+}
+
+// What a call holds is given back also where the ledger panics.
+func TestThePanicOfALedger(t *testing.T) {
+	r := &rooms{fail: map[string]error{"record": errPanic}}
+	defer func() {
+		if recover() == nil || len(r.released) != 1 {
+			t.Errorf("released %d times", len(r.released))
+		}
+	}()
+	_, _ = serve(t, t.Context(), r)
 }
 
 func TestWhatWasSpentIsRecordedWhenTheCallerLeaves(t *testing.T) {
