@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -35,12 +36,18 @@ type exchange struct {
 	text    string // of the answer, put together
 }
 
+// category is the error's; of one in a stream or a batch its words.
 func (e *exchange) category() string {
 	if e.header == nil {
 		return e.message.Error.Type
 	}
+	if found := errorWords.FindAllSubmatch(e.body, -1); e.status == http.StatusOK && len(found) > 0 {
+		return string(found[len(found)-1][1])
+	}
 	return e.header.Get("X-Error-Category")
 }
+
+var errorWords = regexp.MustCompile(`"(?:message|error)":"((?:[^"\\]|\\.)+)"`)
 
 func (e *exchange) String() string {
 	return fmt.Sprintf("%s (%s stream=%t on %s, fault %q, CLI %q, %s, leave %v): status %d, %v, after %v: %.600q",
@@ -56,36 +63,36 @@ func (c *chaos) ask(p chaostest.Plan) []*exchange {
 	}
 	switch p.Route {
 	case chaostest.Chat:
-		return one(c.post(p, "/v1/chat/completions", chat(prompt, more...), nil))
+		return one(c.post(p, "/v1/chat/completions", chat(prompt, more...)))
 	case chaostest.Messages:
-		return one(c.post(p, "/v1/messages", messagesBody(prompt, more...), nil))
+		return one(c.post(p, "/v1/messages", messagesBody(prompt, more...)))
 	case chaostest.Responses:
 		body := `{"model":"haiku","input":` + quote(prompt) + `,"store":false` + members(more) + `}`
-		return one(c.post(p, "/v1/responses", body, nil))
+		return one(c.post(p, "/v1/responses", body))
 	case chaostest.Process:
 		if p.Stream {
 			more = []string{`"additional_params":{"stream":true}`}
 		}
-		return one(c.post(p, "/v1/process", processBody(prompt, more...), nil))
+		return one(c.post(p, "/v1/process", processBody(prompt, more...)))
 	case chaostest.Async:
 		return one(c.async(p, processBody(prompt, `"async_processing":true`, `"timeout":20`)))
 	case chaostest.Batch:
 		body := `{"model":"haiku","prompts":[` + quote(prompt) + `,` + quote(p.Nonce+" again") + `]}`
-		return one(c.post(p, "/v1/batch", body, nil))
+		return one(c.post(p, "/v1/batch", body))
 	case chaostest.Socket:
 		return one(c.talk(p, streamChat(prompt)))
 	case chaostest.Once:
-		first := c.post(p, "/v1/chat/completions", chat(prompt, more...), nil, "Idempotency-Key", p.Name)
+		first := c.post(p, "/v1/chat/completions", chat(prompt, more...), "Idempotency-Key", p.Name)
 		p.Name += ".again"
 		p.Leave = 0
-		again := c.post(p, "/v1/chat/completions", chat(prompt, more...), nil, "Idempotency-Key", first.plan.Name)
+		again := c.post(p, "/v1/chat/completions", chat(prompt, more...), "Idempotency-Key", first.plan.Name)
 		return []*exchange{first, again}
 	case chaostest.CountTokens:
-		return one(c.post(p, "/v1/messages/count_tokens", `{"model":"haiku","messages":[{"role":"user","content":`+quote(prompt)+`}]}`, nil))
+		return one(c.post(p, "/v1/messages/count_tokens", `{"model":"haiku","messages":[{"role":"user","content":`+quote(prompt)+`}]}`))
 	case chaostest.Models:
-		return one(c.post(p, "/v1/models", "", nil))
+		return one(c.post(p, "/v1/models", ""))
 	case chaostest.Usage:
-		return one(c.post(p, "/v1/usage?period=day", "", nil))
+		return one(c.post(p, "/v1/usage?period=day", ""))
 	}
 	panic("no such route: " + p.Route)
 }
@@ -109,9 +116,8 @@ func (e *exchange) end(ctx context.Context, err error) *exchange {
 }
 
 // post makes one request, a GET where there is no body, and reads its answer as
-// the plan says. started, unless it is nil, is called when the header has come or
-// never will.
-func (c *chaos) post(p chaostest.Plan, path, body string, started func(), headers ...string) *exchange {
+// the plan says.
+func (c *chaos) post(p chaostest.Plan, path, body string, headers ...string) *exchange {
 	ctx, cancel, e := c.begin(p)
 	defer cancel()
 	e.path, _, _ = strings.Cut(path, "?")
@@ -130,9 +136,6 @@ func (c *chaos) post(p chaostest.Plan, path, body string, started func(), header
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := c.client.Do(request)
-	if started != nil {
-		started()
-	}
 	if err != nil {
 		return e.end(ctx, err)
 	}
@@ -163,7 +166,7 @@ func (s slowly) Read(p []byte) (int, error) {
 // async makes a request that runs by itself and asks for its outcome until there
 // is one.
 func (c *chaos) async(p chaostest.Plan, body string) *exchange {
-	e := c.post(p, "/v1/process", body, nil)
+	e := c.post(p, "/v1/process", body)
 	if e.err != nil || e.status != http.StatusAccepted {
 		return e
 	}
@@ -177,7 +180,7 @@ func (c *chaos) async(p chaostest.Plan, body string) *exchange {
 	p.Leave = 0
 	deadline := time.Now().Add(chaosPatience)
 	for time.Now().Before(deadline) {
-		got := c.post(chaostest.Plan{Name: p.Name + ".poll", Who: p.Who}, accepted.StatusURL, "", nil)
+		got := c.post(chaostest.Plan{Name: p.Name + ".poll", Who: p.Who}, accepted.StatusURL, "")
 		state := run{}
 		if got.err != nil || got.status != http.StatusOK || json.Unmarshal(got.body, &state) != nil || state.Status != "running" {
 			e.body, e.status, e.header, e.err, e.took.to = got.body, got.status, got.header, got.err, got.took.to

@@ -96,7 +96,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	c := &chaos{t: t, up: up, credential: credential, texts: map[chaostest.Who]string{}, ids: map[chaostest.Who]string{}, nonces: map[string]string{}}
 	c.rotateCredential(0)
 	c.service = serve(t, up.URL(), cli, "ANTHROPIC_API_KEY=", "ANTHROPIC_API_KEY_FILE="+credential, fmt.Sprintf("--max-workers=%d", chaosWorkers),
-		"CLAUDE_API_SDK_TIMEOUT_SECONDS=2", "CLAUDE_API_SDK_MAX_RETRIES=1", "CLAUDE_API_SHUTDOWN_TIMEOUT=20",
+		"CLAUDE_API_SDK_TIMEOUT_SECONDS=2", "CLAUDE_API_SDK_MAX_RETRIES=1", "CLAUDE_API_SHUTDOWN_TIMEOUT=40",
 		"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS=0.2",
 		"CLAUDE_API_CLAUDE_ENV=GORACE,"+chaostest.ScriptsVariable, chaostest.ScriptsVariable+"="+up.Scripts(), "FOO_SECRET="+plantedSecret)
 	c.ready(t)
@@ -170,28 +170,36 @@ func (c *chaos) fail(format string, args ...any) {
 	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
 }
 
-// stop ends the service with a signal while a few streams run.
+// stop ends the service with a signal while requests run, to which the upstream and
+// the CLI do what they do: each must be answered, or told that the service stops.
 func (c *chaos) stop() {
-	var streams sync.WaitGroup
-	for i := range 4 {
-		plan := chaostest.Plan{Name: fmt.Sprintf("chaos.end.%d", i), Nonce: fmt.Sprintf("nonce-%016x", i), Route: chaostest.Chat, Stream: true, Backend: []string{"cli", "direct"}[i%2], Who: chaostest.Steady}
+	c.up.Arm(true)
+	var running, sent sync.WaitGroup
+	for caller := chaosCallers; caller < 2*chaosCallers; caller++ {
+		plan := chaostest.NewPlan(*chaosSeed, caller, 0)
+		if plan.Route == chaostest.Once || plan.Route == chaostest.Async { // they ask again when the service is gone
+			plan.Route = chaostest.Chat
+		}
+		plan.Who = chaostest.Steady
 		c.nonces[plan.Nonce] = plan.Name
-		started := make(chan struct{})
-		streams.Go(func() {
-			e := c.post(plan, "/v1/chat/completions", chat(plan.Prompt()+" [[interval=50ms]]", `"stream":true`), func() { close(started) })
+		sent.Add(1)
+		running.Go(func() {
+			sent.Done()
+			made := c.ask(plan)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.exchanges = append(c.exchanges, e)
+			c.exchanges = append(c.exchanges, made...)
 		})
-		<-started
 	}
+	sent.Wait()
+	<-time.After(200 * time.Millisecond) // some are in the middle by then
 	c.signal(c.t, syscall.SIGTERM)
 	began := time.Now()
 	if code := c.exit(c.t); code != 0 {
 		c.fail("SIGTERM ended the service with %d:\n%s", code, tail(c.stderr.String(), 4_000))
 	}
-	streams.Wait()
 	c.t.Logf("SIGTERM: ended after %v", time.Since(began).Round(time.Millisecond))
+	running.Wait()
 	log := c.stderr.String() + c.stdout.String()
 	for what, text := range map[string]string{"a panic": "panic:", "a goroutine's trace": "goroutine ", "the upstream's credential": plantedKey, "a variable of the machine": plantedSecret, "a prompt": "nonce-"} {
 		if at := strings.Index(log, text); at >= 0 {
@@ -235,6 +243,9 @@ func (c *chaos) report() {
 	for _, e := range c.exchanges {
 		if e.verdict == gotRefused {
 			reasons[fmt.Sprint(e.status, " ", e.category())]++
+			if !e.plan.Harmed() && e.plan.Who == chaostest.Steady && !c.diskWasFull(e.took) {
+				reasons["with nothing wrong with it itself: "+e.category()]++
+			}
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {

@@ -262,7 +262,7 @@ func (c *chaos) spendable() {
 
 func (c *chaos) probe(n int) *exchange {
 	p := chaostest.Plan{Name: fmt.Sprintf("chaos.probe.%d", n), Who: chaostest.Steady, Backend: "direct"}
-	return c.post(p, "/v1/chat/completions", chat("short", `"max_tokens":10`), nil)
+	return c.post(p, "/v1/chat/completions", chat("short", `"max_tokens":10`))
 }
 
 // concurrent lets the key that most requests bore run two at once, and runs two:
