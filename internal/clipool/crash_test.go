@@ -3,6 +3,7 @@ package clipool
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -98,6 +99,31 @@ func TestDeathsThatAreNoCrashLoop(t *testing.T) {
 				t.Errorf("status = %+v", s)
 			}
 		})
+	})
+}
+
+// Many that have all served somebody may end at once: the machine was short of
+// memory, say.
+func TestAMassDeathIsNoCrashLoop(t *testing.T) {
+	withStubs(t, Options{Workers: 12, Starting: 12, Reuse: ReuseAlways}, nil, func(t *testing.T, p *stubbed) {
+		time.Sleep(2 * time.Second)
+		var all sync.WaitGroup
+		for range 12 {
+			all.Go(func() {
+				if err := p.use(t.Context(), "a", time.Second); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		for _, s := range p.stubs() {
+			s.Kill()
+		}
+		synctest.Wait()
+		if s := p.Status(); s.Failed || s.Starting != 12 {
+			t.Errorf("status = %+v", s)
+		}
 	})
 }
 

@@ -113,7 +113,7 @@ func (p *Pool) next(w *worker) (waiter *waiter, replace bool) {
 	if waiter := p.queue.firstOf(w.class); waiter != nil {
 		return waiter, false
 	}
-	return nil, p.starting < p.options.Starting && !p.troubled()
+	return nil, p.queue.size > p.starting && p.starting < p.options.Starting && !p.troubled()
 }
 
 // arrange starts as many workers as there is room for, and makes room when a

@@ -144,6 +144,43 @@ func TestABurstIsServedAsTheyCome(t *testing.T) {
 	})
 }
 
+// While another worker can be started for a request, or starts already, none is
+// given up for it.
+func TestAGrowingPoolKeepsTheWorkersOfOthers(t *testing.T) {
+	slow := func(s *stub) error { s.empties = 5 * time.Millisecond; return nil }
+	withStubs(t, Options{Workers: 2, MinWorkers: 1, Starting: 2}, slow, func(t *testing.T, p *stubbed) {
+		time.Sleep(2 * time.Second)
+		if err := p.use(t.Context(), "a", time.Second); err != nil {
+			t.Error(err)
+		}
+		if err := p.use(t.Context(), "b", time.Second); err != nil { // a's worker is being emptied
+			t.Error(err)
+		}
+		if n := p.launched.Load(); n != 2 || p.workers() != 2 {
+			t.Errorf("%d were started, %d are there", n, p.workers())
+		}
+	})
+	withStubs(t, Options{Workers: 2, MinWorkers: 1, Starting: 2}, nil, func(t *testing.T, p *stubbed) {
+		time.Sleep(2 * time.Second)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := p.use(t.Context(), "a", 1500*time.Millisecond); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(time.Second)
+		both.Go(func() { // a's worker is free before the one that starts for b
+			if err := p.use(t.Context(), "b", time.Second); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		if n := p.launched.Load(); n != 2 || p.workers() != 2 {
+			t.Errorf("%d were started, %d are there", n, p.workers())
+		}
+	})
+}
+
 func TestThePoolLeavesTheMachineItsMemory(t *testing.T) {
 	for room, want := range map[float64]int{-1: 1, 0.5: 1, 1.2: 1, 3.4: 3, 100: 5} {
 		t.Run(fmt.Sprintf("room for %g", room), func(t *testing.T) {

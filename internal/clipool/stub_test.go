@@ -19,6 +19,7 @@ import (
 type stub struct {
 	started  time.Time
 	resident int64
+	empties  time.Duration // how long it takes to be emptied
 	exited   chan struct{}
 	end      sync.Once
 	mute     atomic.Bool // gives no sign of life
@@ -29,7 +30,7 @@ var errMute = errors.New("no answer in time")
 
 func (s *stub) Bind(context.Context, claudecli.Settings) error { return nil }
 func (s *stub) Replay(context.Context, []message.Turn) error   { return nil }
-func (s *stub) Empty(context.Context) error                    { return nil }
+func (s *stub) Empty(context.Context) error                    { time.Sleep(s.empties); return nil }
 func (s *stub) Kill()                                          { s.end.Do(func() { close(s.exited) }) }
 func (s *stub) Close()                                         { s.Kill() }
 func (s *stub) Exited() <-chan struct{}                        { return s.exited }
