@@ -97,7 +97,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	c.rotateCredential(0)
 	c.service = serve(t, up.URL(), cli, "ANTHROPIC_API_KEY=", "ANTHROPIC_API_KEY_FILE="+credential, fmt.Sprintf("--max-workers=%d", chaosWorkers),
 		"CLAUDE_API_SDK_TIMEOUT_SECONDS=2", "CLAUDE_API_SDK_MAX_RETRIES=1", "CLAUDE_API_SHUTDOWN_TIMEOUT=40",
-		"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS=0.2",
+		"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS=0.2", "CLAUDE_API_QUEUE_TIMEOUT=20",
 		"CLAUDE_API_CLAUDE_ENV=GORACE,"+chaostest.ScriptsVariable, chaostest.ScriptsVariable+"="+up.Scripts(), "FOO_SECRET="+plantedSecret)
 	c.ready(t)
 	c.keys = apikey.NewKeys(apikey.Options{Store: c.ledger(t)})

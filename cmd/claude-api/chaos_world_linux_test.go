@@ -84,10 +84,18 @@ func (c *chaos) fillDisk(duration time.Duration) {
 }
 
 // limitFiles sets how long the files may be that a process writes (prlimit(2),
-// RLIMIT_FSIZE), and leaves its hard limit as it is.
+// RLIMIT_FSIZE), up to its hard limit, which stays as it is.
 func limitFiles(pid int, most uint64) error {
-	limit := syscall.Rlimit{Cur: most, Max: math.MaxUint64}
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	var limit syscall.Rlimit
+	if err := prlimit(pid, nil, &limit); err != nil {
+		return err
+	}
+	limit.Cur = min(most, limit.Max)
+	return prlimit(pid, &limit, nil)
+}
+
+func prlimit(pid int, to, from *syscall.Rlimit) error {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(from)), 0, 0)
 	if errno != 0 {
 		return errno
 	}
