@@ -57,6 +57,7 @@ func Serve(ctx context.Context, g *gateway.Gateway, call *gateway.Call, out Enco
 	if s, ok := out.(streamer); ok {
 		watched, stop = s.Stream().Watch(ctx, call)
 	}
+	defer stop() // also after a panic
 	err := g.Serve(watched, call, out)
 	stop()
 	if err == nil || !out.Started() {

@@ -29,7 +29,7 @@ type heartbeat struct {
 // Watch makes heartbeats follow once the call is admitted and routed, so that what
 // refuses it before has a status of its own; after it, what fails a call that has
 // been silent for heartbeatPause travels inside the stream. The context ends when a
-// heartbeat can't be delivered. stop must be called: when it has returned, no
+// heartbeat can't be delivered. stop must be called, and may be more than once: when it has returned, no
 // heartbeat is being written.
 func (s *Stream) Watch(ctx context.Context, call *gateway.Call) (watched context.Context, stop func()) {
 	watched, s.gone = context.WithCancelCause(ctx)

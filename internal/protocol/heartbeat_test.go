@@ -13,7 +13,9 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/protocol/protocoltest"
 )
 
 // silentAnswer is a call whose backend is silent for as long as the test sleeps.
@@ -163,6 +165,46 @@ func TestHeartbeatsBesideEvents(t *testing.T) {
 			if frame != "data: 1" && frame != ": keep-alive" {
 				t.Errorf("frame %q", frame)
 			}
+		}
+	})
+}
+
+// buggy is an encoder that panics at the end.
+type buggy struct{ s *protocol.Stream }
+
+func (b buggy) Stream() *protocol.Stream { return b.s }
+func (buggy) Event(message.Event) error  { return nil }
+func (buggy) Flush() error               { return nil }
+func (buggy) Message([]byte) error       { return nil }
+func (buggy) End(gateway.Result) error   { panic("a bug") }
+func (b buggy) Started() bool            { return b.s.Started() }
+func (buggy) Fail(*apierror.Error)       {}
+
+// Behind the end of its handler nobody may write an answer.
+func TestNoHeartbeatAfterAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := httptest.NewRecorder()
+		s := protocol.NewStream(w, protocol.SetHeader)
+		g := new(protocoltest.Rooms).Gateway()
+		call, err := g.Open(t.Context(), "id", "/v1/x", protocoltest.Key, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if call.Request, err = message.ParseRequest([]byte(`{"model":"haiku","stream":true,"messages":[]}`)); err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			_ = protocol.Serve(t.Context(), g, call, buggy{s}, nil)
+		}()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.Body.Len() > 0 {
+			t.Errorf("written: %q", w.Body)
 		}
 	})
 }
