@@ -59,7 +59,11 @@ func end(pid int, markers []string) bool {
 	if !bearsMarker(pid, markers) {
 		return false // it was another one's id by the time that it was held
 	}
-	if group := groupOf(pid); group > 1 && group != syscall.Getpgrp() && (bearsMarker(group, markers) || groupOf(group) == 0) {
+	group := groupOf(pid)
+	if process.Signal(syscall.Signal(0)) != nil {
+		return false // it has ended, and the group may be another one's who has got the id
+	}
+	if group > 1 && group != syscall.Getpgrp() && (bearsMarker(group, markers) || groupOf(group) == 0) {
 		_ = syscall.Kill(-group, syscall.SIGKILL)
 	}
 	_ = process.Signal(os.Kill) // it may have ended with its group
