@@ -116,6 +116,7 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.openTrace(ctx, db); err != nil {
 		return err
 	}
+	a.later(a.lastRequests)
 
 	catalogue, err := readPrices(a.config.Prices)
 	if err != nil {
@@ -255,6 +256,10 @@ func (a *App) Stop(ctx context.Context) error {
 // flushing the ledger.
 const closeTimeout = 10 * time.Second
 
+// lastRequestsTimeout is how much of that requests get which were cut off: the ledger
+// needs the rest.
+const lastRequestsTimeout = 3 * time.Second
+
 func (a *App) stopAll(ctx context.Context) error {
 	err := a.server.Shutdown(ctx)
 	a.end()
@@ -262,6 +267,17 @@ func (a *App) stopAll(ctx context.Context) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	return errors.Join(err, a.unwind(closing))
+}
+
+// lastRequests waits for those that were cut off and end only with their workers:
+// what they have used is to be recorded.
+func (a *App) lastRequests(ctx context.Context) error {
+	if a.server == nil {
+		return nil // New has failed
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastRequestsTimeout)
+	defer cancel()
+	return a.server.Idle(ctx)
 }
 
 func (a *App) unwind(ctx context.Context) error {

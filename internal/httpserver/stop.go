@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -75,6 +76,19 @@ func (s *Server) late(ctx context.Context, timer <-chan time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// Idle waits until no request runs any more, also none whose connection was closed:
+// what records requests must not end before. After ctx it gives up.
+func (s *Server) Idle(ctx context.Context) error {
+	for s.active.Load() > 0 {
+		select {
+		case <-s.idle:
+		case <-ctx.Done():
+			return fmt.Errorf("%d requests don't end: %w", s.active.Load(), ctx.Err())
+		}
+	}
+	return nil
 }
 
 // enter counts a request, unless nothing new is welcome. leave must be called

@@ -112,6 +112,29 @@ func TestShutdownCancelsWhenTimeIsUp(t *testing.T) {
 	}
 }
 
+// A request may go on when its connection was closed: what it is recorded in waits
+// for it.
+func TestIdle(t *testing.T) {
+	finish := make(chan struct{})
+	options, entered := waiting(func(http.ResponseWriter, *http.Request) { <-finish })
+	s, url := start(t, options)
+	answer := get(url + "/wait")
+	<-entered
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Shutdown(over); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	<-answer
+	if err := s.Idle(over); !errors.Is(err, context.Canceled) {
+		t.Errorf("while the request runs: %v", err)
+	}
+	close(finish)
+	if err := s.Idle(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClose(t *testing.T) {
 	options, entered := waiting(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	s, url := start(t, options)
