@@ -184,6 +184,34 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// untilServing is a log's handler that tells when the service serves.
+type untilServing struct {
+	slog.Handler
+	serving chan struct{}
+}
+
+func (u untilServing) Enabled(context.Context, slog.Level) bool { return true }
+
+func (u untilServing) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "serving" {
+		close(u.serving)
+	}
+	return nil
+}
+
+// TestASignalWhileStarting finds the service serving already: it is stopped like any
+// other.
+func TestASignalWhileStarting(t *testing.T) {
+	log := untilServing{slog.DiscardHandler, make(chan struct{})}
+	signals := make(chan os.Signal, 1)
+	signals <- syscall.SIGTERM
+	ctx, cancel := context.WithCancel(t.Context())
+	a, stopped, err := start(ctx, func() { <-log.serving; cancel() }, settings(t), slog.New(log), signals)
+	if a != nil || !stopped || err != nil {
+		t.Errorf("stopped: %v, %v", stopped, err)
+	}
+}
+
 func TestInherited(t *testing.T) {
 	t.Setenv("LET_THROUGH", "a value")
 	t.Setenv("EMPTY", "")

@@ -56,9 +56,7 @@ func Run(ctx context.Context, c *config.Config, reload func() (*config.Config, e
 		}
 		break
 	}
-	stopping, done := context.WithTimeout(context.WithoutCancel(ctx), a.now().config.ShutdownTimeout.Duration())
-	defer done()
-	return errors.Join(err, a.stopUnless(stopping, signals))
+	return errors.Join(err, a.stopUnless(ctx, signals))
 }
 
 // start makes the service and starts it. A database that doesn't answer may take its
@@ -89,8 +87,8 @@ func start(ctx context.Context, cancel func(), c *config.Config, log *slog.Logge
 	for {
 		select {
 		case got := <-begun:
-			if got.err == nil {
-				err = got.app.Stop(ctx)
+			if got.err == nil { // it was faster than the signal
+				err = got.app.stopUnless(ctx, signals)
 			}
 			return nil, true, err
 		case s := <-signals:
@@ -101,8 +99,11 @@ func start(ctx context.Context, cancel func(), c *config.Config, log *slog.Logge
 	}
 }
 
-// stopUnless stops the service, unless a further signal comes.
+// stopUnless stops the service within its time, also when ctx has ended, unless a
+// further signal comes.
 func (a *App) stopUnless(ctx context.Context, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.now().config.ShutdownTimeout.Duration())
+	defer cancel()
 	first := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- a.Stop(ctx) }()
