@@ -26,6 +26,8 @@ type runFolder struct {
 const (
 	runPrefix = "claude-api-run-"
 	lockName  = "lock"
+	// unlockedSuffix follows the name of a folder that isn't locked yet.
+	unlockedSuffix = "-new"
 )
 
 // isMarker tells what newRunFolder makes.
@@ -40,14 +42,21 @@ func newRunFolder(parent string, log *slog.Logger) (*runFolder, error) {
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	marker := hex.EncodeToString(random[:])
 	run := &runFolder{path: filepath.Join(parent, runPrefix+marker), marker: marker}
-	if err := os.Mkdir(run.path, 0o700); err != nil {
+	// It gets its name when it is locked: another service that starts would take it for
+	// one that was left.
+	unlocked := run.path + unlockedSuffix
+	if err := os.Mkdir(unlocked, 0o700); err != nil {
 		return nil, fmt.Errorf("make the workers' folder: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(run.path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(unlocked, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the workers' folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = os.Rename(unlocked, run.path)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the workers' folder: %w", err), lock.Close())
 	}
 	run.lock = lock
@@ -76,7 +85,7 @@ func removeLeftovers(parent string, log *slog.Logger) {
 		}
 		lock, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR, 0)
 		if err != nil {
-			continue // made a moment ago by another service, and not locked yet
+			continue // another service removes it
 		}
 		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			removeLeftover(folder, marker, log)
