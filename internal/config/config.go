@@ -251,7 +251,9 @@ func (c *Config) Validate() error {
 		return errors.New("--response-ttl: must be more than 0")
 	}
 	for _, name := range c.ClaudeEnv {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "CLAUDECODE") {
+		// The service's own variables hold secrets that aren't for the CLI, and the mark
+		// by which its processes are found.
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "CLAUDECODE") || strings.HasPrefix(name, "CLAUDE_API_") {
 			return fmt.Errorf("--claude-env: %q can't be passed on", name)
 		}
 	}

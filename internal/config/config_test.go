@@ -62,6 +62,7 @@ func TestValidate(t *testing.T) {
 		{"a variable's value", func(c *config.Config) { c.ClaudeEnv = []string{"TZ=UTC"} }, `--claude-env: "TZ=UTC"`},
 		{"no variable", func(c *config.Config) { c.ClaudeEnv = []string{""} }, `--claude-env: ""`},
 		{"what breaks the CLI", func(c *config.Config) { c.ClaudeEnv = []string{"CLAUDECODE"} }, `--claude-env: "CLAUDECODE"`},
+		{"the service's own", func(c *config.Config) { c.ClaudeEnv = []string{"CLAUDE_API_WORKER"} }, `--claude-env: "CLAUDE_API_WORKER"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := valid()
