@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 
 	"claude-code-api-service/internal/admission"
@@ -69,6 +70,10 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 			return left
 		},
 	})
+	roots, err := workingRoots(c.WorkingRoots)
+	if err != nil {
+		return nil, err
+	}
 	g := gateway.New(gateway.Options{
 		Authenticator: a.authenticator,
 		Admitter:      a.lasting.admitter,
@@ -77,8 +82,21 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 		Observer: a.lasting.refusals,
 		Strict:   c.Strict,
 		Priced:   catalogue.Priced,
+		Roots:    roots,
 	})
 	return n, a.makeFamilies(n, g)
+}
+
+// workingRoots gives the folders in which tasks may work, without links.
+func workingRoots(configured []string) (roots []string, err error) {
+	for _, root := range configured {
+		real, err := filepath.EvalSymlinks(root)
+		if err != nil {
+			return nil, fmt.Errorf("--working-roots: %w", err)
+		}
+		roots = append(roots, real)
+	}
+	return roots, nil
 }
 
 // adopt makes a generation the present one, for what isn't the server.

@@ -12,7 +12,7 @@ import (
 var live = map[string]bool{
 	"DefaultUse": true, "ModelMap": true, "Prices": true, "Strict": true, "ToolPassthrough": true, "PromptCaching": true,
 	"Fallback": true, "ResponseTTL": true, "MaxBodyBytes": true, "WebhookURL": true, "WebhookSecret": true, "LogLevel": true,
-	"ShutdownTimeout": true, "RequestTimeout": true, "CORSOrigin": true, "TLSCert": true, "TLSKey": true, "Anthropic": true,
+	"ShutdownTimeout": true, "RequestTimeout": true, "CORSOrigin": true, "WorkingRoots": true, "TLSCert": true, "TLSKey": true, "Anthropic": true,
 }
 
 // NeedStart names the settings, as flags, in which c differs from what a service

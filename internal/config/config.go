@@ -61,6 +61,8 @@ type Config struct {
 	WebhookURL    Secret `name:"webhook-url" help:"Where to tell of budgets whose soft limit is reached: https, or http to this machine. Needs CLAUDE_API_WEBHOOK_SECRET." env:"CLAUDE_API_WEBHOOK_URL"`
 	WebhookSecret Secret `kong:"-"` // see ReadWebhookSecret
 
+	WorkingRoots []string `help:"Folders in which, and below which, tasks may work that name a working_directory; none: nowhere." env:"CLAUDE_API_WORKING_ROOTS"`
+
 	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL"`
 	LogJSON         bool    `name:"log-json" help:"Log as JSON." env:"CLAUDE_API_LOG_JSON,LOG_JSON"`
 	ShutdownTimeout Seconds `help:"How long running requests may take to finish when the service is stopped." default:"30" env:"CLAUDE_API_SHUTDOWN_TIMEOUT,SHUTDOWN_TIMEOUT"`
@@ -222,6 +224,11 @@ func (c *Config) Validate() error {
 	}
 	if c.MinWorkers < 0 || c.MinWorkers > c.MaxWorkers {
 		return fmt.Errorf("--min-workers: must be between 0 and --max-workers, which is %d", c.MaxWorkers)
+	}
+	for _, root := range c.WorkingRoots {
+		if !filepath.IsAbs(root) {
+			return fmt.Errorf("--working-roots: %q isn't an absolute path", root)
+		}
 	}
 	if c.MaxBodyBytes < 1 {
 		return errors.New("--max-body-bytes: must be at least 1")

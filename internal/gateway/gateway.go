@@ -180,6 +180,9 @@ type Options struct {
 	// Priced says whether the price of a model is known at a moment: callers are told
 	// where it isn't, and where an answer has no cost. nil: nobody is told.
 	Priced func(model string, at time.Time) bool
+	// Roots are the folders, without links, in which and below which tasks may work;
+	// none: nowhere.
+	Roots []string
 }
 
 // Gateway serves calls. It is safe for concurrent use and holds no lock.

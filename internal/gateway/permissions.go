@@ -54,13 +54,13 @@ func bareTool(name string) (bare string, ok bool) {
 	return bare, bare != "" && bare[0] != '-' && !strings.ContainsFunc(bare, foreign)
 }
 
-// Directory says whether a task may work in a folder. Links are followed by
-// whoever starts the task, and asked about again.
+// Directory says whether a task may work in a folder, by its name alone. Links are
+// followed by Gateway.Directory.
 func (p Permissions) Directory(path string) bool {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 		return false
 	}
 	return slices.ContainsFunc(p.WorkingDirectories, func(root string) bool {
-		return root == All || path == root || strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
+		return root == All || within(path, root)
 	})
 }

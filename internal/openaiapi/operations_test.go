@@ -26,7 +26,7 @@ var requests = map[string]string{
 	"everything": `{"model":"sonnet","max_completion_tokens":100,"max_tokens":100,"temperature":0.5,"top_p":1,"top_k":-1,"stop":["a","b"],"stream":false,"stream_options":{"include_usage":true,"include_obfuscation":false},
 		"n":1,"modalities":["text"],"logprobs":false,"top_logprobs":0,"seed":7,"frequency_penalty":0.1,"presence_penalty":-0.1,"logit_bias":{"5":1},"store":true,"metadata":{"a":"b"},"prediction":{"type":"content","content":"x"},
 		"web_search_options":{},"moderation":{"model":"m"},"prompt_cache_key":"k","prompt_cache_retention":"24h","prompt_cache_options":{"mode":"explicit"},"service_tier":"auto","verbosity":"low","user":"u","safety_identifier":"s",
-		"reasoning_effort":"low","parallel_tool_calls":true,"use_cli":true,"project_id":"p","timeout":30.5,"allowed_tools":["Read"],"working_directory":"/x",
+		"reasoning_effort":"low","parallel_tool_calls":true,"use_cli":true,"project_id":"p","timeout":30.5,"allowed_tools":["Read"],"working_directory":"/",
 		"tools":[{"type":"function","function":{"name":"w","description":"d","strict":true,"parameters":{"type":"object","properties":{}}},"cache_control":{"type":"ephemeral"}}],"tool_choice":"auto",
 		"response_format":{"type":"json_schema","json_schema":{"name":"n","description":"d","strict":true,"schema":{"type":"object"}}},
 		"messages":[{"role":"system","content":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}]},{"role":"developer","content":"d"},

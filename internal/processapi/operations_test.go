@@ -64,7 +64,7 @@ func TestDocument(t *testing.T) {
 		"system_message":"s","user_message":"u","content":[{"type":"text","text":"x"}],"max_tokens":10,"temperature":0.5,"async_processing":false,"stream":false,"timeout":10.5,
 		"additional_params":{"stream":false,"timeout":1,"top_p":0.5,"top_k":3,"stop":["a"],"stop_sequences":"b","thinking":{"type":"adaptive"},"reasoning_effort":"low","user":"u","extra":1},
 		"tools":[{"type":"function","function":{"name":"w"}},{"name":"n","input_schema":{}}],"tool_choice":{"type":"tool","name":"n"},"parallel_tool_calls":false,
-		"output_schema":{"type":"object"},"response_format":{"type":"text"},"media_content":[{"type":"image/png","data":"AA"}],"memory":{},"allowed_tools":["x"],"working_directory":"/x","use_cli":true,"project_id":"p"}`
+		"output_schema":{"type":"object"},"response_format":{"type":"text"},"media_content":[{"type":"image/png","data":"AA"}],"memory":{},"allowed_tools":["x"],"working_directory":"/","use_cli":true,"project_id":"p"}`
 	nulls := `{"provider":"p","model_name":"m","content":"c","messages":null,"system_message":null,"user_message":null,"max_tokens":null,"temperature":null,"async_processing":null,"stream":null,"timeout":null,
 		"additional_params":null,"tools":null,"tool_choice":null,"parallel_tool_calls":null,"output_schema":null,"response_format":null,"media_content":null,"memory":null,"use_cli":null,"project_id":null}`
 	tests := []struct {

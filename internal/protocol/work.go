@@ -42,20 +42,20 @@ func (w *Work) ReadDirectory(s *Scanner) (asked bool, err error) {
 	return w.directory != "", nil
 }
 
-// Permitted refuses what the caller's profile doesn't allow, before anything is
-// started.
-func (w *Work) Permitted(caller *gateway.Caller) error {
+// Permitted refuses what the caller's profile doesn't allow, and folders in which
+// nobody may work, before anything is started.
+func (w *Work) Permitted(g *gateway.Gateway, caller *gateway.Caller) error {
 	for _, tool := range w.tools {
 		if !caller.Permissions.Tool(tool) {
-			return forbidden("allowed_tools", "holds a tool that the key's profile doesn't allow")
+			return &apierror.Error{
+				Category: apierror.Permission, Param: "allowed_tools",
+				Message: "allowed_tools: holds a tool that the key's profile doesn't allow",
+			}
 		}
 	}
-	if w.directory != "" && !caller.Permissions.Directory(w.directory) {
-		return forbidden("working_directory", "isn't a folder that the key's profile allows")
+	if w.directory == "" {
+		return nil
 	}
-	return nil
-}
-
-func forbidden(field, why string) error {
-	return &apierror.Error{Category: apierror.Permission, Param: field, Message: field + ": " + why}
+	_, err := g.Directory(caller, w.directory)
+	return err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestWork(t *testing.T) {
-	caller := &gateway.Caller{Permissions: gateway.Permissions{AllowedTools: []string{"Read", "Glob"}, WorkingDirectories: []string{"/srv"}}}
+	caller := &gateway.Caller{Permissions: gateway.Permissions{AllowedTools: []string{"Read", "Glob"}, WorkingDirectories: []string{"/usr"}}}
 	for _, test := range []struct {
 		name             string
 		tools, directory string // JSON
@@ -20,10 +20,10 @@ func TestWork(t *testing.T) {
 	}{
 		{name: "nothing", tools: `null`, directory: `null`},
 		{name: "nothing, in other words", tools: `[]`, directory: `""`},
-		{name: "what is allowed", tools: `["Read","Glob"]`, directory: `"/srv/x"`, asked: [2]bool{true, true}},
+		{name: "what is allowed", tools: `["Read","Glob"]`, directory: `"/usr/bin"`, asked: [2]bool{true, true}},
 		{name: "a tool that isn't", tools: `["Read","Bash"]`, directory: `""`, asked: [2]bool{true, false}, forbidden: "allowed_tools"},
 		{name: "a folder that isn't", tools: `["Read"]`, directory: `"/etc"`, asked: [2]bool{true, true}, forbidden: "working_directory"},
-		{name: "a folder that leads out", tools: `null`, directory: `"/srv/../etc"`, asked: [2]bool{false, true}, forbidden: "working_directory"},
+		{name: "a folder that leads out", tools: `null`, directory: `"/usr/../etc"`, asked: [2]bool{false, true}, forbidden: "working_directory"},
 		{name: "a text for tools", tools: `"Read"`, directory: `null`, invalid: true},
 		{name: "numbers for tools", tools: `[1]`, directory: `null`, invalid: true},
 		{name: "a list for a folder", tools: `null`, directory: `["/srv"]`, invalid: true},
@@ -44,7 +44,7 @@ func TestWork(t *testing.T) {
 			if got := [2]bool{tools, directory}; got != test.asked {
 				t.Errorf("asked %v, want %v", got, test.asked)
 			}
-			err := w.Permitted(caller)
+			err := w.Permitted(gateway.New(gateway.Options{Roots: []string{"/"}}), caller)
 			var e *apierror.Error
 			switch {
 			case test.forbidden == "" && err != nil:

@@ -52,7 +52,7 @@ type Rooms struct {
 
 // Gateway makes a gateway of the rooms.
 func (r *Rooms) Gateway() *gateway.Gateway {
-	return gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r})
+	return gateway.New(gateway.Options{Authenticator: r, Admitter: r, Router: r, Recorder: r, Observer: r, Roots: []string{"/"}})
 }
 
 // Calls gives the calls that reached the backend. Read them after the answer.
@@ -70,9 +70,9 @@ func (r *Rooms) Entries() []gateway.Entry {
 }
 
 // caller is who the Key belongs to; its profile allows all tools but Bash, and to
-// work below /x. It is never changed.
+// work everywhere. It is never changed.
 var caller = &gateway.Caller{KeyID: "k1", ProjectID: ProjectID, Permissions: gateway.Permissions{
-	AllowedTools: []string{gateway.All}, BlockedTools: []string{"Bash"}, WorkingDirectories: []string{"/x"},
+	AllowedTools: []string{gateway.All}, BlockedTools: []string{"Bash"}, WorkingDirectories: []string{gateway.All},
 }}
 
 // Authenticate implements gateway.Authenticator.
