@@ -64,7 +64,7 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 	if streams(call) {
 		var written message.Written
 		if summary, fail = a.stream(&written); fail != nil {
-			written.Estimate(&summary, most(call))
+			written.Estimate(&summary, call.OutputLimit())
 		}
 	} else {
 		summary, fail = a.plain(resp.ContentLength)
@@ -77,15 +77,6 @@ func (b *Backend) try(ctx context.Context, call *gateway.Call, body pieces, out 
 
 // streams says whether an answer comes as a stream; a count never does.
 func streams(call *gateway.Call) bool { return call.Request.Stream && !call.CountOnly }
-
-// most is how many output tokens the upstream was asked for at most; 0: no bound.
-func most(call *gateway.Call) int64 {
-	asked := call.Request.MaxTokens
-	if call.MaxTokens > 0 && (asked == 0 || call.MaxTokens < asked) {
-		return call.MaxTokens
-	}
-	return asked
-}
 
 // result adds the price to a summary. An answer of which nothing was seen has
 // none.

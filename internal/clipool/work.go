@@ -141,7 +141,7 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 	w := &work{
 		Conversation: c, key: call.Caller.KeyID,
 		settings: claudecli.Settings{
-			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: maxTokens(call), Bounded: call.MaxTokens > 0,
+			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: call.OutputLimit(), Bounded: call.MaxTokens > 0,
 			Tools: c.Tools, ToolChoice: c.ToolChoice, Effort: c.Effort, Format: c.Format,
 		},
 	}
@@ -155,15 +155,6 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 	w.results = resultsOf(c.Turns[last])
 	_, w.answered, _ = pairsOf(c.Turns[last]) // checkPairs has read it
 	return w
-}
-
-// maxTokens is the most output tokens that the answer may have.
-func maxTokens(call *gateway.Call) int64 {
-	asked := call.Request.MaxTokens
-	if call.MaxTokens > 0 && (asked == 0 || call.MaxTokens < asked) {
-		return call.MaxTokens
-	}
-	return asked
 }
 
 // continues says that a worker which holds k can go on with the request.

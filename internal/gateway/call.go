@@ -86,6 +86,16 @@ type Call struct {
 	paid, failed atomic.Bool
 }
 
+// OutputLimit is how many output tokens the upstream may be asked for at most: what
+// the request says, or MaxTokens where that is less; 0: no limit.
+func (c *Call) OutputLimit() int64 {
+	asked := c.Request.MaxTokens
+	if c.MaxTokens > 0 && (asked == 0 || c.MaxTokens < asked) {
+		return c.MaxTokens
+	}
+	return asked
+}
+
 // Warn notes something of the request that can't be honoured.
 func (c *Call) Warn(text string) { c.Warnings = append(c.Warnings, text) }
 
