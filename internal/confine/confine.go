@@ -1,7 +1,7 @@
 // Package confine starts programs that can do no more than they must. On Linux
 // the program that uses this package starts itself first; that short life, which
 // is over before main, takes rights away from itself and then becomes the program.
-// Why it isn't done on a thread of the service: docs/adr/0026.
+// Why it isn't done on a thread of the service: docs/adr/0025.
 package confine
 
 import (
