@@ -90,11 +90,11 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 // workingRoots gives the folders in which tasks may work, without links.
 func workingRoots(configured []string) (roots []string, err error) {
 	for _, root := range configured {
-		real, err := filepath.EvalSymlinks(root)
+		target, err := filepath.EvalSymlinks(root)
 		if err != nil {
 			return nil, fmt.Errorf("--working-roots: %w", err)
 		}
-		roots = append(roots, real)
+		roots = append(roots, target)
 	}
 	return roots, nil
 }

@@ -22,18 +22,18 @@ func (g *Gateway) Directory(caller *Caller, path string) (string, error) {
 	if len(g.Roots) == 0 {
 		return "", refuse("no folder is configured in which tasks may work")
 	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil || !slices.ContainsFunc(g.Roots, func(root string) bool { return within(real, root) }) ||
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil || !slices.ContainsFunc(g.Roots, func(root string) bool { return within(target, root) }) ||
 		!slices.ContainsFunc(caller.Permissions.WorkingDirectories, func(allowed string) bool {
 			if allowed == All {
 				return true
 			}
 			allowed, err := filepath.EvalSymlinks(allowed)
-			return err == nil && within(real, allowed)
+			return err == nil && within(target, allowed)
 		}) {
 		return "", refuse("isn't below a folder in which tasks may work")
 	}
-	return real, nil
+	return target, nil
 }
 
 // within says whether a path is a folder or below it. Both are clean.
