@@ -6,10 +6,9 @@ package audit
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"claude-code-api-service/internal/gateway"
 )
 
 // Actions that this package itself writes. Others write their own, in the same
@@ -91,25 +90,8 @@ func (e Event) storable() Event {
 		e.Time = time.Now()
 	}
 	for _, text := range []*string{&e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.RequestID} {
-		*text = storable(*text, maxText)
+		*text = gateway.Storable(*text, maxText)
 	}
-	e.Detail = storable(e.Detail, maxDetail)
+	e.Detail = gateway.Storable(e.Detail, maxDetail)
 	return e
-}
-
-func storable(s string, most int) string {
-	if len(s) > most {
-		cut := most
-		for cut > most-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut]
-	}
-	s = strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return -1
-		}
-		return c
-	}, s)
 }

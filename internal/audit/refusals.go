@@ -141,7 +141,7 @@ func network(address string) string {
 	if err != nil {
 		pair, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return storable(address, maxText)
+			return gateway.Storable(address, maxText)
 		}
 		ip = pair.Addr()
 	}

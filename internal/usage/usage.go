@@ -4,10 +4,7 @@ package usage
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
@@ -78,22 +75,7 @@ func NewRow(entry gateway.Entry) Row {
 	return row
 }
 
-func storable(s string) string {
-	if len(s) > maxText {
-		cut := maxText
-		for cut > maxText-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut]
-	}
-	s = strings.ToValidUTF8(s, "?") // not U+FFFD: the text must not grow
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return -1
-		}
-		return c
-	}, s)
-}
+func storable(text string) string { return gateway.Storable(text, maxText) }
 
 // Sum adds up the rows of one day, project, key and model.
 type Sum struct {
