@@ -71,18 +71,11 @@ func (p *Process) basis(model string) CostBasis {
 	return BasisList
 }
 
-// tenthsPerToken is the rough size of a token in tenths of a byte: 3.5 characters
-// of English (platform.claude.com/docs, glossary, "Tokens").
-const tenthsPerToken = 35
-
-// EstimateTokens gives about how many tokens a text of so many bytes has.
-func EstimateTokens(bytes int64) int64 { return (bytes*10 + tenthsPerToken - 1) / tenthsPerToken }
-
 // estimate counts an answer that was broken off: its upstream tells how many tokens
 // it has at its end only, and before that "1". 2.1.331 makes an estimate of its own,
 // 2.1.197 none.
 func (t *turn) estimate() {
-	tokens := EstimateTokens(t.written)
+	tokens := message.EstimateTokens(t.written)
 	if most := t.bound.MaxTokens; most > 0 {
 		tokens = min(tokens, most)
 	}

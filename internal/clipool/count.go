@@ -6,7 +6,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 )
@@ -61,5 +60,5 @@ func estimate(body []byte) (int64, error) {
 		}
 		data = isName && text == "data"
 	}
-	return max(1, claudecli.EstimateTokens(size)+flat), nil
+	return max(1, message.EstimateTokens(size)+flat), nil
 }

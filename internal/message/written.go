@@ -6,6 +6,9 @@ import "bytes"
 // of English (platform.claude.com/docs, glossary, "Tokens").
 const tenthsPerToken = 35
 
+// EstimateTokens gives about how many tokens a text of so many bytes has.
+func EstimateTokens(bytes int64) int64 { return (bytes*10 + tenthsPerToken - 1) / tenthsPerToken }
+
 // Written counts what was read of a streamed answer, because the upstream tells how
 // many tokens it has at its end only, and before that "1". The zero value is ready.
 type Written struct {
@@ -37,7 +40,7 @@ func (w *Written) Estimate(s *Summary, most int64) {
 	if s.StopReason != "" {
 		return
 	}
-	tokens := (w.bytes*10 + tenthsPerToken - 1) / tenthsPerToken
+	tokens := EstimateTokens(w.bytes)
 	if most > 0 {
 		tokens = min(tokens, most)
 	}
