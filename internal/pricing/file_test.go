@@ -28,7 +28,7 @@ func TestNewRefuses(t *testing.T) {
 		"no JSON":                 {`{`, "read prices"},
 		"an unknown field":        {`{"models":[],"price":1}`, `"price"`},
 		"a field twice":           {`{"models":[],"models":[]}`, `"models"`},
-		"an unknown field within": {in(`"id":"a"`, `"id":"a","price":1`), `model "a": json: cannot unmarshal`},
+		"an unknown field within": {in(`"id":"a"`, `"id":"a","price":1`), `model "a": json: `},
 		"a misspelt price":        {in(`"cache_read"`, `"cacheRead"`), `"cacheRead" within "/prices"`},
 		"a misspelt later price":  {list(`{` + figures + `},{"from":"2026-03-01","out":1}`), `"out" within "/prices/1"`},
 		"a price that is absent":  {in(`,"cache_write_1h":10`, ``), `model "a": prices.cache_write_1h: must be given`},
