@@ -60,6 +60,16 @@ func rooms() map[string]room {
 		"internal/claudecli/install": {},
 		"internal/confine":           {outside: []string{"golang.org/x/sys/unix"}},
 
+		// Agentic work, and what outlives a request. job's engine is generic over the
+		// driver of a database, which app chooses.
+		"internal/meter":      {may: with(walk, "budget"), outside: []string{jsonLibrary}},
+		"internal/agent":      {may: with(walk, "claudecli", "confine", "meter"), outside: []string{jsonLibrary}},
+		"internal/capability": {may: []string{"gateway"}, outside: []string{"go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"}},
+		"internal/job":        {row: "owners", may: with(walk), outside: []string{jsonLibrary, "github.com/riverqueue/river"}},
+		"internal/task":       {may: with(walk, "agent", "archive", "capability", "job", "pricing"), outside: []string{jsonLibrary}},
+		"internal/session":    {may: with(walk, "agent", "archive"), outside: []string{jsonLibrary}},
+		"internal/cluster":    {row: "owners"},
+
 		// The protocols, and what they share over HTTP.
 		"internal/openapi":      {outside: []string{jsonLibrary}},
 		"internal/protocol":     {may: with(walk, "openapi", "sse"), outside: []string{jsonLibrary}},
@@ -68,10 +78,12 @@ func rooms() map[string]room {
 		"internal/openaiapi":    {row: "protocols", may: with(walk, "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/responsesapi": {row: "protocols", may: with(walk, "archive", "openapi", "protocol", "sse"), outside: []string{jsonLibrary}},
 		"internal/streamapi": {
-			row: "protocols", may: with(walk, "openapi", "protocol"),
+			row: "protocols", may: with(walk, "job", "openapi", "protocol", "task"),
 			outside: []string{jsonLibrary, "github.com/coder/websocket"},
 		},
-		"internal/processapi": {row: "protocols", may: with(walk, "archive", "budget", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
+		"internal/taskapi":    {row: "protocols", may: with(walk, "capability", "job", "openapi", "protocol", "sse", "task"), outside: []string{jsonLibrary}},
+		"internal/sessionapi": {row: "protocols", may: with(walk, "openapi", "protocol", "session"), outside: []string{jsonLibrary}},
+		"internal/processapi": {row: "protocols", may: with(walk, "archive", "budget", "job", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.
@@ -82,11 +94,11 @@ func rooms() map[string]room {
 
 		// The stores.
 		"internal/sqlite": {
-			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "usage"),
+			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"),
 			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
 		},
 		"internal/postgres": {
-			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "usage"),
+			row: "stores", may: with(walk, "admission", "apikey", "archive", "audit", "budget", "cluster", "job", "usage"),
 			outside: []string{pgx, "github.com/pressly/goose/v3"},
 		},
 
@@ -102,17 +114,17 @@ func rooms() map[string]room {
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
 			may: with(
-				walk, "admission", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "claudecli", "claudecli/install", "clipool", "config", "confine",
-				"docspage", "httpserver", "idempotency", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "simulator", "sqlite", "streamapi", "telemetry", "usage", "webhook",
+				walk, "admission", "agent", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "capability", "claudecli", "claudecli/install", "clipool", "cluster", "config", "confine",
+				"docspage", "httpserver", "idempotency", "job", "meter", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "session", "sessionapi", "simulator", "sqlite", "streamapi", "task", "taskapi", "telemetry", "usage", "webhook",
 			),
-			outside: []string{prometheus},
+			outside: []string{prometheus, "github.com/riverqueue/river"},
 		},
 		"cmd/claude-api": {
 			// The commands for accounts, ledger and audit log work on the database, without
 			// a service, and print what its rooms hold. The JSON library writes what they
 			// print, YAML is what people write profiles in.
 			may: []string{
-				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "claudecli/install", "config", "gateway", "latency", "simulator", "usage",
+				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "config", "gateway", "job", "latency", "simulator", "usage",
 			},
 			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
 		},
@@ -120,7 +132,7 @@ func rooms() map[string]room {
 		// For tests.
 		"internal/architecture":         {tests: true},
 		"internal/postgres/pgtest":      {tests: true, outside: []string{pgx}},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "usage")},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage")},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/chaostest":            {tests: true, may: []string{"simulator"}, outside: []string{jsonLibrary}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},

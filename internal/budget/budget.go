@@ -71,9 +71,12 @@ type Kind string
 const (
 	Key     Kind = "key"
 	Project Kind = "project"
+	// Run is one agentic run, for the most that it may cost. Its budget is nowhere
+	// but in memory.
+	Run Kind = "run"
 )
 
-// Owner is one key or one project.
+// Owner is one key, one project, or one run.
 type Owner struct {
 	Kind Kind
 	ID   string

@@ -25,6 +25,7 @@ type Config struct {
 	Port   int    `help:"Port of 127.0.0.1 to listen on, where --listen isn't set." env:"CLAUDE_API_PORT,PORT"`
 	Edge   `embed:""`
 	Data   `embed:""`
+	Tasks  `embed:""`
 
 	ClaudePath   string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
 	ClaudeHome   string            `help:"HOME of the CLI's processes, for a subscription login; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME"`
@@ -214,6 +215,9 @@ func (c *Config) Validate() error {
 		c.Listen = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
 	if err := c.validateEdge(); err != nil {
+		return err
+	}
+	if err := c.Tasks.validate(); err != nil {
 		return err
 	}
 	if c.DefaultUse != "" && c.UseCLI() == nil {

@@ -30,6 +30,10 @@ type Call struct {
 	// CountOnly asks for the number of the request's input tokens instead of an
 	// answer: the backend writes one Message, the JSON of a token count.
 	CountOnly bool
+	// Metered says that what the call uses is admitted, charged and recorded by calls
+	// of its own: nothing is reserved for it, and its row of the ledger says of its
+	// result only how it ended.
+	Metered bool
 	// Strict refuses what would otherwise only be named in Warnings.
 	Strict bool
 	// Routed, unless it is nil, is called once, when Backend and Model are chosen:

@@ -1,0 +1,2 @@
+// Package capability finds the agents and skills that the CLI has, and watches them.
+package capability

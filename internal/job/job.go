@@ -1,0 +1,91 @@
+// Package job keeps work that outlives a request: durable, in turn, repeated where
+// that is safe, on whichever node has room. Its engine is River.
+package job
+
+import (
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Kind says what a job does.
+type Kind string
+
+// The kinds.
+const (
+	KindTask    Kind = "task"
+	KindProcess Kind = "process"
+	KindBatch   Kind = "batch"
+)
+
+// State is where a job is in its life.
+type State string
+
+// The states. Ended ones are never left.
+const (
+	Queued    State = "queued"
+	Running   State = "running"
+	Completed State = "completed"
+	Failed    State = "failed"
+	Cancelled State = "cancelled"
+)
+
+// Ended says that a job in this state is over.
+func (s State) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
+
+// Priorities; those before are started first.
+const (
+	PriorityFirst   = 1
+	PriorityDefault = 2
+	PriorityLast    = 4
+)
+
+// Job is one piece of work of one key.
+type Job struct {
+	ID        string
+	Kind      Kind
+	KeyID     string
+	ProjectID string
+	Priority  int
+	State     State
+	// Request is what is to be done, as the kind's own JSON. It is never changed.
+	Request jsontext.Value
+	// Progress is what the work has noted for whoever goes on after it, as the kind's
+	// own JSON; nil: nothing.
+	Progress jsontext.Value
+	// Result is what the work gave, also beside a failure, as the kind's own JSON;
+	// nil: nothing.
+	Result jsontext.Value
+	// Category and Message say why it failed, as apierror does.
+	Category, Message string
+	// Attempt counts how often it was begun, MaxAttempts is how often it may be.
+	Attempt, MaxAttempts int
+	// Node is where it runs, or ran last.
+	Node string
+	// Cancelling says that somebody wants it to end.
+	Cancelling bool
+	Created    time.Time
+	Started    time.Time // of the last attempt; zero: not yet
+	Ended      time.Time // zero: not yet
+	Expires    time.Time // when it is forgotten, with its events
+}
+
+// Event is something that happened in a job.
+type Event struct {
+	// Seq counts a job's events from 1 without a gap; 0: it isn't kept, and only those
+	// hear of it who listen now.
+	Seq  int64
+	Time time.Time
+	Type string
+	Data jsontext.Value // an object
+}
+
+// ErrNotFound says that the key has no such job.
+var ErrNotFound = errors.New("there is no such job")
+
+// ErrEnded says that a job is over.
+var ErrEnded = errors.New("the job has ended")
+
+// ErrAnswered says that a question was answered before.
+var ErrAnswered = errors.New("the question was answered before")

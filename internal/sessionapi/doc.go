@@ -1,0 +1,2 @@
+// Package sessionapi serves sessions over HTTP: /v1/sessions.
+package sessionapi
