@@ -77,19 +77,23 @@ func (a *account) at(period budget.Period, start time.Time) *spending {
 	return s
 }
 
-// idle says that nothing would be lost if the account were forgotten.
-func (a *account) idle(now time.Duration) bool {
-	return a.running == 0 && a.requests.free <= now && a.tokens.free <= now && now-a.usedAt > forgetAfter
+// idle says that nothing would be lost if the account were forgotten, which is
+// remembered for so long.
+func (a *account) idle(now, remembered time.Duration) bool {
+	return a.running == 0 && a.requests.free <= now && a.tokens.free <= now && now-a.usedAt > remembered
 }
 
 // learn reads what the caller's accounts have spent where it isn't known yet. It
 // is the only I/O of an admission, and happens once for each. own is how many of the
-// calls that run on an account are the one that asks.
+// calls that run on an account are the one that asks. Of a run all is known: it has
+// spent nothing before.
 func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, now time.Time, own int) error {
 	for _, limit := range limits {
 		start := limit.Period.Start(now)
 		s.mu.Lock()
-		known := s.account(limit.Owner).at(limit.Period, start).known
+		spending := s.account(limit.Owner).at(limit.Period, start)
+		spending.known = spending.known || limit.Owner.Kind == budget.Run
+		known := spending.known
 		s.mu.Unlock()
 		if known {
 			continue

@@ -215,9 +215,9 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 	}
 	s := a.shard(call.Caller)
 	s.mu.Lock()
-	r.settle(s, spent)
-	crossed := s.crossed(r.limits, call.Caller.ProjectID, r.arrived)
 	now := a.now()
+	r.settle(s, spent, now)
+	crossed := s.crossed(r.limits, call.Caller.ProjectID, r.arrived)
 	for i, account := range [...]*account{r.key, r.project} {
 		account.running--
 		account.usedAt = now
@@ -253,7 +253,7 @@ func (s *shard) sweep(now time.Duration) {
 		return
 	}
 	for owner, account := range s.accounts {
-		if account.idle(now) {
+		if account.idle(now, remembered(owner.Kind)) {
 			delete(s.accounts, owner)
 		}
 	}

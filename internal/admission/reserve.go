@@ -103,8 +103,14 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 		}
 	}
 	if len(limits) > 0 {
+		again := r.limits != nil
 		r.limits, r.held = limits, need.amount(output)
 		r.hold(s, 1)
+		if !again {
+			for _, run := range r.runs(s) {
+				run.running++
+			}
+		}
 		if limited := slices.ContainsFunc(limits, func(l budget.Limit) bool { return l.Hard > 0 }); limited {
 			call.MaxTokens = output
 		}
@@ -279,13 +285,22 @@ func (r *reservation) hold(s *shard, sign int64) {
 }
 
 // settle turns what was held into what was spent.
-func (r *reservation) settle(s *shard, amount budget.Amount) {
+func (r *reservation) settle(s *shard, amount budget.Amount, now time.Duration) {
 	r.hold(s, -1)
-	for _, account := range [...]*account{r.key, r.project} {
-		for period := range account.periods {
-			spending := account.at(period, period.Start(r.arrived))
-			spending.spent = spending.spent.Add(amount)
-		}
+	r.key.spend(amount, r.arrived)
+	r.project.spend(amount, r.arrived)
+	for _, run := range r.runs(s) {
+		run.spend(amount, r.arrived)
+		run.running--
+		run.usedAt = now
+	}
+}
+
+// spend counts what a call has spent that arrived then.
+func (a *account) spend(amount budget.Amount, arrived time.Time) {
+	for period := range a.periods {
+		spending := a.at(period, period.Start(arrived))
+		spending.spent = spending.spent.Add(amount)
 	}
 }
 
