@@ -21,18 +21,22 @@ type Spec struct {
 	// Endpoint is the route's path, as metrics and ledger name it.
 	Endpoint string
 	Model    string // the routed model's id
+	// Prompt is what the run is asked: a text, or content blocks. A session's turns
+	// bring their own.
+	Prompt jsontext.Value
 	// System is added to the CLI's own system prompt.
 	System string
 	// Tools are those of the CLI that may be used without asking, each maybe with a
-	// rule behind it, as the CLI writes it: Bash(git log:*).
+	// rule behind it, as the CLI writes it: Bash(git log:*). gateway.All, here and in
+	// Agents and Skills, is all that the caller's profile allows.
 	Tools []string
 	// Agents and Skills are the names of those that may be used.
 	Agents, Skills []string
 	// Directory is where the run works: absolute, without links. "": in a workspace
 	// of its own.
 	Directory string
-	// Workspace and Session are those of an earlier run that this one goes on from;
-	// "": it begins anew.
+	// Workspace and Session are those of an earlier run of the same key that this one
+	// goes on from, as an Outcome or EventStarted names them; "": it begins anew.
 	Workspace, Session string
 	// MaxCostMicroUSD is the most that the run may cost, in millionths of a US dollar;
 	// 0: no limit but the budgets'.
