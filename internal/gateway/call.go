@@ -34,6 +34,9 @@ type Call struct {
 	// of its own: nothing is reserved for it, and its row of the ledger says of its
 	// result only how it ended.
 	Metered bool
+	// Part says that the call is one of those by which a Metered one is charged: it
+	// isn't among the caller's concurrent requests.
+	Part bool
 	// Strict refuses what would otherwise only be named in Warnings.
 	Strict bool
 	// Routed, unless it is nil, is called once, when Backend and Model are chosen:
@@ -124,8 +127,12 @@ func (c *Call) Charged(result Result) budget.Amount {
 }
 
 // Charge adds an attempt of the call to what is charged; paid says that it has cost
-// something, or may have. Serve does it once for each.
+// something, or may have. Serve does it once for each. A Metered call is charged by
+// others.
 func (c *Call) Charge(result Result, paid bool) {
+	if c.Metered {
+		return
+	}
 	held := budget.Amount{Tokens: max(0, c.Held.Tokens-c.Spent.Tokens), MicroUSD: max(0, c.Held.MicroUSD-c.Spent.MicroUSD)}
 	switch {
 	case result.CostMicroUSD != nil:

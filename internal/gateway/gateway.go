@@ -150,7 +150,10 @@ type Entry struct {
 	Refused  bool   // the request failed before a backend was asked
 	// Charged is what budgets are charged beside the result: see Call.Charged.
 	Charged budget.Amount
-	Clock   *latency.Clock
+	// Part says that the entry is of one of the calls that a request was made of, which
+	// has an entry of its own: it isn't counted as a request.
+	Part  bool
+	Clock *latency.Clock
 }
 
 // Recorder writes the ledger. Record returns when the entry is durable; it
@@ -245,15 +248,25 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error 
 	call.Clock.Mark(latency.Generate)
 	call.paid.Store(call.paidBefore || paid(call, result, withContext(ctx, err)))
 
-	err = g.record(ctx, call, result, err)
+	own := ownOf(call, result)
+	err = g.record(ctx, call, own, err)
 	call.Clock.Mark(latency.Record)
 	if err == nil {
 		err = out.End(result)
 	}
 	err = withContext(ctx, err)
 	call.failed.Store(err != nil)
-	g.observe(call, result, err)
+	g.observe(call, own, err)
 	return err
+}
+
+// ownOf is what of a result the call itself is charged and recorded with. A Metered
+// one has cost nothing: the calls that it was made of have.
+func ownOf(call *Call, result Result) Result {
+	if !call.Metered || !call.asked {
+		return result
+	}
+	return Result{Summary: message.Summary{ID: result.ID, Model: result.Model, StopReason: result.StopReason}, CostMicroUSD: new(int64)}
 }
 
 // record writes the ledger's row and gives back what the call holds, also where the

@@ -84,7 +84,7 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		return Result{}, err
 	}
 	call.chosen = Choice{call.Backend, call.Model}
-	if g.Fallback == nil || call.CountOnly {
+	if g.Fallback == nil || call.CountOnly || call.Metered {
 		return g.ask(ctx, call, backend, out)
 	}
 	began := &beginning{EventWriter: out}
@@ -152,7 +152,7 @@ func (c *Call) stand(s standing) {
 
 // reserve judges what was chosen and holds what it may use.
 func (g *Gateway) reserve(ctx context.Context, call *Call) error {
-	if err := call.Honoured(); err != nil {
+	if err := call.Honoured(); err != nil || call.Metered {
 		return err
 	}
 	return g.Admitter.Reserve(ctx, call)
