@@ -1,0 +1,137 @@
+package meter
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/gateway"
+)
+
+// run is a Run whose calls are served. It stands in a walk of its own for those rooms
+// that must know whose call it is.
+type run struct {
+	Run
+	walk    gateway.Options
+	caller  *gateway.Caller // as the run's calls are admitted
+	handler http.Handler
+	sum     sum
+
+	ctx    context.Context // ends the calls that are open
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	begun int // how many calls have; the last one's number
+	ended bool
+	open  sync.WaitGroup
+}
+
+var (
+	_ gateway.Authenticator = (*run)(nil)
+	_ gateway.Admitter      = (*run)(nil)
+	_ gateway.Recorder      = (*run)(nil)
+	_ gateway.Observer      = (*run)(nil)
+)
+
+func newRun(m *Meter, about Run) *run {
+	r := &run{Run: about, walk: m.options.Walk(), caller: callerOf(about)}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	own := r.walk
+	own.Authenticator, own.Admitter, own.Recorder, own.Observer = r, r, r, r
+	// What a fallback chose might not be metered, and a process that asked for one
+	// model has its own idea of what to do without it.
+	own.Fallback = nil
+	r.handler = m.options.Serve(gateway.New(own))
+	return r
+}
+
+// callerOf gives whom a run's calls are admitted as. Its requests per minute and at
+// once were taken when the run was let in.
+func callerOf(r Run) *gateway.Caller {
+	c := *r.Caller
+	c.Key = gateway.RateLimits{TokensPerMinute: c.Key.TokensPerMinute}
+	c.Project = gateway.RateLimits{TokensPerMinute: c.Project.TokensPerMinute}
+	if r.MaxCostMicroUSD > 0 {
+		c.Budgets = append(slices.Clip(c.Budgets), budget.Limit{
+			Owner: budget.Owner{Kind: budget.Run, ID: r.ID}, Period: budget.Total, Unit: budget.USD, Hard: r.MaxCostMicroUSD,
+		})
+	}
+	return &c
+}
+
+// enter begins a call and gives its request id; false: the run has ended.
+func (r *run) enter() (requestID string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return "", false
+	}
+	r.begun++
+	r.open.Add(1)
+	return r.ID + "." + strconv.Itoa(r.begun), true
+}
+
+// end lets no further call in, ends those that are open and waits for their rows.
+func (r *run) end() {
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
+	r.cancel(apierror.New(apierror.ClientClosed, "the run has ended"))
+	r.open.Wait()
+}
+
+// login is the key of the context's value that holds a process's own Authorization.
+type login struct{}
+
+// Authenticate implements gateway.Authenticator: whose token it is was seen before.
+func (r *run) Authenticate(context.Context, string, string) (*gateway.Caller, error) {
+	return r.caller, nil
+}
+
+// Admit implements gateway.Admitter.
+func (r *run) Admit(ctx context.Context, call *gateway.Call) error {
+	call.Part = true
+	if authorization, ok := ctx.Value(login{}).([]string); ok {
+		forward := call.Forward.Clone()
+		if forward == nil {
+			forward = http.Header{}
+		}
+		forward["Authorization"] = authorization
+		call.Forward = forward
+	}
+	return r.walk.Admitter.Admit(ctx, call)
+}
+
+// Reserve implements gateway.Admitter.
+func (r *run) Reserve(ctx context.Context, call *gateway.Call) error {
+	err := r.walk.Admitter.Reserve(ctx, call)
+	if e := apierror.From(err); e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 {
+		r.sum.exhaust()
+	}
+	return err
+}
+
+// Release implements gateway.Admitter.
+func (r *run) Release(call *gateway.Call, result gateway.Result) {
+	r.walk.Admitter.Release(call, result)
+}
+
+// Record implements gateway.Recorder. What was spent is in the totals also where it
+// couldn't be recorded.
+func (r *run) Record(ctx context.Context, entry gateway.Entry) error {
+	r.sum.add(&entry)
+	return r.walk.Recorder.Record(ctx, r.of(entry))
+}
+
+// Observe implements gateway.Observer.
+func (r *run) Observe(entry gateway.Entry) { r.walk.Observer.Observe(r.of(entry)) }
+
+// of makes an entry one of the run's. Who sent it is this machine.
+func (r *run) of(entry gateway.Entry) gateway.Entry {
+	entry.Part, entry.Endpoint, entry.Address, entry.Caller = true, r.Endpoint, "", r.Run.Caller
+	return entry
+}

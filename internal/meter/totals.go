@@ -1,0 +1,67 @@
+package meter
+
+import (
+	"strings"
+	"sync"
+
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+)
+
+// Totals is what a run's calls have used together.
+type Totals struct {
+	Usage        message.Usage
+	CostMicroUSD *int64 // in millionths of a US dollar; nil: an answer's price wasn't known
+	Calls        int    // those that a backend was asked, without counts of tokens
+	Exhausted    bool   // what the run may cost, or a budget, refused a call
+}
+
+// sum adds up what calls have used.
+type sum struct {
+	mu        sync.Mutex
+	usage     message.Usage
+	cost      int64
+	unpriced  bool
+	calls     int
+	exhausted bool
+}
+
+func (s *sum) totals() Totals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := Totals{Usage: s.usage, Calls: s.calls, Exhausted: s.exhausted}
+	if !s.unpriced {
+		t.CostMicroUSD = new(s.cost)
+	}
+	return t
+}
+
+func (s *sum) exhaust() {
+	s.mu.Lock()
+	s.exhausted = true
+	s.mu.Unlock()
+}
+
+func (s *sum) add(entry *gateway.Entry) {
+	if entry.Refused || strings.HasSuffix(entry.Endpoint, "/count_tokens") {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if cost := entry.Result.CostMicroUSD; cost != nil {
+		s.cost += *cost
+	} else if entry.Result.Usage != (message.Usage{}) || entry.Charged.MicroUSD > 0 {
+		s.unpriced = true
+	}
+	u, e := &s.usage, entry.Result.Usage
+	u.InputTokens += e.InputTokens
+	u.OutputTokens += e.OutputTokens
+	u.CacheReadInputTokens += e.CacheReadInputTokens
+	u.CacheCreationInputTokens += e.CacheCreationInputTokens
+	u.CacheCreation.Ephemeral5mInputTokens += e.CacheCreation.Ephemeral5mInputTokens
+	u.CacheCreation.Ephemeral1hInputTokens += e.CacheCreation.Ephemeral1hInputTokens
+	u.ServerToolUse.WebSearchRequests += e.ServerToolUse.WebSearchRequests
+	u.ServerToolUse.WebFetchRequests += e.ServerToolUse.WebFetchRequests
+	u.Apart = u.Apart || e.Apart
+}
