@@ -1,2 +1,0 @@
-// Package capability finds the agents and skills that the CLI has, and watches them.
-package capability
