@@ -13,8 +13,9 @@ import (
 // it.
 type account struct {
 	requests, tokens rate
-	// running are the calls between Admit and Release.
-	running int
+	// running are the calls between Admit and Release; parts are those of them that
+	// are part of another, which counts for them.
+	running, parts int
 	periods map[budget.Period]*window
 	usedAt  time.Duration
 }

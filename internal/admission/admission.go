@@ -148,6 +148,9 @@ func (a *Admitter) Admit(_ context.Context, call *gateway.Call) error {
 	if err == nil {
 		for _, scope := range scopes {
 			scope.account.running++
+			if call.Part {
+				scope.account.parts++
+			}
 			scope.account.usedAt = now
 			if limit := scope.limits.RequestsPerMinute; limit > 0 {
 				scope.account.requests.take(1, limit, now)
@@ -173,7 +176,7 @@ func admissible(scopes [2]scope, now time.Duration) error {
 				return limited(wait, "the %s's limit of %d requests per minute is used up", scope.name, limit)
 			}
 		}
-		if limit := scope.limits.ConcurrentRequests; limit > 0 && scope.account.running >= limit {
+		if limit := scope.limits.ConcurrentRequests; limit > 0 && scope.account.running-scope.account.parts >= limit {
 			return limited(heldRetry, "the %s's limit of %d concurrent requests is reached", scope.name, limit)
 		}
 	}
@@ -220,6 +223,9 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 	crossed := s.crossed(r.limits, call.Caller.ProjectID, r.arrived)
 	for i, account := range [...]*account{r.key, r.project} {
 		account.running--
+		if call.Part {
+			account.parts--
+		}
 		account.usedAt = now
 		if t := &r.tokens[i]; t.n > 0 {
 			account.tokens.settle(t, int(spent.Tokens), [...]gateway.RateLimits{call.Caller.Key, call.Caller.Project}[i].TokensPerMinute, now)

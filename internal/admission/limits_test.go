@@ -72,6 +72,37 @@ func TestConcurrentRequests(t *testing.T) {
 	refused(t, begin(a, limited("a")), apierror.RateLimited, true)
 }
 
+// TestPartsAreNotConcurrentRequests: a request that consists of several counts once.
+func TestPartsAreNotConcurrentRequests(t *testing.T) {
+	a := New(Options{})
+	limited := func(part bool) *gateway.Call {
+		call := requestOf(t, "a", 10)
+		call.Part = part
+		if !part {
+			call.Caller.Key.ConcurrentRequests, call.Caller.Project.ConcurrentRequests = 2, 2
+		}
+		return call
+	}
+	var parts []*gateway.Call
+	if err := begin(a, limited(false)); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		parts = append(parts, limited(true))
+		if err := begin(a, parts[len(parts)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := begin(a, limited(false)); err != nil {
+		t.Errorf("beside one request and its parts: %v", err)
+	}
+	for _, part := range parts {
+		refused(t, begin(a, limited(false)), apierror.RateLimited, true)
+		a.Release(part, gateway.Result{})
+	}
+	refused(t, begin(a, limited(false)), apierror.RateLimited, true)
+}
+
 func TestTokensLeft(t *testing.T) {
 	a := New(Options{Store: &spentBefore{amount: budget.Amount{Tokens: 100}}, Models: priced{}})
 	call := requestWith(t, []budget.Limit{

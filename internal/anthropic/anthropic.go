@@ -55,6 +55,9 @@ type Options struct {
 	// the official SDKs.
 	APIKey    string
 	AuthToken string
+	// CallersLogin sends on the Authorization of Call.Forward instead, and a refusal
+	// of it is the caller's to read: the CLI that calls has a login of its own.
+	CallersLogin bool
 	// Version is the anthropic-version for callers that name none. "":
 	// DefaultVersion.
 	Version string
@@ -96,6 +99,7 @@ type Backend struct {
 	log        *slog.Logger
 	price      func(string, time.Time, message.Usage) (int64, bool)
 	caching    bool
+	login      bool // see Options.CallersLogin
 
 	firstByte, firstPlain, pause time.Duration
 	retry                        retry.Policy
@@ -124,6 +128,7 @@ func New(o Options) (*Backend, error) {
 		log:        o.Logger,
 		price:      o.Price,
 		caching:    o.PromptCaching,
+		login:      o.CallersLogin,
 		firstByte:  or(o.FirstByteTimeout, DefaultTimeout),
 		firstPlain: or(o.PlainTimeout, DefaultPlainTimeout),
 		pause:      or(o.IdleTimeout, DefaultTimeout),
@@ -135,6 +140,7 @@ func New(o Options) (*Backend, error) {
 		"Anthropic-Version": {or(o.Version, DefaultVersion)},
 	}
 	switch {
+	case o.CallersLogin:
 	case o.APIKey != "":
 		b.header["X-Api-Key"] = []string{o.APIKey}
 	case o.AuthToken != "":

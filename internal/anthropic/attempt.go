@@ -111,7 +111,11 @@ func (a *attempt) refused(resp *http.Response) *failure {
 	}
 	// A body that broke off doesn't change what the status says.
 	a.drain()
-	return refused(resp.StatusCode, resp.Header, body)
+	f := refused(resp.StatusCode, resp.Header, body)
+	if e := apierror.From(f.err); a.login {
+		e.Upstream.OurCredential = false
+	}
+	return f
 }
 
 // stream passes the events on as they come.

@@ -79,7 +79,11 @@ func (b *Backend) request(ctx context.Context, call *gateway.Call, body pieces) 
 	}
 	for name, values := range call.Forward {
 		switch name = http.CanonicalHeaderKey(name); name {
-		case "Authorization", "X-Api-Key", "Content-Type", "Host", "Content-Length":
+		case "Authorization":
+			if b.login {
+				header[name] = values
+			}
+		case "X-Api-Key", "Content-Type", "Host", "Content-Length":
 			// The service's own; a caller's key is no business of the upstream.
 		default:
 			header[name] = values

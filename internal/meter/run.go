@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -84,7 +85,8 @@ func (r *run) end() {
 	r.open.Wait()
 }
 
-// login is the key of the context's value that holds a process's own Authorization.
+// login is the key of the context's value that holds what of a process's header belongs
+// to its own login.
 type login struct{}
 
 // Authenticate implements gateway.Authenticator: whose token it is was seen before.
@@ -95,13 +97,9 @@ func (r *run) Authenticate(context.Context, string, string) (*gateway.Caller, er
 // Admit implements gateway.Admitter.
 func (r *run) Admit(ctx context.Context, call *gateway.Call) error {
 	call.Part = true
-	if authorization, ok := ctx.Value(login{}).([]string); ok {
-		forward := call.Forward.Clone()
-		if forward == nil {
-			forward = http.Header{}
-		}
-		forward["Authorization"] = authorization
-		call.Forward = forward
+	if header, ok := ctx.Value(login{}).(http.Header); ok {
+		maps.Copy(header, call.Forward)
+		call.Forward = header
 	}
 	return r.walk.Admitter.Admit(ctx, call)
 }

@@ -44,10 +44,22 @@ func (m *Meter) serve(w http.ResponseWriter, r *http.Request) {
 	})
 	defer stop()
 	if m.options.Login {
-		ctx = context.WithValue(ctx, login{}, r.Header["Authorization"])
+		ctx = context.WithValue(ctx, login{}, ofLogin(r.Header))
 	}
 	w.Header()[requestID] = []string{id}
 	run.handler.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// ofLogin gives what of a header the upstream is to see of who has logged in: the
+// credential and the program that it was given to.
+func ofLogin(h http.Header) http.Header {
+	own := http.Header{}
+	for _, name := range [...]string{"Authorization", "User-Agent", "X-App"} {
+		if values := h[name]; values != nil {
+			own[name] = values
+		}
+	}
+	return own
 }
 
 // presented finds the token.

@@ -138,21 +138,25 @@ type labels struct {
 	endpoint, backend, errorType string
 	request, response            string // models
 	status                       int
+	part                         bool // see gateway.Entry
 }
 
 // series are the instruments under one combination of labels, looked up once.
 type series struct {
-	requests                                prometheus.Counter
+	requests                                prometheus.Counter // nil: of parts of a request
 	duration, firstToken                    prometheus.Observer
 	stages                                  [latency.Count]prometheus.Observer
 	input, output, cacheRead, cacheCreation prometheus.Counter
 	cost                                    prometheus.Counter
 }
 
-// Observe counts and times a finished request.
+// Observe counts and times a finished request. Of a call that is part of one only the
+// times, tokens and cost count.
 func (t *Telemetry) Observe(entry gateway.Entry) {
 	s := t.find(t.labels(&entry))
-	s.requests.Inc()
+	if s.requests != nil {
+		s.requests.Inc()
+	}
 	t.fellBack(&entry)
 	var untilFirst time.Duration
 	for stage := range latency.Stage(latency.Count) {
@@ -198,7 +202,7 @@ func (t *Telemetry) labels(entry *gateway.Entry) labels {
 	// ask for must not use up the labels.
 	answered := entry.Category == "" && entry.Result.Model != ""
 	return labels{
-		endpoint: entry.Endpoint, backend: entry.Backend, errorType: entry.Category, status: entry.Status,
+		endpoint: entry.Endpoint, backend: entry.Backend, errorType: entry.Category, status: entry.Status, part: entry.Part,
 		request: t.models.label(request, answered), response: t.models.label(entry.Result.Model, answered),
 	}
 }
@@ -212,7 +216,6 @@ func (t *Telemetry) find(l labels) *series {
 		model = l.request
 	}
 	s := &series{
-		requests:      t.requests.WithLabelValues(l.endpoint, l.backend, strconv.Itoa(l.status)),
 		duration:      t.duration.WithLabelValues(l.request, l.response, l.backend, l.errorType),
 		firstToken:    nothing{},
 		input:         t.tokens.WithLabelValues("input", model, l.backend),
@@ -220,6 +223,9 @@ func (t *Telemetry) find(l labels) *series {
 		cacheRead:     t.tokens.WithLabelValues("cache_read", model, l.backend),
 		cacheCreation: t.tokens.WithLabelValues("cache_creation", model, l.backend),
 		cost:          t.cost.WithLabelValues(model),
+	}
+	if !l.part {
+		s.requests = t.requests.WithLabelValues(l.endpoint, l.backend, strconv.Itoa(l.status))
 	}
 	if l.errorType == "" {
 		s.firstToken = t.firstToken.WithLabelValues(l.request, l.response, l.backend)

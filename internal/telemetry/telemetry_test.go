@@ -224,6 +224,31 @@ func TestObserveFailures(t *testing.T) {
 	}
 }
 
+// TestPartsAreNoRequests: what one consists of is timed and paid for, not counted.
+func TestPartsAreNoRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel := New(Options{})
+		part := entry()
+		part.Part, part.Endpoint = true, "/v1/task"
+		tel.Observe(part)
+		tel.Observe(part)
+		if got := value(t, tel, "claude_api_requests_total", "endpoint=/v1/task"); got != -1 {
+			t.Errorf("%v requests", got)
+		}
+		if got := value(t, tel, "claude_api_tokens_total", "type=output"); got != 40 {
+			t.Errorf("%v tokens", got)
+		}
+		if got := value(t, tel, "gen_ai_server_request_duration_seconds"); got != 2 {
+			t.Errorf("%v times", got)
+		}
+		part.Part = false
+		tel.Observe(part)
+		if got := value(t, tel, "claude_api_requests_total", "endpoint=/v1/task"); got != 1 {
+			t.Errorf("%v requests", got)
+		}
+	})
+}
+
 func TestModelLabels(t *testing.T) {
 	m := newModels(2)
 	tests := []struct {

@@ -57,6 +57,7 @@ type waiter struct {
 	row     Row
 	zone    *time.Location // of the row's project
 	charged budget.Amount  // to budgets, beside what the row says
+	part    bool           // see gateway.Entry
 	done    chan error     // holds one, so that the committer never waits for a caller
 }
 
@@ -94,7 +95,7 @@ func (l *Ledger) Record(_ context.Context, entry gateway.Entry) error {
 	defer func() { <-l.room }()
 
 	w := l.waiters.Get().(*waiter)
-	w.row, w.zone, w.charged = NewRow(entry), time.UTC, entry.Charged
+	w.row, w.zone, w.charged, w.part = NewRow(entry), time.UTC, entry.Charged, entry.Part
 	if entry.Caller != nil {
 		w.zone = entry.Caller.Zone()
 	}

@@ -427,6 +427,18 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 		for range 5 {
 			store.gate <- struct{}{}
 		}
+		// What a request consists of isn't a request.
+		for range 2 {
+			go func() {
+				e := gateway.Entry{Time: evening, Requested: "m", Caller: &gateway.Caller{KeyID: "d", ProjectID: "p", Location: tokyo}, Part: true}
+				e.Result.Usage.OutputTokens, e.Result.CostMicroUSD = 3, new(int64(4))
+				if err := l.Record(t.Context(), e); err != nil {
+					t.Error(err)
+				}
+			}()
+			synctest.Wait()
+			store.gate <- struct{}{}
+		}
 		// Budgets are charged in memory for what has a usage without tokens.
 		go func() {
 			e := gateway.Entry{Time: evening, Requested: "m", Caller: &gateway.Caller{KeyID: "c", ProjectID: "p", Location: tokyo}, Charged: budget.Amount{MicroUSD: 7}}
@@ -448,6 +460,7 @@ func TestSpendsGoWithTheirRows(t *testing.T) {
 			"03-02 00:00 p a m": {2, 3, 30, 0, 0},
 			"03-02 00:00 p b m": {1, 4, 0, 1, 7},
 			"03-02 00:00 p c m": {1, 0, 0, 1, 7},
+			"03-02 00:00 p d m": {0, 6, 8, 0, 0},
 			"03-01 00:00 p a m": {1, 8, 80, 0, 0},
 		}
 		if !maps.Equal(got, want) {

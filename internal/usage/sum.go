@@ -31,6 +31,9 @@ func sums(batch []*waiter) []Sum {
 			list = append(list, Sum{Day: time.UnixMicro(of.day).UTC(), ProjectID: of.projectID, KeyID: of.key, Model: of.model})
 		}
 		list[i].add(r)
+		if !w.part {
+			list[i].Requests++
+		}
 		list[i].Charged = list[i].Charged.Add(w.charged)
 	}
 	return list
@@ -49,7 +52,6 @@ func (r *Row) model() string {
 }
 
 func (s *Sum) add(r *Row) {
-	s.Requests++
 	s.Usage.InputTokens += r.Usage.InputTokens
 	s.Usage.OutputTokens += r.Usage.OutputTokens
 	s.Usage.CacheReadInputTokens += r.Usage.CacheReadInputTokens

@@ -84,8 +84,10 @@ type Sum struct {
 	ProjectID string
 	KeyID     string
 	Model     string // as answered; as routed or asked where nothing was answered
-	Requests  int64
-	Usage     message.Usage
+	// Requests counts those of callers. An agentic run is one: the calls that it made of
+	// the upstream, which have the rows with its tokens, aren't counted.
+	Requests int64
+	Usage    message.Usage
 	// CostMicroUSD adds up the known prices, in millionths of a US dollar.
 	CostMicroUSD int64
 	// Unpriced counts the requests whose price isn't known.
