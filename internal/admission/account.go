@@ -16,8 +16,8 @@ type account struct {
 	// running are the calls between Admit and Release; parts are those of them that
 	// are part of another, which counts for them.
 	running, parts int
-	periods map[budget.Period]*window
-	usedAt  time.Duration
+	periods        map[budget.Period]*window
+	usedAt         time.Duration
 }
 
 // spending is what an account has spent in one period, and what calls that run
