@@ -68,8 +68,11 @@ type Job struct {
 	Created    time.Time
 	Started    time.Time // of the last attempt; zero: not yet
 	Ended      time.Time // zero: not yet
-	Expires    time.Time // when it is forgotten, with its events
+	Expires    time.Time // when it is forgotten, with its events; zero: not before it has ended
 }
+
+// CategoryInterrupted is the Category of a job that failed because what ran it is gone.
+const CategoryInterrupted = "interrupted"
 
 // Event is something that happened in a job.
 type Event struct {
@@ -87,5 +90,43 @@ var ErrNotFound = errors.New("there is no such job")
 // ErrEnded says that a job is over.
 var ErrEnded = errors.New("the job has ended")
 
+// ErrRunning says that a job hasn't ended.
+var ErrRunning = errors.New("the job hasn't ended")
+
+// ErrExists says that there is a job with that id.
+var ErrExists = errors.New("there is such a job already")
+
 // ErrAnswered says that a question was answered before.
 var ErrAnswered = errors.New("the question was answered before")
+
+// The causes with which a run's context ends.
+var (
+	// ErrCancelled says that somebody wants the job to end.
+	ErrCancelled = errors.New("the job was cancelled")
+	// ErrStopping says that this node stops: a job that came from the queue goes back
+	// there.
+	ErrStopping = errors.New("the service stops")
+	// ErrLost says that the job was given to another node, or is gone. Nothing that this
+	// run still writes is kept.
+	ErrLost = errors.New("the job is no longer this run's")
+)
+
+// again is an error after which a job is to be tried again.
+type again struct{ error }
+
+// Again says of an error that passes that the job is to be tried again, after a while
+// that grows with its attempts. The last attempt fails with the error.
+func Again(err error) error { return again{err} }
+
+func (a again) Unwrap() error { return a.error }
+
+// Filter chooses jobs of a list.
+type Filter struct {
+	Kind   Kind   // "": every kind
+	State  State  // "": every state
+	Before string // the id of a job: only those that were made before it; "": all
+	Limit  int    // 0: DefaultLimit
+}
+
+// DefaultLimit is how many jobs a list has.
+const DefaultLimit = 100
