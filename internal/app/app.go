@@ -19,6 +19,7 @@ import (
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/audit"
+	"claude-code-api-service/internal/capability"
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
@@ -26,6 +27,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/idempotency"
+	"claude-code-api-service/internal/meter"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/telemetry"
@@ -62,8 +64,10 @@ type App struct {
 	once          *idempotency.Keeper
 	pool          *clipool.Pool // nil without a CLI
 	confinement   confine.Confinement
-	direct        *directPath     // nil without a credential
-	breakers      *route.Breakers // nil when they are switched off
+	capabilities  *capability.Catalogue // nil without a CLI
+	direct        *directPath           // nil without a credential
+	meter         *meter.Meter          // nil without a CLI
+	breakers      *route.Breakers       // nil when they are switched off
 	instruments   *telemetry.Telemetry
 	certificate   *certificate // nil without TLS
 	lasting       lasting
@@ -128,6 +132,9 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.registerPool(a.instruments.Registerer())
+	if err := a.makeCapabilities(); err != nil {
+		return err
+	}
 	a.once = a.makeOnce(a.instruments.Registerer())
 	refusals := audit.NewRefusals(a.audit, a.instruments)
 	a.later(func(context.Context) error { refusals.Close(); return nil })
@@ -141,6 +148,9 @@ func (a *App) build(ctx context.Context) error {
 		if a.certificate, err = readCertificate(a.config.TLSCert, a.config.TLSKey); err != nil {
 			return err
 		}
+	}
+	if err := a.makeMeter(); err != nil {
+		return err
 	}
 	first, err := a.generate(a.config, catalogue)
 	if err != nil {

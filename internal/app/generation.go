@@ -112,16 +112,23 @@ func (a *App) adopt(n *generation) {
 }
 
 func (a *App) makeDirect(n *generation) (*anthropic.Backend, error) {
-	c := n.config
+	options := a.directOptions(n.config)
+	options.APIKey, options.AuthToken = n.config.Anthropic.APIKey.Reveal(), n.config.Anthropic.AuthToken.Reveal()
+	options.PromptCaching, options.Price = n.config.PromptCaching, n.catalogue.Cost
+	return anthropic.New(options)
+}
+
+// directOptions are those of every way to the API, without a credential.
+func (a *App) directOptions(c *config.Config) anthropic.Options {
 	retries := a.config.SDKMaxRetries
 	if retries == 0 {
 		retries = -1 // the backend's zero is its default
 	}
-	return anthropic.New(anthropic.Options{
-		BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),
-		Retries: retries, FirstByteTimeout: a.config.SDKTimeout.Duration(), IdleTimeout: a.config.SDKTimeout.Duration(),
-		PromptCaching: c.PromptCaching, Price: n.catalogue.Cost, Logger: a.log, Retried: a.instruments.Retried(gateway.BackendDirect),
-	})
+	return anthropic.Options{
+		BaseURL: c.Anthropic.BaseURL, Retries: retries,
+		FirstByteTimeout: a.config.SDKTimeout.Duration(), IdleTimeout: a.config.SDKTimeout.Duration(),
+		Logger: a.log, Retried: a.instruments.Retried(gateway.BackendDirect),
+	}
 }
 
 // directPath is the present generation's way to the API. A call stays with the one

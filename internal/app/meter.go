@@ -1,0 +1,62 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"claude-code-api-service/internal/anthropic"
+	"claude-code-api-service/internal/anthropicapi"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/meter"
+	"claude-code-api-service/internal/route"
+)
+
+// makeMeter makes the upstream of agentic runs, which goes the direct path. Without a
+// credential for that, the CLI's own login is sent on. Why: docs/adr/0028-meter.md.
+func (a *App) makeMeter() error {
+	if a.pool == nil {
+		return nil
+	}
+	backend, login := a.lasting.backends[gateway.BackendDirect], a.direct == nil
+	if login {
+		options := a.directOptions(a.config)
+		options.CallersLogin = true
+		options.Price = func(model string, at time.Time, u message.Usage) (int64, bool) { return a.catalogue().Cost(model, at, u) }
+		through, err := anthropic.New(options)
+		if err != nil {
+			return fmt.Errorf("make the way to the API for the CLI's login: %w", err)
+		}
+		a.later(func(context.Context) error { through.Close(); return nil })
+		backend = a.breakers.Guard(gateway.BackendDirect, through)
+	}
+	a.meter = meter.New(meter.Options{
+		Walk:  func() gateway.Options { return a.walkOfRuns(backend) },
+		Serve: a.upstreamOfRuns,
+		Login: login, Log: a.log,
+	})
+	a.later(func(context.Context) error { a.meter.Close(); return nil })
+	return nil
+}
+
+// walkOfRuns are the rooms through which the calls of a run that begins now walk.
+func (a *App) walkOfRuns(backend gateway.Backend) gateway.Options {
+	n := a.now()
+	return gateway.Options{
+		Admitter: a.lasting.admitter, Recorder: a.lasting.ledger, Observer: a.lasting.refusals, Priced: n.catalogue.Priced,
+		Router: route.New(route.Options{
+			Backends: map[string]gateway.Backend{gateway.BackendDirect: backend},
+			Resolve:  resolve(n.catalogue), ModelMap: n.config.ModelMap,
+		}),
+	}
+}
+
+// upstreamOfRuns serves the Messages API alone. Bodies may be as large as the API takes
+// them.
+func (a *App) upstreamOfRuns(g *gateway.Gateway) http.Handler {
+	mux := http.NewServeMux()
+	anthropicapi.New(anthropicapi.Options{Gateway: g, Models: models(a.catalogue()), Log: a.log}).Register(mux)
+	return mux
+}
