@@ -54,13 +54,14 @@ type Options struct {
 	URL string
 }
 
-// DB is an open database. It is an apikey.Store, a usage.Store, an archive.Store
-// and an audit.Store, and safe for concurrent use. Connections that break are made
+// DB is an open database. It is an apikey.Store, a usage.Store, an archive.Store,
+// an audit.Store and a cluster.Store, and safe for concurrent use. Connections that break are made
 // again; a statement that was under way then fails, and may have been done.
 type DB struct {
 	// walk is for what a request waits for, in statements of a millisecond; rest
 	// is for everything else.
 	walk, rest *pgxpool.Pool
+	listener   *listener
 	closeOnce  sync.Once
 }
 
@@ -88,6 +89,7 @@ func open(ctx context.Context, options Options) (*DB, error) {
 		db.rest, err = pool(options.URL, restConnections)
 	}
 	if err == nil {
+		db.listener = newListener(db.walk.Config().ConnConfig)
 		err = db.check(ctx)
 	}
 	if err == nil {
@@ -164,6 +166,9 @@ func settle(ctx context.Context, conn *pgx.Conn) error {
 // called more than once. Whoever uses the database afterwards gets an error.
 func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
+		if db.listener != nil {
+			db.listener.close()
+		}
 		for _, pool := range []*pgxpool.Pool{db.walk, db.rest} {
 			if pool != nil {
 				pool.Close()
