@@ -122,7 +122,7 @@ func TestNobodyIsValidWhomTheOthersTakeForDead(t *testing.T) {
 		{away: time.Second, same: true},
 		{away: 6 * time.Second, same: true},
 		{away: 30 * time.Second},
-		{away: 5 * time.Second, slow: 1900 * time.Millisecond, same: true},
+		{away: 2 * time.Second, slow: 1900 * time.Millisecond, same: true},
 		{away: 20 * time.Second, slow: 1900 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
