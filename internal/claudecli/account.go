@@ -34,12 +34,12 @@ func (t totals) below(other totals) bool {
 }
 
 // result reads a result line: the turn has ended, and what it cost is added up.
-func (p *Process) result(l *line) (*resultLine, error) {
+func (c *child) result(l *line) (*resultLine, error) {
 	r := &resultLine{}
 	if err := decode(l.Raw, r); err != nil {
 		return nil, fmt.Errorf("decode result: %w", err)
 	}
-	p.running = false
+	c.running = false
 	now := totals{costUSD: r.TotalCostUSD}
 	for _, u := range r.ModelUsage {
 		now.usage.InputTokens += u.InputTokens
@@ -47,10 +47,10 @@ func (p *Process) result(l *line) (*resultLine, error) {
 		now.usage.CacheReadInputTokens += u.CacheReadInputTokens
 		now.usage.CacheCreationInputTokens += u.CacheCreationInputTokens
 	}
-	if now.below(p.counted) {
-		p.counted = totals{}
+	if now.below(c.counted) {
+		c.counted = totals{}
 	}
-	p.spent = p.spent.add(now, 1).add(p.counted, -1)
-	p.counted, p.models = now, r.ModelUsage
+	c.spent = c.spent.add(now, 1).add(c.counted, -1)
+	c.counted, c.models = now, r.ModelUsage
 	return r, nil
 }

@@ -35,11 +35,21 @@ func (o *Options) rules(program, folder string) (confine.Rules, error) {
 		case !filepath.IsAbs(value):
 		case name == "CLAUDE_CONFIG_DIR":
 			rules.Write = append(rules.Write, value)
-		case strings.HasSuffix(name, "_FILE"), strings.HasSuffix(name, "_DIR"), strings.HasSuffix(name, "_CERTS"), strings.HasSuffix(name, "_CERT"), strings.HasSuffix(name, "_KEY"), strings.HasSuffix(name, "_CREDENTIALS"):
+		case namesFile(name):
 			rules.Read = append(rules.Read, value)
 		}
 	}
 	return rules, nil
+}
+
+// namesFile says whether a variable of that name tells the CLI of a file or folder.
+func namesFile(name string) bool {
+	for _, end := range [...]string{"_FILE", "_DIR", "_CERTS", "_CERT", "_KEY", "_CREDENTIALS"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // check refuses what a process can't be given. The kernel would too, but without

@@ -20,8 +20,10 @@ var errRefused = errors.New("the CLI refused the request")
 // the subtype.
 type control struct {
 	Subtype            string    `json:"subtype"`
-	SystemPrompt       any       `json:"systemPrompt,omitempty"`  // initialize: []string
-	NewSystemPrompt    string    `json:"system_prompt,omitempty"` // set_model
+	SystemPrompt       any       `json:"systemPrompt,omitempty"`       // initialize: []string
+	AppendSystemPrompt string    `json:"appendSystemPrompt,omitempty"` // initialize
+	Hooks              any       `json:"hooks,omitempty"`              // initialize
+	NewSystemPrompt    string    `json:"system_prompt,omitempty"`      // set_model
 	Model              string    `json:"model,omitempty"`
 	MaxThinkingTokens  *int64    `json:"max_thinking_tokens,omitempty"`
 	ThinkingDisplay    string    `json:"thinking_display,omitempty"`
@@ -53,27 +55,27 @@ type controlResponse struct {
 
 // ask sends control requests in one write and waits for all of their answers,
 // in order. The first refusal is returned, after all have answered.
-func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...control) ([]controlResponse, error) {
-	defer p.guard(ctx, timeout)()
-	first := p.requests + 1
-	p.buffer.Reset()
+func (c *child) ask(ctx context.Context, timeout time.Duration, requests ...control) ([]controlResponse, error) {
+	defer c.guard(ctx, timeout)()
+	first := c.requests + 1
+	c.buffer.Reset()
 	for _, request := range requests {
-		p.requests++
-		if err := appendControl(&p.buffer, p.requests, request); err != nil {
+		c.requests++
+		if err := appendControl(&c.buffer, c.requests, request); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.write(p.buffer.Bytes()); err != nil {
-		return nil, p.timedOut(ctx, err)
+	if err := c.write(c.buffer.Bytes()); err != nil {
+		return nil, c.timedOut(ctx, err)
 	}
 	answers := make([]controlResponse, len(requests))
 	var refused error
 	for missing := len(requests); missing > 0; {
-		l, err := p.read()
+		l, err := c.read()
 		if err != nil {
-			return nil, p.timedOut(ctx, err)
+			return nil, c.timedOut(ctx, err)
 		}
-		answer, mine, err := p.answer(l)
+		answer, mine, err := c.answer(l)
 		if err != nil {
 			return nil, err
 		}
@@ -94,10 +96,10 @@ func (p *Process) ask(ctx context.Context, timeout time.Duration, requests ...co
 // than for any control request. It changes nothing, whether or not the process
 // holds a conversation. A ctx that ends leaves the process as it was: the answer is
 // skipped when it comes. After any other error the process must be closed.
-func (p *Process) Ping(ctx context.Context) error {
-	_, err := p.ask(ctx, p.options.ControlTimeout, control{Subtype: askVersion})
+func (c *child) Ping(ctx context.Context) error {
+	_, err := c.ask(ctx, c.options.ControlTimeout, control{Subtype: askVersion})
 	if err == nil {
-		err = p.broken
+		err = c.broken
 	}
 	return err
 }
@@ -107,13 +109,13 @@ const askVersion = "get_binary_version"
 
 // answer takes a line that comes while control requests are open. It returns
 // the number of the request that the line answers, or 0.
-func (p *Process) answer(l *line) (controlResponse, int, error) {
+func (c *child) answer(l *line) (controlResponse, int, error) {
 	switch l.Type {
 	case lineResult:
-		_, err := p.result(l)
+		_, err := c.result(l)
 		return controlResponse{}, 0, err
 	case lineControlRequest:
-		return controlResponse{}, 0, p.serve(l)
+		return controlResponse{}, 0, c.own(l)
 	case lineControlResponse:
 		var answer controlLine
 		if err := decode(l.Raw, &answer); err != nil {

@@ -85,15 +85,17 @@ const (
 	lineSystem          = "system"
 	lineStreamEvent     = "stream_event"
 	lineAssistant       = "assistant"
+	lineUser            = "user"
 	lineResult          = "result"
 	lineRateLimit       = "rate_limit_event"
 	lineControlRequest  = "control_request"
 	lineControlResponse = "control_response"
+	lineControlCancel   = "control_cancel_request"
 )
 
 // What known looks names up in.
 var (
-	lineTypes  = []string{lineStreamEvent, lineSystem, lineAssistant, lineResult, lineRateLimit, lineControlRequest, lineControlResponse}
+	lineTypes  = []string{lineStreamEvent, lineSystem, lineAssistant, lineUser, lineResult, lineRateLimit, lineControlRequest, lineControlResponse, lineControlCancel}
 	eventTypes = []string{
 		message.EventContentBlockDelta, message.EventContentBlockStart, message.EventContentBlockStop,
 		message.EventMessageStart, message.EventMessageDelta, message.EventMessageStop, message.EventPing, message.EventError,
@@ -121,6 +123,7 @@ type resultLine struct {
 	TotalCostUSD   float64               `json:"total_cost_usd"`
 	ModelUsage     map[string]modelUsage `json:"modelUsage"`
 	Errors         []string              `json:"errors"`
+	NumTurns       int                   `json:"num_turns"`
 }
 
 type modelUsage struct {
@@ -151,46 +154,46 @@ func decode(raw jsontext.Value, into any) error {
 
 // read returns the next line that is JSON. Garbage between lines is skipped,
 // and the process is marked: it won't be used again.
-func (p *Process) read() (*line, error) {
+func (c *child) read() (*line, error) {
 	for {
-		raw, err := p.lines.next()
+		raw, err := c.lines.next()
 		if err != nil {
-			return nil, p.failure("read from the process", err)
+			return nil, c.failure("read from the process", err)
 		}
 		if len(raw) == 0 {
 			continue
 		}
-		if err := p.scan(raw); err != nil {
-			p.options.Logger.Warn("the CLI wrote a line that isn't JSON", "pid", p.PID(), "bytes", len(raw), "error", err)
-			p.broken = err
+		if err := c.scan(raw); err != nil {
+			c.options.Logger.Warn("the CLI wrote a line that isn't JSON", "pid", c.PID(), "bytes", len(raw), "error", err)
+			c.broken = err
 			continue
 		}
-		return &p.line, nil
+		return &c.line, nil
 	}
 }
 
 // scan reads of a line what tells it apart, in one pass and without copying.
-func (p *Process) scan(raw []byte) error {
-	p.line = line{Raw: raw}
-	m := &p.members
+func (c *child) scan(raw []byte) error {
+	c.line = line{Raw: raw}
+	m := &c.members
 	for m.over(raw); m.next(); {
 		switch string(m.name) {
 		case `"type"`:
-			p.line.Type = known(m.value, lineTypes)
+			c.line.Type = known(m.value, lineTypes)
 		case `"session_id"`:
-			if session := unquoted(m.value); session != nil && string(session) != p.sessionID {
-				p.sessionID = string(session)
+			if session := unquoted(m.value); session != nil && string(session) != c.sessionID {
+				c.sessionID = string(session)
 			}
 		case `"event"`:
-			p.line.Event = m.value
+			c.line.Event = m.value
 		}
 	}
-	if m.err != nil || len(p.line.Event) == 0 {
+	if m.err != nil || len(c.line.Event) == 0 {
 		return m.err
 	}
-	for m.over(p.line.Event); m.next(); {
+	for m.over(c.line.Event); m.next(); {
 		if string(m.name) == `"type"` {
-			p.line.EventType = known(m.value, eventTypes)
+			c.line.EventType = known(m.value, eventTypes)
 		}
 	}
 	return m.err

@@ -39,7 +39,7 @@ func (c *chunked) Read(b []byte) (int, error) {
 }
 
 func TestScan(t *testing.T) {
-	p := &Process{sessionID: "former"}
+	p := &Process{child: child{sessionID: "former"}}
 	tests := []struct {
 		name, raw string
 		want      line

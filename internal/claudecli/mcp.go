@@ -134,19 +134,19 @@ func (p *Process) reply(call openCall, result any) error {
 }
 
 // refuse answers a request of the CLI's own with an error.
-func (p *Process) refuse(requestID string) error {
+func (c *child) refuse(requestID string) error {
 	type response struct {
 		Subtype   string `json:"subtype"`
 		RequestID string `json:"request_id"`
 		Error     string `json:"error"`
 	}
-	p.buffer.Reset()
-	err := appendLine(&p.buffer, struct {
+	c.buffer.Reset()
+	err := appendLine(&c.buffer, struct {
 		Type     string   `json:"type"`
 		Response response `json:"response"`
 	}{lineControlResponse, response{"error", requestID, "not available here"}})
 	if err != nil {
 		return err
 	}
-	return p.write(p.buffer.Bytes())
+	return c.write(c.buffer.Bytes())
 }

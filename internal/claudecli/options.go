@@ -111,29 +111,15 @@ func (o *Options) environment(folder string) []string {
 	if home == "" {
 		home = filepath.Join(folder, "home")
 	}
-	env := []string{
-		"PATH=/usr/local/bin:/usr/bin:/bin",
-		"LANG=C.UTF-8",
-		"HOME=" + home,
-		"TMPDIR=" + filepath.Join(folder, "tmp"),
-		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
-		"DISABLE_AUTOUPDATER=1",
-		"DISABLE_TELEMETRY=1",
-		"DISABLE_ERROR_REPORTING=1",
+	env := append(o.machine(home, filepath.Join(folder, "tmp")),
 		"CLAUDE_CODE_MAX_RETRIES=0",
-		// A stream that breaks is an error here, not a second, plain request.
-		"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK=1",
-		// Without this a prompt's @path is replaced by that file's content, whatever
-		// tools are off: a caller could read the machine's files.
-		"CLAUDE_CODE_DISABLE_ATTACHMENTS=1",
 		// A conversation that is too long is an error here, not a summary of it.
 		"DISABLE_COMPACT=1",
 		"MAX_THINKING_TOKENS=0",
 		// MAX_THINKING_TOKENS=0 leaves adaptive thinking on with the 5-5 models
 		// (seen with 2.1.331); this leaves the thinking member out of the body.
-		envDisableThinking + "=1",
-		markerVariable + "=" + o.Marker,
-	}
+		envDisableThinking+"=1",
+	)
 	if o.Features.ClientTools {
 		env = append(env,
 			// Tools are in the body from the start, not behind a search for them.
@@ -147,13 +133,39 @@ func (o *Options) environment(folder string) []string {
 			"MAX_MCP_OUTPUT_TOKENS=100000000",
 		)
 	}
-	add := func(name, value string) {
-		if value != "" {
-			env = append(env, name+"="+value)
+	return append(env, o.upstreamVariables()...)
+}
+
+// machine is what every process of the CLI is told of where it runs.
+func (o *Options) machine(home, temp string) []string {
+	return []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin",
+		"LANG=C.UTF-8",
+		"HOME=" + home,
+		"TMPDIR=" + temp,
+		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+		"DISABLE_AUTOUPDATER=1",
+		"DISABLE_TELEMETRY=1",
+		"DISABLE_ERROR_REPORTING=1",
+		// A stream that breaks is an error here, not a second, plain request.
+		"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK=1",
+		// Without this a prompt's @path is replaced by that file's content, whatever
+		// tools are off: a caller could read the machine's files.
+		"CLAUDE_CODE_DISABLE_ATTACHMENTS=1",
+		markerVariable + "=" + o.Marker,
+	}
+}
+
+// upstreamVariables are the CLI's upstream and credential, and what the operator
+// lets through, which wins.
+func (o *Options) upstreamVariables() []string {
+	var env []string
+	for _, v := range [...]struct{ name, value string }{
+		{envBaseURL, o.BaseURL}, {"ANTHROPIC_API_KEY", o.APIKey}, {"ANTHROPIC_AUTH_TOKEN", o.AuthToken},
+	} {
+		if v.value != "" {
+			env = append(env, v.name+"="+v.value)
 		}
 	}
-	add(envBaseURL, o.BaseURL)
-	add("ANTHROPIC_API_KEY", o.APIKey)
-	add("ANTHROPIC_AUTH_TOKEN", o.AuthToken)
 	return append(env, o.Env...)
 }

@@ -8,6 +8,9 @@ import (
 // markerVariable carries Options.Marker. What a process starts inherits it.
 const markerVariable = "CLAUDE_API_WORKER"
 
+// agentVariable carries an id of the one Agent, for its own end.
+const agentVariable = "CLAUDE_API_AGENT"
+
 // KillMarked bounds: processes that are told to end are gone within milliseconds.
 const (
 	orphanTimeout = 2 * time.Second
@@ -26,10 +29,20 @@ const (
 // finds none: there a worker ends by itself when it reads the end of its standard
 // input, and what it started stays.
 func KillMarked(markers ...string) (killed int, err error) {
+	return killBearing(markerVariable, markers)
+}
+
+func killBearing(variable string, values []string) (killed int, err error) {
+	var marks []string
+	for _, value := range values {
+		if value != "" {
+			marks = append(marks, variable+"="+value)
+		}
+	}
 	ended := map[int]bool{}
 	deadline := time.Now().Add(orphanTimeout)
 	for {
-		pids := endMarked(markers) // they may start others meanwhile
+		pids := endMarked(marks) // they may start others meanwhile
 		for _, pid := range pids {
 			ended[pid] = true
 		}
@@ -37,7 +50,7 @@ func KillMarked(markers ...string) (killed int, err error) {
 		case len(pids) == 0:
 			return len(ended), nil
 		case time.Now().After(deadline):
-			return len(ended), fmt.Errorf("%d processes of a former run don't end", len(pids))
+			return len(ended), fmt.Errorf("%d processes don't end", len(pids))
 		}
 		time.Sleep(orphanPoll)
 	}

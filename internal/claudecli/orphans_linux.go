@@ -39,7 +39,7 @@ func bearsMarker(pid int, markers []string) bool {
 	}
 	for variable := range bytes.SplitSeq(environment, []byte{0}) {
 		for _, marker := range markers {
-			if marker != "" && string(variable) == markerVariable+"="+marker {
+			if string(variable) == marker {
 				return true
 			}
 		}

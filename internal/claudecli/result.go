@@ -71,7 +71,7 @@ func resultError(l *resultLine, reason string) error {
 
 // rateLimit notes when a limit ends by which the CLI's upstream has refused a request.
 // The CLI says so only when it changes.
-func (t *turn) rateLimit(l *line) error {
+func (c *child) rateLimit(l *line) error {
 	var e struct {
 		Info struct {
 			Status   string  `json:"status"`
@@ -81,9 +81,9 @@ func (t *turn) rateLimit(l *line) error {
 	if err := decode(l.Raw, &e); err != nil {
 		return fmt.Errorf("decode rate limit: %w", err)
 	}
-	t.limited = time.Time{}
+	c.limited = time.Time{}
 	if e.Info.Status == "rejected" && e.Info.ResetsAt > 0 {
-		t.limited = time.Unix(int64(e.Info.ResetsAt), 0)
+		c.limited = time.Unix(int64(e.Info.ResetsAt), 0)
 	}
 	return nil
 }

@@ -61,8 +61,8 @@ func (p *Process) bar() {
 }
 
 // basis says what the CLI's figures for a model rest on.
-func (p *Process) basis(model string) CostBasis {
-	switch p.models[model].CostBasis {
+func (c *child) basis(model string) CostBasis {
+	switch c.models[model].CostBasis {
 	case "":
 		return BasisNotSaid
 	case basisUnknown:

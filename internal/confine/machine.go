@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,19 @@ func Machine() Rules {
 
 // everyProgram is where a machine's programs are.
 var everyProgram = []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store", "/opt"}
+
+// Programs gives what a program needs that runs the machine's others, beside
+// Machine: them, and the settings for all users that they read.
+func Programs() Rules {
+	return Rules{
+		Run: append(slices.Clone(everyProgram), "/usr"),
+		Read: []string{
+			"/etc/bash.bashrc", "/etc/profile", "/etc/profile.d", "/etc/inputrc", "/etc/alternatives", "/etc/shells", "/etc/environment",
+			"/etc/gitconfig", "/etc/mime.types", "/etc/magic", "/etc/debian_version", "/etc/lsb-release", "/etc/npmrc",
+		},
+		Write: []string{"/dev/full", "/dev/tty"},
+	}
+}
 
 // Program gives what running a program needs beside Machine. A binary may be run
 // itself, and what loads it. A script needs its interpreter, and whatever that runs:

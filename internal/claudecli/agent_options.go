@@ -1,0 +1,99 @@
+package claudecli
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"claude-code-api-service/internal/confine"
+)
+
+// arguments are those of an agentic process. Its settings files are those in its HOME
+// and its directory, whatever the operator's own say.
+func (a *Agentic) arguments(o *Options) []string {
+	args := []string{
+		"-p", "--input-format=stream-json", "--output-format=stream-json",
+		"--verbose", "--include-partial-messages",
+		"--setting-sources=user,project", "--strict-mcp-config",
+		"--permission-mode=default", "--permission-prompt-tool=stdio",
+		"--tools=" + strings.Join(a.Tools, ","),
+	}
+	add := func(name, value string) {
+		if value != "" {
+			args = append(args, name+"="+value)
+		}
+	}
+	add("--allowedTools", strings.Join(a.Allow, ","))
+	add("--disallowedTools", strings.Join(a.Deny, ","))
+	add("--mcp-config", a.MCPConfig)
+	add("--model", o.Model)
+	if !a.Resume {
+		add("--session-id", a.Session)
+		return args
+	}
+	add("--resume", a.Session)
+	if a.Fork {
+		args = append(args, "--fork-session")
+	}
+	return args
+}
+
+// environment is built from nothing, as for every process of the CLI. A refusal by
+// the limits of the run's own upstream is waited for as that says, a few times.
+func (a *Agentic) environment(o *Options, id string) []string {
+	env := append(o.machine(a.Home, a.TempDir),
+		"CLAUDE_CODE_MAX_RETRIES=5",
+		// What runs on behind an answer would begin a turn that nobody asked for.
+		"CLAUDE_CODE_DISABLE_BACKGROUND_TASKS=1",
+		"CLAUDE_CODE_TMPDIR="+a.TempDir,
+		agentVariable+"="+id,
+	)
+	return append(env, o.upstreamVariables()...)
+}
+
+// runsPrograms says whether a tool runs the machine's programs.
+func (a *Agentic) runsPrograms() bool { return slices.Contains(a.Tools, "Bash") }
+
+// rules are what an agentic process may do: run itself, read what that needs, do
+// everything in its folders. It starts other programs only where a tool does, or as
+// Run says.
+func (a *Agentic) rules(o *Options, program string) (confine.Rules, error) {
+	rules, err := confine.Program(program)
+	if err != nil {
+		return confine.Rules{}, err
+	}
+	rules.Add(confine.Machine())
+	rules.Add(confine.Rules{
+		Read: append([]string{policies}, a.Read...), Run: a.Run,
+		Write: append([]string{a.Directory, a.Home, a.TempDir}, a.Write...),
+	})
+	if a.runsPrograms() {
+		rules.Add(confine.Programs())
+		rules.Run = append(rules.Run, a.Directory)
+	}
+	for _, pair := range o.Env {
+		if name, value, _ := strings.Cut(pair, "="); filepath.IsAbs(value) && namesFile(name) {
+			rules.Read = append(rules.Read, value)
+		}
+	}
+	return rules, nil
+}
+
+// check refuses what would mean something else as an argument.
+func (a *Agentic) check() error {
+	for name, path := range map[string]string{"directory": a.Directory, "home": a.Home, "temporary folder": a.TempDir} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("the %s isn't an absolute path", name)
+		}
+	}
+	if a.Resume && a.Session == "" {
+		return fmt.Errorf("a session to resume isn't named")
+	}
+	for _, text := range slices.Concat(a.Tools, a.Allow, a.Deny, []string{a.Directory, a.Home, a.TempDir, a.Session, a.MCPConfig}) {
+		if strings.ContainsAny(text, "\x00") {
+			return fmt.Errorf("an argument holds a NUL")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package claudecli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const hookID = "tool"
+
+// everyToolUse has the CLI ask before each tool use (initialize).
+var everyToolUse = map[string][]hookMatcher{"PreToolUse": {{CallbackIDs: []string{hookID}}}}
+
+type hookMatcher struct {
+	CallbackIDs []string `json:"hookCallbackIds"`
+}
+
+// agentRequest is a line by which the CLI asks something.
+type agentRequest struct {
+	RequestID string `json:"request_id"`
+	Request   struct {
+		Subtype   string         `json:"subtype"`
+		ToolName  string         `json:"tool_name"`
+		ToolUseID string         `json:"tool_use_id"`
+		Input     jsontext.Value `json:"input"`
+	} `json:"request"`
+}
+
+// hookInput is what a hook is told of a tool use.
+type hookInput struct {
+	Event     string         `json:"hook_event_name"`
+	ToolName  string         `json:"tool_name"`
+	ToolInput jsontext.Value `json:"tool_input"`
+	ToolUseID string         `json:"tool_use_id"`
+	AgentType string         `json:"agent_type"`
+}
+
+// asked answers what the CLI asks during a turn.
+func (t *agentTurn) asked(l *line) error {
+	var r agentRequest
+	if err := decode(l.Raw, &r); err != nil {
+		return fmt.Errorf("decode control request: %w", err)
+	}
+	switch r.Request.Subtype {
+	case "hook_callback":
+		return t.judge(&r)
+	case "can_use_tool":
+		t.permit(&r)
+		return nil
+	}
+	return t.reject(r.RequestID)
+}
+
+// judge answers the hook before a tool use. One of an answer after which the model
+// isn't asked any more stays without an answer: nothing is run.
+func (t *agentTurn) judge(r *agentRequest) error {
+	var in hookInput
+	if err := decode(r.Request.Input, &in); err != nil {
+		return fmt.Errorf("decode hook: %w", err)
+	}
+	call := ToolCall{ID: cmp.Or(in.ToolUseID, r.Request.ToolUseID), Name: in.ToolName, Input: slices.Clone(in.ToolInput), Agent: in.AgentType}
+	call.Parent = t.parents[call.ID]
+	if most := t.handler.MaxTurns; most > 0 && t.answer.Turns >= most && call.Agent == "" && call.Parent == "" {
+		t.held = true
+		if t.whole {
+			return errOutOfTurns
+		}
+		return nil
+	}
+	verdict := Verdict{Decision: Ask}
+	if t.handler.Judge != nil {
+		verdict = t.handler.Judge(t.ctx, call)
+	}
+	if verdict.Decision == Deny {
+		t.deny(call)
+	}
+	return t.reply(r.RequestID, hookAnswer(verdict))
+}
+
+// hookAnswer is a hook's answer in the CLI's words.
+func hookAnswer(v Verdict) any {
+	type specific struct {
+		Event    string `json:"hookEventName"`
+		Decision string `json:"permissionDecision"`
+		Reason   string `json:"permissionDecisionReason,omitempty"`
+	}
+	type answer struct {
+		Continue bool     `json:"continue"`
+		Specific specific `json:"hookSpecificOutput"`
+	}
+	decision := map[Decision]string{Allow: "allow", Deny: "deny", Ask: "ask"}[v.Decision]
+	return answer{true, specific{"PreToolUse", decision, reasonOf(v)}}
+}
+
+func reasonOf(v Verdict) string {
+	if v.Decision == Allow {
+		return v.Reason
+	}
+	return cmp.Or(v.Reason, "not allowed here")
+}
+
+// permit has the handler decide on a tool use, beside the reading of the process's
+// output.
+func (t *agentTurn) permit(r *agentRequest) {
+	call := ToolCall{ID: r.Request.ToolUseID, Name: r.Request.ToolName, Input: slices.Clone(r.Request.Input)}
+	call.Parent = t.parents[call.ID]
+	ctx, cancel := context.WithCancel(t.ctx)
+	t.mu.Lock()
+	t.waiting[r.RequestID] = cancel
+	t.mu.Unlock()
+	requestID := r.RequestID
+	t.permits.Go(func() {
+		defer cancel()
+		verdict := Verdict{}
+		if t.handler.Permit != nil {
+			var err error
+			if verdict, err = t.handler.Permit(ctx, call); err != nil {
+				verdict = Verdict{Reason: "nobody has allowed it"}
+			}
+		}
+		t.mu.Lock()
+		_, wanted := t.waiting[requestID]
+		delete(t.waiting, requestID)
+		t.mu.Unlock()
+		if verdict.Decision != Allow {
+			t.deny(call)
+		}
+		if wanted && ctx.Err() == nil {
+			_ = t.reply(requestID, permitAnswer(call, verdict)) // a process that has died says so to its reader
+		}
+	})
+}
+
+// permitAnswer answers can_use_tool in the CLI's words.
+func permitAnswer(call ToolCall, v Verdict) any {
+	if v.Decision != Allow {
+		return struct {
+			Behavior string `json:"behavior"`
+			Message  string `json:"message"`
+		}{"deny", reasonOf(v)}
+	}
+	input := v.Input
+	if input == nil {
+		input = call.Input
+	}
+	return struct {
+		Behavior string         `json:"behavior"`
+		Input    jsontext.Value `json:"updatedInput"`
+	}{"allow", input}
+}
+
+// withdrawn ends a question that the CLI no longer wants to be answered.
+func (t *agentTurn) withdrawn(l *line) error {
+	var r agentRequest
+	if err := decode(l.Raw, &r); err != nil {
+		return fmt.Errorf("decode control request: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if cancel := t.waiting[r.RequestID]; cancel != nil {
+		delete(t.waiting, r.RequestID)
+		cancel()
+	}
+	return nil
+}
+
+// stopAsking ends all questions that are open.
+func (t *agentTurn) stopAsking() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, cancel := range t.waiting {
+		delete(t.waiting, id)
+		cancel()
+	}
+}
+
+func (t *agentTurn) deny(call ToolCall) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.denied) < maxDenied {
+		t.denied = append(t.denied, call)
+	}
+}
+
+// refuseWhileEnding answers what the CLI asks of a turn that is being stopped.
+func (t *agentTurn) refuseWhileEnding(l *line) error {
+	var r agentRequest
+	if err := decode(l.Raw, &r); err != nil {
+		return fmt.Errorf("decode control request: %w", err)
+	}
+	return t.reject(r.RequestID)
+}
+
+// controlAnswer is the line that answers a request of the CLI.
+type controlAnswer struct {
+	Type     string `json:"type"`
+	Response any    `json:"response"`
+}
+
+func (a *Agent) reply(requestID string, response any) error {
+	type success struct {
+		Subtype   string `json:"subtype"`
+		RequestID string `json:"request_id"`
+		Response  any    `json:"response"`
+	}
+	return a.send(controlAnswer{lineControlResponse, success{"success", requestID, response}})
+}
+
+// reject answers a request with an error.
+func (a *Agent) reject(requestID string) error {
+	type failure struct {
+		Subtype   string `json:"subtype"`
+		RequestID string `json:"request_id"`
+		Error     string `json:"error"`
+	}
+	return a.send(controlAnswer{lineControlResponse, failure{"error", requestID, "not available here"}})
+}
+
+func encodeLine(v any) ([]byte, error) {
+	var line bytes.Buffer
+	err := appendLine(&line, v)
+	return line.Bytes(), err
+}

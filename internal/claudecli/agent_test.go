@@ -1,0 +1,134 @@
+package claudecli_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/claudecli"
+	"claude-code-api-service/internal/claudecli/clitest"
+	"claude-code-api-service/internal/simulator"
+)
+
+// agentTest is a real CLI with tools, in folders of its own.
+type agentTest struct {
+	upstream *simulator.Simulator
+	options  claudecli.Options
+	agentic  claudecli.Agentic
+}
+
+// forBothVersions runs a test with both pinned versions.
+func forBothVersions(t *testing.T, test func(t *testing.T, a *agentTest)) {
+	for _, version := range clitest.Versions {
+		t.Run(version, func(t *testing.T) { test(t, newAgentTest(t, version)) })
+	}
+}
+
+func newAgentTest(t testing.TB, version string) *agentTest {
+	t.Helper()
+	a := &agentTest{upstream: clitest.NewUpstream(t)}
+	a.options = claudecli.Options{Path: clitest.Path(t, version), Model: testModel, BaseURL: a.upstream.URL(), APIKey: "sk-simulator"}
+	root := t.TempDir()
+	folder := func(name string) string {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a.agentic = claudecli.Agentic{
+		Tools: []string{"Bash", "Read", "Write"}, Directory: folder("work"), Home: folder("home"), TempDir: folder("tmp"),
+		Session: "0b9a3f6e-5d0c-4c53-9d8f-2f1f0f7c8a11",
+	}
+	return a
+}
+
+func (a *agentTest) write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts the process and binds it.
+func (a *agentTest) start(t testing.TB, system string) *claudecli.Agent {
+	t.Helper()
+	agent, err := claudecli.StartAgent(a.options, a.agentic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Close)
+	if err := agent.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Bind(t.Context(), claudecli.AgentSettings{Model: testModel, System: system}); err != nil {
+		t.Fatal(err)
+	}
+	return agent
+}
+
+// heard is a handler that allows everything and keeps what it hears.
+type heard struct {
+	claudecli.AgentHandler
+	events []claudecli.AgentEvent
+	judged []claudecli.ToolCall
+}
+
+func listen() *heard {
+	h := &heard{}
+	h.Event = func(e claudecli.AgentEvent) error { h.events = append(h.events, e); return nil }
+	h.Judge = func(_ context.Context, call claudecli.ToolCall) claudecli.Verdict {
+		h.judged = append(h.judged, call)
+		return claudecli.Verdict{Decision: claudecli.Allow}
+	}
+	return h
+}
+
+// results are the contents of the tool results that were heard.
+func (h *heard) results() string {
+	var all []string
+	for _, e := range h.events {
+		if e.Type == claudecli.AgentToolResult {
+			all = append(all, string(e.Content))
+		}
+	}
+	return strings.Join(all, "\n")
+}
+
+// quote makes a prompt of a text.
+func quote(t testing.TB, text string) jsontext.Value {
+	t.Helper()
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return quoted
+}
+
+func TestAgentWorksWithATool(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		agent := a.start(t, "Speak plainly.")
+		h := listen()
+		answer, err := agent.Turn(t.Context(), quote(t, `[[tool=Bash input={"command":"echo made > file; cat file"}]]`), h.AgentHandler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Turns != 2 || answer.Text != "Tool result: made" || answer.Session != a.agentic.Session || answer.Spent == nil || answer.Spent.CostMicroUSD == 0 {
+			t.Errorf("answer = %+v (spent %+v)", answer, answer.Spent)
+		}
+		if text, err := os.ReadFile(filepath.Join(a.agentic.Directory, "file")); err != nil || string(text) != "made\n" {
+			t.Errorf("the file holds %q, %v", text, err)
+		}
+		if len(h.judged) != 1 || h.judged[0].Name != "Bash" || !strings.Contains(h.results(), "made") {
+			t.Errorf("judged = %+v, events = %+v", h.judged, h.events)
+		}
+	})
+}
