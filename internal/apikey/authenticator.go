@@ -21,6 +21,10 @@ const (
 	versionTimeout  = 500 * time.Millisecond
 )
 
+// Channel is where a database that nodes share tells that accounts have changed. Whoever
+// hears it calls Look.
+const Channel = "claude_api_keys"
+
 // AuthenticatorOptions are what an Authenticator needs.
 type AuthenticatorOptions struct {
 	Store Store
@@ -54,6 +58,7 @@ type Authenticator struct {
 	// map that nobody reads any more.
 	known    atomic.Pointer[sync.Map] // Hash → *known
 	attempts *attempts
+	look     chan struct{} // holds one when Watch is to look now
 }
 
 // known is a stored account and its caller. Only keys that the store has are
@@ -72,7 +77,7 @@ var _ gateway.Authenticator = (*Authenticator)(nil)
 // NewAuthenticator makes an Authenticator. Without a running Watch it doesn't
 // notice that a key it knows was revoked.
 func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
-	a := &Authenticator{store: options.Store, interval: options.Interval, logger: options.Logger, now: options.Now, attempts: newAttempts()}
+	a := &Authenticator{store: options.Store, interval: options.Interval, logger: options.Logger, now: options.Now, attempts: newAttempts(), look: make(chan struct{}, 1)}
 	if a.interval <= 0 {
 		a.interval = DefaultInterval
 	}
@@ -184,7 +189,7 @@ func unchecked(cause error) error {
 }
 
 // Watch forgets the known keys whenever an account changed, in this process or
-// another, until ctx ends. While the store can't say whether keys changed,
+// another, until ctx ends: it asks every Interval and after each Look. While the store can't say whether keys changed,
 // every answer is forgotten: an unnoticed revocation would be worse than a
 // look-up. Run it once, in its own goroutine.
 func (a *Authenticator) Watch(ctx context.Context) {
@@ -215,7 +220,17 @@ func (a *Authenticator) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-a.look:
 		}
+	}
+}
+
+// Look has Watch ask at once whether accounts changed, for somebody has heard so. It
+// doesn't wait.
+func (a *Authenticator) Look() {
+	select {
+	case a.look <- struct{}{}:
+	default: // it is going to
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"claude-code-api-service/internal/capability"
 	"claude-code-api-service/internal/claudecli/install"
 	"claude-code-api-service/internal/clipool"
+	"claude-code-api-service/internal/cluster"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/confine"
 	"claude-code-api-service/internal/gateway"
@@ -57,6 +58,8 @@ type App struct {
 	keys      *apikey.Keys
 
 	store         *watched
+	member        *cluster.Member
+	bus           bus // nil where there is only this node
 	authenticator *apikey.Authenticator
 	archive       *archive.Archive
 	audit         *audit.Log
@@ -111,10 +114,13 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.later(func(context.Context) error { return store.Close() })
 	a.store = watch(store, &a.config.Data)
+	if err := a.join(ctx); err != nil {
+		return err
+	}
 	db := a.store
 	ledger := usage.NewLedger(usage.Options{Store: db})
 	a.later(ledger.Close)
-	a.authenticator = apikey.NewAuthenticator(apikey.AuthenticatorOptions{Store: db, Logger: a.log})
+	a.makeAuthenticator()
 	a.keys = apikey.NewKeys(apikey.Options{Store: db, Changed: AuditChanges(db, audit.Embedding)})
 	a.archive = archive.New(archive.Options{Store: db, Log: a.log})
 	if err := a.openTrace(ctx, db); err != nil {

@@ -10,13 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// The channels on which nodes hear of each other.
-const (
-	ChannelKeys   = "claude_api_keys"   // accounts have changed
-	ChannelShares = "claude_api_shares" // parts of limits are wanted
-	ChannelJobs   = "claude_api_jobs"   // something happened in a job
-)
-
 // The listening connection's times.
 const (
 	// quiet is how long nothing may come before the connection is asked whether it

@@ -9,7 +9,10 @@ import (
 	"claude-code-api-service/internal/postgres/pgtest"
 )
 
-const patience = 30 * time.Second
+const (
+	patience = 30 * time.Second
+	channel  = "claude_api_test"
+)
 
 // hearing subscribes, and gives what comes.
 func hearing(t *testing.T, db *postgres.DB, channel string) <-chan string {
@@ -41,14 +44,14 @@ func notify(t *testing.T, db *postgres.DB, channel, payload string) {
 func TestNodesHearOfEachOther(t *testing.T) {
 	address := pgtest.Database(t)
 	one, two := openURL(t, address), openURL(t, address)
-	first, same, far := hearing(t, one, postgres.ChannelJobs), hearing(t, one, postgres.ChannelJobs), hearing(t, two, postgres.ChannelJobs)
+	first, same, far := hearing(t, one, channel), hearing(t, one, channel), hearing(t, two, channel)
 	for _, heard := range []<-chan string{first, same, far} {
 		expect(t, heard, "")
 	}
 	other := hearing(t, two, `an odd "channel"`)
 	expect(t, other, "")
-	notify(t, one, postgres.ChannelJobs, "first")
-	notify(t, two, postgres.ChannelJobs, "second")
+	notify(t, one, channel, "first")
+	notify(t, two, channel, "second")
 	notify(t, one, `an odd "channel"`, "third")
 	for _, heard := range []<-chan string{first, same, far} {
 		expect(t, heard, "first")
@@ -63,13 +66,13 @@ func TestNodesHearOfEachOther(t *testing.T) {
 func TestStopOfASubscription(t *testing.T) {
 	db := open(t)
 	stopped := make(chan string, 10)
-	stop := db.Subscribe(postgres.ChannelJobs, func(payload string) { stopped <- payload })
+	stop := db.Subscribe(channel, func(payload string) { stopped <- payload })
 	expect(t, stopped, "")
 	stop()
 	stop()
-	heard := hearing(t, db, postgres.ChannelJobs)
+	heard := hearing(t, db, channel)
 	expect(t, heard, "")
-	notify(t, db, postgres.ChannelJobs, "more")
+	notify(t, db, channel, "more")
 	expect(t, heard, "more")
 	if len(stopped) != 0 {
 		t.Errorf("heard %q after stop", <-stopped)
@@ -77,7 +80,7 @@ func TestStopOfASubscription(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	db.Subscribe(postgres.ChannelJobs, func(string) { t.Error("called after Close") })()
+	db.Subscribe(channel, func(string) { t.Error("called after Close") })()
 }
 
 // TestListenerReturns ends the server, and the connection alone: "" tells of each
@@ -86,7 +89,7 @@ func TestListenerReturns(t *testing.T) {
 	server := pgtest.Start(t, "fsync=off")
 	address := server.Database(t)
 	db := openURL(t, address)
-	heard := hearing(t, db, postgres.ChannelJobs)
+	heard := hearing(t, db, channel)
 	expect(t, heard, "")
 	if err := errors.Join(server.Crash(), server.Start()); err != nil {
 		t.Fatal(err)
@@ -97,6 +100,6 @@ func TestListenerReturns(t *testing.T) {
 	}
 	expect(t, heard, "")
 	_ = db.Ping(t.Context()) // finds the connections of before the crash broken
-	notify(t, db, postgres.ChannelJobs, "again")
+	notify(t, db, channel, "again")
 	expect(t, heard, "again")
 }
