@@ -51,6 +51,7 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 		anthropicapi.New(anthropicapi.Options{Gateway: g, Once: a.once, Models: models(n.catalogue), MaxBody: limit, Log: a.log}),
 		n.process,
 		n.stream,
+		a.capabilitiesAPI(g),
 	}
 	var operations []openapi.Operation
 	for _, f := range families {
