@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"claude-code-api-service/internal/gateway"
 )
 
@@ -40,7 +42,7 @@ type Agent struct {
 	Tools       []string // those that it works with; nil: all
 	Model       string   // "": the one of who starts it
 	Origin      Origin
-	Path        string // its file, absolute and without links; "" where it is built in
+	Path        string // its file, in the folder of its origin; "" where it is built in
 }
 
 // Skill is a skill that a model may invoke. Its name is its folder's.
@@ -49,7 +51,7 @@ type Skill struct {
 	Description string
 	Tools       []string // those that it may use without being asked for
 	Origin      Origin
-	Path        string // its folder, absolute and without links; "" where it is built in
+	Path        string // its folder, in that of its origin; "" where it is built in
 }
 
 // Options are what a Catalogue needs. The zero value knows what is built into the CLI.
@@ -59,6 +61,9 @@ type Options struct {
 	Home   string
 	Rescan time.Duration // 0 is DefaultRescan
 	Log    *slog.Logger  // hears what is left out; nil is silent
+
+	heard  func() // after each reading that wasn't asked for; nil: nobody
+	notify func() (*fsnotify.Watcher, error)
 }
 
 // Catalogue knows the agents and skills of a HOME and of projects. Its answers come
@@ -83,7 +88,10 @@ func New(options Options) *Catalogue {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.watch = newWatch(c)
+	if options.notify == nil {
+		options.notify = fsnotify.NewWatcher
+	}
+	c.watch = newWatch(c, options.notify, options.heard)
 	if options.Home != "" {
 		c.home = &folder{path: filepath.Clean(options.Home), origin: Home}
 		c.read(c.home)
@@ -108,6 +116,29 @@ func (c *Catalogue) Agents(directory string) []Agent {
 func (c *Catalogue) Skills(directory string) []Skill {
 	home, project := c.found(directory)
 	return merged(func(s Skill) string { return s.Name }, home.skills, project.skills, builtInSkills())
+}
+
+// Agent gives the path of one of the HOME's agents, "" where there is none of that
+// name.
+func (c *Catalogue) Agent(name string) string {
+	home, _ := c.found("")
+	for _, a := range home.agents {
+		if a.Name == name {
+			return a.Path
+		}
+	}
+	return ""
+}
+
+// Skill gives the path of one of the HOME's skills, as Agent does an agent's.
+func (c *Catalogue) Skill(name string) string {
+	home, _ := c.found("")
+	for _, s := range home.skills {
+		if s.Name == name {
+			return s.Path
+		}
+	}
+	return ""
 }
 
 // Allowed is what one profile allows of what there is.

@@ -162,11 +162,9 @@ func (r *reading) readAgent(name string) error {
 	if a.Model == "inherit" {
 		a.Model = ""
 	}
-	a.Path, err = filepath.EvalSymlinks(filepath.Join(r.root.Name(), name))
-	if err == nil {
-		r.agents = append(r.agents, a)
-	}
-	return err
+	a.Path = filepath.Join(r.root.Name(), name)
+	r.agents = append(r.agents, a)
+	return nil
 }
 
 func (r *reading) readSkills() {
@@ -210,11 +208,9 @@ func (r *reading) readSkill(folder string) error {
 	case len(r.skills) >= maxFiles:
 		return errTooMany
 	}
-	s.Path, err = filepath.EvalSymlinks(filepath.Join(r.root.Name(), folder))
-	if err == nil {
-		r.skills = append(r.skills, s)
-	}
-	return err
+	s.Path = filepath.Join(r.root.Name(), folder)
+	r.skills = append(r.skills, s)
+	return nil
 }
 
 // head reads the beginning of a file; whole says that it is all of it.

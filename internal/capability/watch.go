@@ -29,12 +29,15 @@ type watch struct {
 	done      chan struct{}
 	ended     chan struct{}
 	once      sync.Once
-	read      func() // tests hear of readings
+	heard     func()
 }
 
-func newWatch(c *Catalogue) *watch {
-	w := &watch{catalogue: c, places: map[string]int{}, done: make(chan struct{}), ended: make(chan struct{}), read: func() {}}
-	notify, err := fsnotify.NewWatcher()
+func newWatch(c *Catalogue, open func() (*fsnotify.Watcher, error), heard func()) *watch {
+	if heard == nil {
+		heard = func() {}
+	}
+	w := &watch{catalogue: c, places: map[string]int{}, done: make(chan struct{}), ended: make(chan struct{}), heard: heard}
+	notify, err := open()
 	if err != nil {
 		c.log.Warn("agents and skills can't be watched; they are read again at intervals", slog.Duration("every", c.rescan), slog.Any("error", err))
 		return w
@@ -87,7 +90,7 @@ func (w *watch) run() {
 				w.catalogue.read(f)
 			}
 			clear(changed)
-			w.read()
+			w.heard()
 		case err := <-failures:
 			// Events were lost: everything may have changed.
 			w.catalogue.log.Warn("changes of agents or skills were missed; they are read again", slog.Any("error", err))
@@ -102,7 +105,7 @@ func (w *watch) all() {
 	for _, f := range w.catalogue.folders() {
 		w.catalogue.read(f)
 	}
-	w.read()
+	w.heard()
 }
 
 // concerned says that an event may change what a folder's reading finds. .claude
