@@ -44,9 +44,16 @@ type answer struct {
 // directives on its way.
 func (x *exchange) prompt(d *directives) ([]byte, *fault) {
 	texts := x.req.lastUser.texts
+	if len(x.req.lastUser.results) > 0 {
+		for _, t := range x.req.prompt {
+			if _, f := d.scan(nil, step(t.of(x.arena), x.req.answers)); f != nil {
+				return nil, f
+			}
+		}
+	}
 	var last []byte
 	for i, t := range texts {
-		text := t.of(x.arena)
+		text := step(t.of(x.arena), 0)
 		reminder := bytes.HasPrefix(text, []byte("<system-reminder>"))
 		if bytes.Contains(text, []byte("[[")) {
 			clean, f := d.scan(nil, text)

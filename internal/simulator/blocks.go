@@ -79,8 +79,14 @@ func (sc *scratch) message(i int) *fault {
 	if role != 's' {
 		r.lastRole = role
 	}
-	if role == 'u' {
+	switch role {
+	case 'a':
+		r.answers++
+	case 'u':
 		r.lastUser, sc.turn = sc.turn, r.lastUser
+		if len(r.lastUser.results) == 0 {
+			r.prompt, r.answers = append(r.prompt[:0], r.lastUser.texts...), 0
+		}
 	}
 	return nil
 }

@@ -34,7 +34,9 @@ type request struct {
 	format                  span // raw; empty unless the answer's form is asked for
 	effort                  span // raw
 	lastUser                turn
-	lastRole                byte // first letter of the last message's role, notes of the system left out
+	prompt                  []span // texts of the last user message that holds no results of tools
+	answers                 int    // messages of the assistant behind that
+	lastRole                byte   // first letter of the last message's role, notes of the system left out
 	documents               int
 	cited                   *citation // the first document that may be cited
 	uses                    []span    // ids of tool_use blocks still without a result
@@ -104,7 +106,7 @@ func (sc *scratch) reset() {
 	r.lastUser.reset()
 	*r = request{
 		maxTokens: -1,
-		system:    r.system[:0], tools: r.tools[:0], stops: r.stops[:0], lastUser: r.lastUser, uses: r.uses[:0],
+		system:    r.system[:0], tools: r.tools[:0], stops: r.stops[:0], lastUser: r.lastUser, prompt: r.prompt[:0], uses: r.uses[:0],
 		toolUnits: r.toolUnits[:0], systemUnits: r.systemUnits[:0], turnUnits: r.turnUnits[:0],
 	}
 }

@@ -49,6 +49,75 @@ func (s *Simulator) defaultDirectives() directives {
 	}
 }
 
+// then separates what is asked of the answer to a prompt from what is asked of the
+// answers to the results of the tools that it calls.
+const then = "[[then]]"
+
+// step gives the nth part of a prompt, nothing behind the last one; without
+// separators all of it is the first one.
+func step(text []byte, n int) []byte {
+	for bytes.Contains(text, []byte(then)) {
+		end := topLevelThen(text)
+		if end < 0 {
+			break
+		}
+		if n == 0 {
+			return text[:end]
+		}
+		text, n = text[end+len(then):], n-1
+	}
+	if n > 0 {
+		return nil
+	}
+	return text
+}
+
+// topLevelThen finds a separator that isn't within a directive, as in a prompt that
+// is a tool's input.
+func topLevelThen(text []byte) int {
+	for at := 0; ; {
+		start := bytes.Index(text[at:], []byte("[["))
+		if start < 0 {
+			return -1
+		}
+		at += start
+		if bytes.HasPrefix(text[at:], []byte(then)) {
+			return at
+		}
+		length := insideBrackets(text[at+2:])
+		if length < 0 {
+			return -1
+		}
+		if isDirective(text[at+2 : at+2+length]) {
+			at += length + 2
+		}
+		at += 2
+	}
+}
+
+// insideBrackets gives the length of what double brackets hold, which may hold
+// others; of an unpaired one all up to the next end.
+func insideBrackets(text []byte) int {
+	first := bytes.Index(text, []byte("]]"))
+	for depth, at := 0, 0; ; {
+		end := bytes.Index(text[at:], []byte("]]"))
+		if end < 0 {
+			return first
+		}
+		if start := bytes.Index(text[at:at+end], []byte("[[")); start >= 0 {
+			depth++
+			at += start + 2
+			continue
+		}
+		at += end
+		if depth == 0 {
+			return at
+		}
+		depth--
+		at += 2
+	}
+}
+
 // scan reads the directives in a text and appends to dst the text without them.
 func (d *directives) scan(dst, text []byte) ([]byte, *fault) {
 	for {
@@ -56,7 +125,7 @@ func (d *directives) scan(dst, text []byte) ([]byte, *fault) {
 		if start < 0 {
 			return append(dst, text...), nil
 		}
-		length := bytes.Index(text[start+2:], []byte("]]"))
+		length := insideBrackets(text[start+2:])
 		if length < 0 {
 			return append(dst, text...), nil
 		}

@@ -30,6 +30,11 @@ func TestScan(t *testing.T) {
 			want: func(d *directives) { d.interval, d.text, d.hasText = time.Millisecond, []byte("a = b hang"), true }},
 		{name: "tools", text: `[[tool=a]][[tool=b input={"x":1} ]]`, left: "",
 			want: func(d *directives) { d.tools = []toolCall{{name: "a"}, {name: "b", input: []byte(`{"x":1}`)}} }},
+		{name: "brackets within", text: `[[tool=a input={"p":"[[tool=b input={\"q\":\"[[text=x]]\"}]]"} ]] [[text=a]]`, left: " ",
+			want: func(d *directives) {
+				d.tools = []toolCall{{name: "a", input: []byte(`{"p":"[[tool=b input={\"q\":\"[[text=x]]\"}]]"}`)}}
+				d.text, d.hasText = []byte("a"), true
+			}},
 		{name: "faults", text: "[[error=529 retry-after=0 times=2]][[error-after=0 cut-after=1 hang-after=2 stop=refusal echo-system]]", left: "",
 			want: func(d *directives) {
 				d.status, d.retryAfter, d.times, d.stop, d.echoSystem = 529, 0, 2, "refusal", true
@@ -62,6 +67,20 @@ func TestScan(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+func TestStep(t *testing.T) {
+	const text = `a [[tool=x input={"p":"[[text=b]] [[then]] [[text=c]]"}]] [[then]] d [[then]] e`
+	for n, want := range []string{`a [[tool=x input={"p":"[[text=b]] [[then]] [[text=c]]"}]] `, " d ", " e", ""} {
+		if got := string(step([]byte(text), n)); got != want {
+			t.Errorf("step %d is %q", n, got)
+		}
+	}
+	for _, plain := range []string{"", "plain", "[[text=[[then]]", "x [[then"} {
+		if got := string(step([]byte(plain), 0)); got != plain || len(step([]byte(plain), 1)) != 0 {
+			t.Errorf("step 0 of %q is %q", plain, got)
+		}
 	}
 }
 

@@ -51,6 +51,7 @@
 //	tool=NAME       answer with a call of that tool (or of the one whose name ends in __NAME); several
 //	                are called at once; a web search of the API's own is answered too
 //	input={...}     the input of the tool named before; the rest of the brackets
+//	then            alone in its brackets: what follows is for the answer to the tools' results, and so on
 //	stop=REASON     end with that stop_reason
 //	error=529       answer with that status and the error type that belongs to it
 //	retry-after=7   the Retry-After header of that error, in seconds
