@@ -120,6 +120,18 @@ func Again(err error) error { return again{err} }
 
 func (a again) Unwrap() error { return a.error }
 
+// later is an error after which a job waits again.
+type later struct {
+	error
+	after time.Duration
+}
+
+// Later says of an error that the job couldn't begin yet: it is queued again for a time
+// after now, and its attempt isn't counted.
+func Later(err error, after time.Duration) error { return later{err, after} }
+
+func (l later) Unwrap() error { return l.error }
+
 // Filter chooses jobs of a list.
 type Filter struct {
 	Kind   Kind   // "": every kind

@@ -247,6 +247,7 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 	store, cause := r.engine.store, context.Cause(r.ctx)
 	end := End{State: Failed, Result: result, TTL: r.engine.options.TTL}
 	var retry again
+	var wait later
 	switch {
 	case err == nil:
 		end.State = Completed
@@ -258,6 +259,8 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), 0, true) }
 	case errors.Is(cause, ErrStopping):
 		end.Category, end.Message = CategoryInterrupted, ErrStopping.Error()
+	case r.queued && errors.As(err, &wait):
+		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), wait.after, true) }
 	case r.queued && errors.As(err, &retry) && r.job.Attempt < r.job.MaxAttempts:
 		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), backoff(r.job.Attempt), false) }
 	default:
