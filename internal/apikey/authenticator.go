@@ -189,7 +189,7 @@ func unchecked(cause error) error {
 }
 
 // Watch forgets the known keys whenever an account changed, in this process or
-// another, until ctx ends: it asks every Interval and after each Look. While the store can't say whether keys changed,
+// another, until ctx ends: it asks every Interval, after each Look, and often while the store fails. While the store can't say whether keys changed,
 // every answer is forgotten: an unnoticed revocation would be worse than a
 // look-up. Run it once, in its own goroutine.
 func (a *Authenticator) Watch(ctx context.Context) {
@@ -211,8 +211,10 @@ func (a *Authenticator) Watch(ctx context.Context) {
 		if failed := err != nil; failed != failing {
 			failing = failed
 			if failing {
+				ticker.Reset(min(a.interval, DefaultInterval))
 				a.logger.LogAttrs(ctx, slog.LevelError, "changes of keys can't be read: keys are looked up at every request", slog.Any("error", err))
 			} else {
+				ticker.Reset(a.interval)
 				a.logger.LogAttrs(ctx, slog.LevelInfo, "changes of keys can be read again")
 			}
 		}

@@ -32,8 +32,9 @@ func (db *DB) Notify(ctx context.Context, channel, payload string) error {
 }
 
 // Subscribe has fn called with the payload of whatever is told on a channel, and with
-// "" each time that the database is listened to anew, the first time too: what was
-// told in between is lost, and fn has to look. The calls come one after the other
+// "" each time that the database is listened to anew, the first time too, for what was
+// told in between is lost and fn has to look; and when the connection is lost, for
+// then the others may be too. The calls come one after the other
 // from one goroutine for all channels, so fn must not wait for anything. Once stop has
 // returned, fn isn't called any more; fn itself must not call stop.
 //
@@ -159,20 +160,22 @@ func (l *listener) hear(ctx context.Context) bool {
 	}
 	listening := map[string]bool{}
 	for {
-		if l.greet(ctx, conn, listening) != nil {
-			return true
-		}
-		told, err := l.next(ctx, conn)
-		if err != nil {
-			return true
-		}
-		if told == nil {
-			continue
+		err := l.greet(ctx, conn, listening)
+		var told *pgconn.Notification
+		if err == nil {
+			told, err = l.next(ctx, conn)
 		}
 		for _, s := range l.all() {
-			if s.greeted && s.channel == told.Channel {
+			switch {
+			case !s.greeted || ctx.Err() != nil:
+			case err != nil:
+				s.tell("")
+			case told != nil && told.Channel == s.channel:
 				s.tell(told.Payload)
 			}
+		}
+		if err != nil {
+			return true
 		}
 	}
 }

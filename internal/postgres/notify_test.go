@@ -84,7 +84,7 @@ func TestStopOfASubscription(t *testing.T) {
 }
 
 // TestListenerReturns ends the server, and the connection alone: "" tells of each
-// return.
+// loss and each return.
 func TestListenerReturns(t *testing.T) {
 	server := pgtest.Start(t, "fsync=off")
 	address := server.Database(t)
@@ -95,9 +95,11 @@ func TestListenerReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, heard, "")
+	expect(t, heard, "")
 	if n := question[int](t, connect(t, address), `SELECT count(*)::int FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%') AS ended`); n != 1 {
 		t.Fatalf("%d connections listen, want 1", n)
 	}
+	expect(t, heard, "")
 	expect(t, heard, "")
 	_ = db.Ping(t.Context()) // finds the connections of before the crash broken
 	notify(t, db, channel, "again")
