@@ -23,6 +23,8 @@ type commands struct {
 	Budgets   budgetsCommand   `cmd:"" help:"List, set and remove budgets."`
 	Usage     usageCommand     `cmd:"" help:"Report what was used and what it cost; export the ledger."`
 	Audit     auditCommand     `cmd:"" help:"Show or export who did what."`
+	Agents    agentsCommand    `cmd:"" help:"List the agents that tasks and sessions may start."`
+	Skills    skillsCommand    `cmd:"" help:"List the skills that tasks and sessions may use."`
 	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
 	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
 	Version   kong.VersionFlag `help:"Print the version."`
