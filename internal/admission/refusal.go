@@ -14,10 +14,14 @@ func (n need) tooLittle(l budget.Limit, unspent int64) error {
 	if l.Period == budget.Total {
 		period = "in total"
 	}
-	return apierror.New(apierror.BudgetExceeded, fmt.Sprintf(
+	e := apierror.New(apierror.BudgetExceeded, fmt.Sprintf(
 		"the %s's budget of %s %s leaves too little for this request: %s of it are left, and the request may use %s",
 		l.Owner.Kind, inWords(l.Unit, l.Hard), period, inWords(l.Unit, max(unspent, 0)), inWords(l.Unit, n.amount(n.least).In(l.Unit)),
 	))
+	if l.Owner.Kind == budget.Run {
+		e.Param = budget.RunParam
+	}
+	return e
 }
 
 // held refuses a request that fits as soon as others have ended.

@@ -38,6 +38,8 @@ type Spec struct {
 	// Workspace and Session are those of an earlier run of the same key that this one
 	// goes on from, as an Outcome or EventStarted names them; "": it begins anew.
 	Workspace, Session string
+	// Fork has the conversation go on under an id of its own, and leaves Session as it is.
+	Fork bool
 	// MaxCostMicroUSD is the most that the run may cost, in millionths of a US dollar;
 	// 0: no limit but the budgets'.
 	MaxCostMicroUSD int64

@@ -76,6 +76,10 @@ const (
 	Run Kind = "run"
 )
 
+// RunParam is the field of a request that sets the budget of a Run: a refusal by that
+// names it.
+const RunParam = "max_cost"
+
 // Owner is one key, one project, or one run.
 type Owner struct {
 	Kind Kind

@@ -63,6 +63,17 @@ func (a *Account) Totals() Totals {
 	return Totals{CostMicroUSD: new(int64)}
 }
 
+// End ends the present run: the calls that are open end, and what comes later is
+// refused until Use. It returns when they are recorded, with the run's last totals.
+func (a *Account) End() Totals {
+	r := a.present()
+	if r == nil {
+		return Totals{CostMicroUSD: new(int64)}
+	}
+	r.end()
+	return r.sum.totals()
+}
+
 // Close ends the calls that are open and forgets the token. It returns when they are
 // recorded: Totals don't change afterwards. It may be called more than once.
 func (a *Account) Close() {

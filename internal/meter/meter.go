@@ -66,8 +66,8 @@ func New(options Options) *Meter {
 
 // Run is whose calls are charged, and how far.
 type Run struct {
-	// ID begins the request ids of the run's calls, with a number behind it. It must be
-	// one that no other run has, also no earlier attempt at the same work.
+	// ID begins the request ids of the run's calls, with a number behind it: by it the
+	// rows of a run are found.
 	ID string
 	// Endpoint is the route's path under which the run's calls are in the ledger.
 	Endpoint string

@@ -227,7 +227,8 @@ func TestMaxCostIsExact(t *testing.T) {
 	const most = 20_000
 	body := prompt("true", "claude-sonnet-5-5", "again and again [[tokens=2000]]")
 	a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
-	other := s.open(t, meter.Run{ID: "run_2", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
+	other := s.open(t, meter.Run{ID: "run_1", // the caller has chosen the same name again
+		 Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
 	served, refused := 0, 0
 	for !a.Totals().Exhausted {
 		var mu sync.Mutex

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"crypto/rand"
 	"maps"
 	"net/http"
 	"slices"
@@ -58,7 +59,9 @@ func callerOf(r Run) *gateway.Caller {
 	c.Project = gateway.RateLimits{TokensPerMinute: c.Project.TokensPerMinute}
 	if r.MaxCostMicroUSD > 0 {
 		c.Budgets = append(slices.Clip(c.Budgets), budget.Limit{
-			Owner: budget.Owner{Kind: budget.Run, ID: r.ID}, Period: budget.Total, Unit: budget.USD, Hard: r.MaxCostMicroUSD,
+			// Not by the run's id, which a caller may choose: another run would go on with
+			// what this one has left.
+			Owner: budget.Owner{Kind: budget.Run, ID: rand.Text()}, Period: budget.Total, Unit: budget.USD, Hard: r.MaxCostMicroUSD,
 		})
 	}
 	return &c
@@ -107,7 +110,7 @@ func (r *run) Admit(ctx context.Context, call *gateway.Call) error {
 // Reserve implements gateway.Admitter.
 func (r *run) Reserve(ctx context.Context, call *gateway.Call) error {
 	err := r.walk.Admitter.Reserve(ctx, call)
-	if e := apierror.From(err); e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 {
+	if e := apierror.From(err); e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 && e.Param == budget.RunParam {
 		r.sum.exhaust()
 	}
 	return err

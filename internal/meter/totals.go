@@ -13,7 +13,7 @@ type Totals struct {
 	Usage        message.Usage
 	CostMicroUSD *int64 // in millionths of a US dollar; nil: an answer's price wasn't known
 	Calls        int    // those that a backend was asked, without counts of tokens
-	Exhausted    bool   // what the run may cost, or a budget, refused a call
+	Exhausted    bool   // what the run may cost refused a call; a budget of its caller's doesn't count
 }
 
 // sum adds up what calls have used.

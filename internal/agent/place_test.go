@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+const aSession = "11111111-2222-4333-8444-555555555555"
+
+// TestNamesLeadNowhere tries to leave a key's folder by each name that a caller could
+// have a hand in.
+func TestNamesLeadNowhere(t *testing.T) {
+	r := &Runner{options: Options{Folder: t.TempDir()}}
+	for _, name := range []string{"", ".", "..", "../x", "a/b", "/etc", "a\x00b", ".hidden", "a b"} {
+		if _, err := r.place(name); !errors.Is(err, errName) {
+			t.Errorf("key %q: %v", name, err)
+		}
+		if err := r.Forget("key_1", "", name); !errors.Is(err, errName) {
+			t.Errorf("run %q: %v", name, err)
+		}
+		if name != "" {
+			if err := r.Forget("key_1", name, "run"); !errors.Is(err, errName) {
+				t.Errorf("workspace %q: %v", name, err)
+			}
+		}
+		if err := r.ForgetSession("key_1", name); !errors.Is(err, errName) {
+			t.Errorf("session %q: %v", name, err)
+		}
+		if _, err := r.Transcript("key_1", name); !errors.Is(err, errName) {
+			t.Errorf("transcript %q: %v", name, err)
+		}
+		if err := r.Restore("key_1", "", name, aSession, nil); !errors.Is(err, errName) {
+			t.Errorf("restore into %q: %v", name, err)
+		}
+		if _, _, err := r.Artifact("key_1", name, "file"); err == nil {
+			t.Errorf("artifact of run %q: no error", name)
+		}
+	}
+	if !isSession(newSession()) || !isWorkspace(newName()) {
+		t.Error("its own names aren't taken")
+	}
+}
+
+func TestTranscriptsMoveBetweenMachines(t *testing.T) {
+	here, there := &Runner{options: Options{Folder: t.TempDir()}}, &Runner{options: Options{Folder: t.TempDir()}}
+	if err := here.Restore("key_1", "/srv/project", "", aSession, []byte("one\n")); err != nil {
+		t.Fatal(err)
+	}
+	data, err := here.Transcript("key_1", aSession)
+	if err != nil || string(data) != "one\n" {
+		t.Fatalf("%q, %v", data, err)
+	}
+	if _, err := here.Transcript("key_2", aSession); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another key's: %v", err)
+	}
+	if err := there.Restore("key_1", "", "0123456789abcdef", aSession, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := there.Restore("key_1", "", "0123456789abcdef", aSession, []byte("older")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err = there.Transcript("key_1", aSession); err != nil || string(data) != "one\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if err := there.ForgetSession("key_1", aSession); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.Transcript("key_1", aSession); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a forgotten one: %v", err)
+	}
+}
+
+// TestATranscriptThatLeadsElsewhere isn't read: what a run's tools wrote may be a link.
+func TestATranscriptThatLeadsElsewhere(t *testing.T) {
+	r := &Runner{options: Options{Folder: t.TempDir()}}
+	p, err := r.place("key_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(p.projects(), "-srv")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.Symlink(secret, filepath.Join(folder, aSession+".jsonl"))); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := r.Transcript("key_1", aSession); err == nil {
+		t.Errorf("read %q", data)
+	}
+}
+
+func TestForgetRemovesWhatCantBeWritten(t *testing.T) {
+	r := &Runner{options: Options{Folder: t.TempDir()}}
+	p, err := r.place("key_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	workspace, err := p.workspace("0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := filepath.Join(workspace, "cache")
+	if err := errors.Join(os.Mkdir(inner, 0o700), os.WriteFile(filepath.Join(inner, "file"), nil, 0o400), os.Chmod(inner, 0o500)); err != nil { //nolint:gosec // a folder
+		t.Fatal(err)
+	}
+	if err := r.Forget("key_1", "0123456789abcdef", "run"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(workspace); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("still there: %v", err)
+	}
+}
