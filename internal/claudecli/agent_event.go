@@ -67,6 +67,9 @@ func (t *agentTurn) system(l *line) error {
 		Attempt     int         `json:"attempt"`
 		MaxRetries  int         `json:"max_retries"`
 		ErrorStatus int         `json:"error_status"`
+		TaskID      string      `json:"task_id"`
+		ToolUseID   string      `json:"tool_use_id"`
+		AgentType   string      `json:"subagent_type"`
 	}
 	if err := decode(l.Raw, &s); err != nil {
 		return nil //nolint:nilerr // a line of another shape says nothing that is needed
@@ -76,6 +79,8 @@ func (t *agentTurn) system(l *line) error {
 		return t.emit(AgentEvent{Type: AgentInit, Session: t.sessionID, Model: s.Model, Tools: s.Tools, Servers: s.Servers})
 	case "api_retry":
 		return t.emit(AgentEvent{Type: AgentRetry, Text: fmt.Sprintf("the upstream is asked again, %d of %d, after status %d", s.Attempt, s.MaxRetries, s.ErrorStatus)})
+	case "task_started":
+		t.agents[s.TaskID] = startedAgent{s.ToolUseID, s.AgentType}
 	case "compact_boundary":
 		return t.emit(AgentEvent{Type: AgentCompacted})
 	}
@@ -180,9 +185,9 @@ func (t *agentTurn) assistant(l *line) error {
 			e.Type, e.Text = AgentThinking, b.Thinking
 		case "tool_use":
 			e.Type, e.ToolID, e.Tool, e.Input = AgentToolUse, b.ID, b.Name, b.Input
-			t.parents[b.ID] = m.Parent
-		default:
-			continue
+		}
+		if e.Text == "" && e.ToolID == "" {
+			continue // of another kind, or a thinking that isn't shown
 		}
 		if err := t.emit(e); err != nil {
 			return err
@@ -213,7 +218,6 @@ func (t *agentTurn) user(l *line) error {
 		if b.Type != "tool_result" {
 			continue
 		}
-		delete(t.parents, b.ToolUseID)
 		e := AgentEvent{Type: AgentToolResult, Parent: m.Parent, ToolID: b.ToolUseID, Content: slices.Clone(b.Content), IsError: b.IsError}
 		if err := t.emit(e); err != nil {
 			return err

@@ -26,6 +26,7 @@ type agentRequest struct {
 		Subtype   string         `json:"subtype"`
 		ToolName  string         `json:"tool_name"`
 		ToolUseID string         `json:"tool_use_id"`
+		AgentID   string         `json:"agent_id"`
 		Input     jsontext.Value `json:"input"`
 	} `json:"request"`
 }
@@ -36,7 +37,7 @@ type hookInput struct {
 	ToolName  string         `json:"tool_name"`
 	ToolInput jsontext.Value `json:"tool_input"`
 	ToolUseID string         `json:"tool_use_id"`
-	AgentType string         `json:"agent_type"`
+	AgentID   string         `json:"agent_id"`
 }
 
 // asked answers what the CLI asks during a turn.
@@ -62,9 +63,10 @@ func (t *agentTurn) judge(r *agentRequest) error {
 	if err := decode(r.Request.Input, &in); err != nil {
 		return fmt.Errorf("decode hook: %w", err)
 	}
-	call := ToolCall{ID: cmp.Or(in.ToolUseID, r.Request.ToolUseID), Name: in.ToolName, Input: slices.Clone(in.ToolInput), Agent: in.AgentType}
-	call.Parent = t.parents[call.ID]
-	if most := t.handler.MaxTurns; most > 0 && t.answer.Turns >= most && call.Agent == "" && call.Parent == "" {
+	call := ToolCall{ID: cmp.Or(in.ToolUseID, r.Request.ToolUseID), Name: in.ToolName, Input: slices.Clone(in.ToolInput)}
+	agent := t.agents[in.AgentID]
+	call.Parent, call.Agent = agent.toolUse, agent.kind
+	if most := t.handler.MaxTurns; most > 0 && t.answer.Turns >= most && in.AgentID == "" {
 		t.held = true
 		if t.whole {
 			return errOutOfTurns
@@ -107,7 +109,8 @@ func reasonOf(v Verdict) string {
 // output.
 func (t *agentTurn) permit(r *agentRequest) {
 	call := ToolCall{ID: r.Request.ToolUseID, Name: r.Request.ToolName, Input: slices.Clone(r.Request.Input)}
-	call.Parent = t.parents[call.ID]
+	agent := t.agents[r.Request.AgentID]
+	call.Parent, call.Agent = agent.toolUse, agent.kind
 	ctx, cancel := context.WithCancel(t.ctx)
 	t.mu.Lock()
 	t.waiting[r.RequestID] = cancel

@@ -64,11 +64,11 @@ type agentTurn struct {
 	handler AgentHandler
 	answer  AgentAnswer
 	before  totals
-	text    strings.Builder // of the answer that is being written
-	reason  string          // the CLI's name for why there is no answer
-	parents map[string]string
-	held    bool // a call was left without an answer since the turn is over
-	whole   bool // the answer that is being written has ended
+	text    strings.Builder         // of the answer that is being written
+	reason  string                  // the CLI's name for why there is no answer
+	agents  map[string]startedAgent // by the CLI's names for them
+	held    bool                    // a call was left without an answer since the turn is over
+	whole   bool                    // the answer that is being written has ended
 	stopped error
 
 	ctx     context.Context //nolint:containedctx // of the calls of Permit, which end with the turn
@@ -77,6 +77,9 @@ type agentTurn struct {
 	waiting map[string]context.CancelFunc // by the id of the CLI's request
 	denied  []ToolCall
 }
+
+// startedAgent is an agent that the run has started: by which tool use, and its type.
+type startedAgent struct{ toolUse, kind string }
 
 // errOutOfTurns ends a turn that has reached MaxTurns.
 var errOutOfTurns = errors.New("no further turn is allowed")
@@ -93,7 +96,7 @@ func (a *Agent) Turn(ctx context.Context, prompt jsontext.Value, handler AgentHa
 	permitted, end := context.WithCancel(ctx)
 	t := &agentTurn{
 		Agent: a, handler: handler, before: a.spent, ctx: permitted,
-		parents: map[string]string{}, waiting: map[string]context.CancelFunc{},
+		agents: map[string]startedAgent{}, waiting: map[string]context.CancelFunc{},
 	}
 	err := t.run(ctx, prompt)
 	end()
