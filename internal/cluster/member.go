@@ -42,6 +42,12 @@ type Store interface {
 	RenewNode(ctx context.Context, id string, ttl time.Duration) error
 	// LeaveNode ends a membership, also one that has ended.
 	LeaveNode(ctx context.Context, id string) error
+	// Claim makes a claim, which ends with its node's membership, or finds that the node
+	// has it. Else it gives the note of the one that is there, "" when that has just
+	// ended. ErrGone: the node isn't a member.
+	Claim(ctx context.Context, c Claim) (held bool, note string, err error)
+	// Release ends the node's claim, if it is there.
+	Release(ctx context.Context, c Claim) error
 }
 
 // Options are what a Member needs.
@@ -60,6 +66,8 @@ type Member struct {
 	mu      sync.Mutex // guards what follows
 	id      string
 	renewed time.Time // when the last renewal that succeeded began; zero: no member
+
+	unreleased unreleased
 
 	end  context.CancelFunc
 	done sync.WaitGroup
@@ -191,6 +199,7 @@ func (m *Member) once(ctx context.Context) error {
 		m.mu.Lock()
 		m.renewed = began
 		m.mu.Unlock()
+		m.unreleased.release(attempt, m.store)
 		return nil
 	case !errors.Is(err, ErrGone):
 		return err

@@ -20,11 +20,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type database struct {
 	mu      sync.Mutex
 	members map[string]time.Time // until when
+	claims  map[[3]string]cluster.Claim
 	away    bool
 	slow    time.Duration // how late an answer comes
 }
 
-func newDatabase() *database { return &database{members: map[string]time.Time{}} }
+func newDatabase() *database {
+	return &database{members: map[string]time.Time{}, claims: map[[3]string]cluster.Claim{}}
+}
 
 var errAway = errors.New("the database is away")
 
@@ -81,6 +84,29 @@ func (d *database) RenewNode(ctx context.Context, id string, ttl time.Duration) 
 
 func (d *database) LeaveNode(ctx context.Context, id string) error {
 	return d.do(ctx, func() error { delete(d.members, id); return nil })
+}
+
+func (d *database) Claim(ctx context.Context, c cluster.Claim) (held bool, note string, err error) {
+	name := [3]string{c.Kind, c.KeyID, c.ID}
+	err = d.do(ctx, func() error {
+		if other, found := d.claims[name]; found && other.Node != c.Node {
+			note = other.Note
+			return nil
+		}
+		d.claims[name], held, note = c, true, c.Note
+		return nil
+	})
+	return held, note, err
+}
+
+func (d *database) Release(ctx context.Context, c cluster.Claim) error {
+	name := [3]string{c.Kind, c.KeyID, c.ID}
+	return d.do(ctx, func() error {
+		if d.claims[name].Node == c.Node {
+			delete(d.claims, name)
+		}
+		return nil
+	})
 }
 
 func join(t *testing.T, d *database) *cluster.Member {
@@ -169,4 +195,50 @@ func TestLocal(t *testing.T) {
 	if !m.Valid() || m.ID() != "local" || !m.Is("local") || m.Is("node_other") || m.Leave(t.Context()) != nil {
 		t.Errorf("%v, %s", m.Valid(), m.ID())
 	}
+	if held, _, err := m.Claim(t.Context(), "kind", "key", "id", ""); !held || err != nil || m.Release(t.Context(), "kind", "key", "id") != nil {
+		t.Errorf("Claim = %v, %v", held, err)
+	}
+}
+
+func TestClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDatabase()
+		one, two := join(t, d), join(t, d)
+		claim := func(m *cluster.Member, note string, held bool, others string) {
+			t.Helper()
+			if got, text, err := m.Claim(t.Context(), "kind", "key", "id", note); got != held || !held && text != others || err != nil {
+				t.Errorf("Claim = %v, %q, %v; want %v, %q", got, text, err, held, others)
+			}
+		}
+		claim(one, "first", true, "")
+		claim(one, "again", true, "")
+		claim(two, "second", false, "again")
+		d.set(true, 0)
+		if err := one.Release(t.Context(), "kind", "key", "id"); !errors.Is(err, errAway) {
+			t.Errorf("Release = %v", err)
+		}
+		if _, _, err := two.Claim(t.Context(), "kind", "key", "id", ""); !errors.Is(err, errAway) {
+			t.Errorf("Claim = %v", err)
+		}
+		d.set(false, 0)
+		claim(two, "second", false, "again")
+		time.Sleep(5 * time.Second)
+		claim(two, "second", true, "")
+		if err := two.Release(t.Context(), "kind", "key", "id"); err != nil {
+			t.Error(err)
+		}
+		claim(one, "third", true, "")
+		// One that is made again isn't released late.
+		d.set(true, 0)
+		_ = one.Release(t.Context(), "kind", "key", "id")
+		d.set(false, 0)
+		claim(one, "fourth", true, "")
+		time.Sleep(5 * time.Second)
+		claim(two, "second", false, "fourth")
+		for _, m := range []*cluster.Member{one, two} {
+			if err := m.Leave(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"claude-code-api-service/internal/cluster"
 )
@@ -62,6 +64,46 @@ func (db *DB) LeaveNode(ctx context.Context, id string) error {
 	defer cancel()
 	if _, err := db.walk.Exec(ctx, `DELETE FROM nodes WHERE id = $1`, id); err != nil {
 		return db.failed(ctx, "delete node", err)
+	}
+	return nil
+}
+
+// takeClaim gives whether the claim is the node's, and the note of the one that is
+// there.
+const takeClaim = `
+WITH made AS (
+	INSERT INTO claims (kind, key_id, id, node_id, note) VALUES ($1, $2, $3, $4, $5)
+	ON CONFLICT (kind, key_id, id) DO UPDATE SET note = excluded.note WHERE claims.node_id = excluded.node_id RETURNING 1
+)
+SELECT (SELECT count(*) FROM made) = 1, coalesce((SELECT note FROM claims WHERE kind = $1 AND key_id = $2 AND id = $3), '')`
+
+// Claim implements cluster.Store.
+func (db *DB) Claim(ctx context.Context, c cluster.Claim) (held bool, note string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
+	defer cancel()
+	if err := db.walk.QueryRow(ctx, takeClaim, c.Kind, c.KeyID, c.ID, c.Node, c.Note).Scan(&held, &note); err != nil {
+		return false, "", db.failed(ctx, "insert claim", orGone(err))
+	}
+	return held, note, nil
+}
+
+// orGone makes what the foreign key refused a cluster.ErrGone.
+func orGone(err error) error {
+	const foreignKeyViolation = "23503" // PostgreSQL's documentation, appendix A
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == foreignKeyViolation {
+		return errors.Join(cluster.ErrGone, err)
+	}
+	return err
+}
+
+// Release implements cluster.Store.
+func (db *DB) Release(ctx context.Context, c cluster.Claim) error {
+	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
+	defer cancel()
+	_, err := db.walk.Exec(ctx, `DELETE FROM claims WHERE kind = $1 AND key_id = $2 AND id = $3 AND node_id = $4`, c.Kind, c.KeyID, c.ID, c.Node)
+	if err != nil {
+		return db.failed(ctx, "delete claim", err)
 	}
 	return nil
 }

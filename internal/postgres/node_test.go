@@ -2,10 +2,14 @@ package postgres_test
 
 import (
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"claude-code-api-service/internal/cluster"
+	"claude-code-api-service/internal/postgres"
 	"claude-code-api-service/internal/postgres/pgtest"
 )
 
@@ -87,5 +91,73 @@ func TestLostMembershipOnADatabase(t *testing.T) {
 	}
 	if n := question[int](t, raw, `SELECT count(*)::int FROM nodes`); n != 0 {
 		t.Errorf("%d nodes after Leave", n)
+	}
+}
+
+func TestClaims(t *testing.T) {
+	address := pgtest.Database(t)
+	one, two, raw := openURL(t, address), openURL(t, address), connect(t, address)
+	ctx := t.Context()
+	if err := errors.Join(one.JoinNode(ctx, "one", time.Hour), two.JoinNode(ctx, "two", time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(node, note string, held bool, want string) {
+		t.Helper()
+		db := map[string]*postgres.DB{"one": one, "two": two}[node]
+		got, text, err := db.Claim(ctx, cluster.Claim{Kind: "kind", KeyID: "key", ID: "id", Node: node, Note: note})
+		if got != held || !held && text != want || err != nil {
+			t.Errorf("Claim = %v, %q, %v; want %v, %q", got, text, err, held, want)
+		}
+	}
+	claim("one", "first", true, "")
+	claim("one", "again", true, "")
+	claim("two", "second", false, "again")
+	if err := two.Release(ctx, cluster.Claim{Kind: "kind", KeyID: "key", ID: "id", Node: "two"}); err != nil {
+		t.Error(err)
+	}
+	claim("two", "second", false, "again")
+	if err := one.Release(ctx, cluster.Claim{Kind: "kind", KeyID: "key", ID: "id", Node: "one"}); err != nil {
+		t.Error(err)
+	}
+	claim("two", "second", true, "")
+	// It ends with its node.
+	execute(t, raw, `UPDATE nodes SET expires_at = clock_timestamp() WHERE id = 'two'`)
+	if err := one.RenewNode(ctx, "one", time.Hour); err != nil {
+		t.Error(err)
+	}
+	claim("one", "third", true, "")
+	if _, _, err := two.Claim(ctx, cluster.Claim{Kind: "kind", KeyID: "key", ID: "other", Node: "two"}); !errors.Is(err, cluster.ErrGone) {
+		t.Errorf("Claim of a node that is gone: %v", err)
+	}
+}
+
+// TestOneOfManyClaims has many nodes claim the same at once.
+func TestOneOfManyClaims(t *testing.T) {
+	address := pgtest.Database(t)
+	db := openURL(t, address)
+	const nodes = 8
+	for n := range nodes {
+		if err := db.JoinNode(t.Context(), fmt.Sprint(n), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range 20 {
+		var held atomic.Int64
+		var wg sync.WaitGroup
+		for n := range nodes {
+			wg.Go(func() {
+				got, _, err := db.Claim(t.Context(), cluster.Claim{Kind: "kind", ID: fmt.Sprint(id), Node: fmt.Sprint(n)})
+				if err != nil {
+					t.Error(err)
+				}
+				if got {
+					held.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if held.Load() != 1 {
+			t.Errorf("%d nodes hold the claim", held.Load())
+		}
 	}
 }

@@ -9,6 +9,18 @@ CREATE TABLE nodes (
 );
 CREATE INDEX nodes_expires ON nodes (expires_at);
 
+-- What a node has taken for itself, so that no other does the same: it is given back,
+-- or ends with the node.
+CREATE TABLE claims (
+    kind    text COLLATE "C" NOT NULL,
+    key_id  text COLLATE "C" NOT NULL,
+    id      text COLLATE "C" NOT NULL,
+    node_id text COLLATE "C" NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    note    text COLLATE "C" NOT NULL, -- for the others
+    PRIMARY KEY (kind, key_id, id)
+);
+CREATE INDEX claims_node ON claims (node_id);
+
 -- Whoever knows accounts hears of their changes at once.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION raise_keys_version() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -77,6 +77,13 @@ CREATE TABLE public.budgets (
     CONSTRAINT budgets_hard_check CHECK ((hard >= 0)),
     CONSTRAINT budgets_soft_check CHECK ((soft >= 0))
 );
+CREATE TABLE public.claims (
+    kind text NOT NULL COLLATE pg_catalog."C",
+    key_id text NOT NULL COLLATE pg_catalog."C",
+    id text NOT NULL COLLATE pg_catalog."C",
+    node_id text NOT NULL COLLATE pg_catalog."C",
+    note text NOT NULL COLLATE pg_catalog."C"
+);
 CREATE TABLE public.documents (
     kind text NOT NULL COLLATE pg_catalog."C",
     key_id text NOT NULL COLLATE pg_catalog."C",
@@ -226,11 +233,11 @@ INSERT INTO public.audit OVERRIDING SYSTEM VALUE VALUES (1, '2026-03-01 12:30:15
 INSERT INTO public.budgets VALUES ('key', 'key_1', 'day', 'usd', 7, 8);
 INSERT INTO public.budgets VALUES ('project', 'p', 'month', 'tokens', 9, 0);
 INSERT INTO public.documents VALUES ('response', 'key_1', 'resp', '2026-03-01 12:30:15.123456+00', '2026-03-01 13:30:15.123456+00', '\x00ff');
-INSERT INTO public.goose_db_version VALUES (1, 0, true, '2026-11-29 09:43:34.518355');
-INSERT INTO public.goose_db_version VALUES (2, 1, true, '2026-11-29 09:43:34.525587');
-INSERT INTO public.goose_db_version VALUES (3, 2, true, '2026-11-29 09:43:34.565824');
-INSERT INTO public.goose_db_version VALUES (4, 3, true, '2026-11-29 09:43:34.566641');
-INSERT INTO public.goose_db_version VALUES (5, 4, true, '2026-11-29 09:43:34.584216');
+INSERT INTO public.goose_db_version VALUES (1, 0, true, '2026-11-29 09:49:44.228031');
+INSERT INTO public.goose_db_version VALUES (2, 1, true, '2026-11-29 09:49:44.235333');
+INSERT INTO public.goose_db_version VALUES (3, 2, true, '2026-11-29 09:49:44.271415');
+INSERT INTO public.goose_db_version VALUES (4, 3, true, '2026-11-29 09:49:44.272334');
+INSERT INTO public.goose_db_version VALUES (5, 4, true, '2026-11-29 09:49:44.28774');
 INSERT INTO public.keys_version VALUES (true, 7);
 INSERT INTO public.profiles VALUES ('own', '{"allowed_tools":["Read"],"blocked_tools":[],"allowed_agents":[],"allowed_skills":[],"max_cost_per_task":0,"max_timeout":60,"working_directories":[]}');
 INSERT INTO public.projects VALUES ('p', 'Europe/Berlin', 1, 2, 3);
@@ -251,6 +258,8 @@ ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.budgets
     ADD CONSTRAINT budgets_pkey PRIMARY KEY (owner_kind, owner_id, period, unit);
+ALTER TABLE ONLY public.claims
+    ADD CONSTRAINT claims_pkey PRIMARY KEY (kind, key_id, id);
 ALTER TABLE ONLY public.documents
     ADD CONSTRAINT documents_pkey PRIMARY KEY (kind, key_id, id);
 ALTER TABLE ONLY public.goose_db_version
@@ -278,6 +287,7 @@ ALTER TABLE ONLY public.usage
 CREATE INDEX api_keys_prefix ON public.api_keys USING btree (prefix);
 CREATE INDEX api_keys_project ON public.api_keys USING btree (project_id);
 CREATE INDEX audit_time ON public.audit USING btree ("time");
+CREATE INDEX claims_node ON public.claims USING btree (node_id);
 CREATE INDEX documents_expires ON public.documents USING btree (expires_at);
 CREATE INDEX jobs_begun ON public.jobs USING btree (kind, key_id, started_at);
 CREATE INDEX jobs_expiring ON public.jobs USING btree (expires_at) WHERE (expires_at IS NOT NULL);
@@ -297,6 +307,8 @@ CREATE TRIGGER profiles_changed AFTER INSERT OR DELETE OR UPDATE ON public.profi
 CREATE TRIGGER profiles_emptied AFTER TRUNCATE ON public.profiles FOR EACH STATEMENT EXECUTE FUNCTION public.raise_keys_version();
 CREATE TRIGGER projects_changed AFTER INSERT OR DELETE OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.raise_keys_version();
 CREATE TRIGGER projects_emptied AFTER TRUNCATE ON public.projects FOR EACH STATEMENT EXECUTE FUNCTION public.raise_keys_version();
+ALTER TABLE ONLY public.claims
+    ADD CONSTRAINT claims_node_id_fkey FOREIGN KEY (node_id) REFERENCES public.nodes(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.job_answers
     ADD CONSTRAINT job_answers_job_fkey FOREIGN KEY (job) REFERENCES public.jobs(seq) ON DELETE CASCADE;
 ALTER TABLE ONLY public.job_events
