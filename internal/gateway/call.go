@@ -34,6 +34,9 @@ type Call struct {
 	// of its own: nothing is reserved for it, and its row of the ledger says of its
 	// result only how it ended.
 	Metered bool
+	// Work, unless it is nil, asks for a process with tools of its own. Such a call is
+	// Metered.
+	Work *Work
 	// Part says that the call is one of those by which a Metered one is charged: it
 	// isn't among the caller's concurrent requests.
 	Part bool

@@ -72,7 +72,7 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 	}
 	chat, err := h.decode(body)
 	if err == nil {
-		err = chat.work.Permitted(h.gateway, call.Caller)
+		err = chat.work.Ask(h.gateway, call, chat.timeout)
 	}
 	if err != nil {
 		return err

@@ -9,11 +9,7 @@ import (
 	"claude-code-api-service/internal/protocol"
 )
 
-const (
-	noEffect = "has no effect here"
-	// notYet is said of what asks for a worker with tools of its own.
-	notYet = "agentic workers aren't available on this endpoint yet"
-)
+const noEffect = "has no effect here"
 
 // maxName bounds an unknown member's name in a warning, in bytes.
 const maxName = 64
@@ -47,8 +43,8 @@ func otherFields() []protocol.Field[chatRequest] {
 		ignored("prompt_cache_options", noEffect, object),
 		ignored("service_tier", noEffect, &openapi.Schema{Type: openapi.String}, "auto", "default"),
 		ignored("verbosity", noEffect, &openapi.Schema{Type: openapi.String}, "medium"),
-		agentic("allowed_tools", &openapi.Schema{Type: openapi.Array, Items: openapi.Text("")}, (*protocol.Work).ReadTools),
-		agentic("working_directory", &openapi.Schema{Type: openapi.String}, (*protocol.Work).ReadDirectory),
+		{Name: "allowed_tools", Schema: protocol.WorkTools(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.work.ReadTools(s) }},
+		{Name: "working_directory", Schema: protocol.WorkDirectory(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.work.ReadDirectory(s) }},
 	}
 }
 
@@ -67,20 +63,6 @@ func ignored(name, why string, schema *openapi.Schema, words ...string) protocol
 		}
 		c.warn(name, why)
 		return nil
-	}}
-}
-
-// agentic makes a field that asks for a worker with tools of its own. What the
-// key's profile doesn't allow is refused; the rest has no effect yet.
-func agentic(name string, schema *openapi.Schema, read func(w *protocol.Work, s *protocol.Scanner) (bool, error)) protocol.Field[chatRequest] {
-	described := *openapi.Nullable(schema)
-	described.Description = "Has no effect other than a warning (" + notYet + "), or a refusal where the key's profile doesn't allow it."
-	return protocol.Field[chatRequest]{Name: name, Schema: &described, Read: func(c *chatRequest, s *protocol.Scanner) error {
-		asked, err := read(&c.work, s)
-		if asked {
-			c.warn(name, notYet)
-		}
-		return err
 	}}
 }
 

@@ -121,7 +121,7 @@ func TestAnswer(t *testing.T) {
 		{"our own model, with blocks", `{"provider":"anthropic","model_name":"haiku","content":"hi","memory":{"a":1},"project_id":"other","additional_params":{"best_of":2,"stream":false},"extra":1,"allowed_tools":["x"],"user_message":"u"}`,
 			&protocoltest.Rooms{Message: []byte(`{"id":"m","model":"m","content":[{"type":"thinking","thinking":"hm"}, {"type":"text","text":"a"}],"stop_reason":"end_turn"}`), Result: result},
 			`{"content":"a","content_blocks":[{"type":"thinking","thinking":"hm"}, {"type":"text","text":"a"}],"model":"haiku","provider":"anthropic","metadata":{"actual_model":"m",` + usage +
-				`,"cost_usd":1.5,"processing_time":T,"finish_reason":"stop","warnings":["memory: has no effect here","additional_params.best_of: has no effect here","extra: has no effect here","allowed_tools: has no effect here","content: isn't used beside user_message","project_id: the key's project is billed"]}}`},
+				`,"cost_usd":1.5,"processing_time":T,"finish_reason":"stop","warnings":["memory: has no effect here","additional_params.best_of: has no effect here","extra: has no effect here","content: isn't used beside user_message","project_id: the key's project is billed"]}}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
 	request, size, err := read(h, w, r, decode)
 	if err == nil {
-		err = request.work.Permitted(h.gateway, call.Caller)
+		err = request.work.Ask(h.gateway, call, request.timeout)
 	}
 	if err != nil {
 		return err

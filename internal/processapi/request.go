@@ -81,8 +81,8 @@ var processObject = protocol.NewObject(
 		return paramsObject.Read(s, p)
 	}},
 	protocol.Field[processRequest]{Name: "memory", Schema: ignored(), Read: noEffect("memory")},
-	agentic("allowed_tools", (*protocol.Work).ReadTools),
-	agentic("working_directory", (*protocol.Work).ReadDirectory),
+	protocol.Field[processRequest]{Name: "allowed_tools", Schema: protocol.WorkTools(), Read: func(p *processRequest, s *protocol.Scanner) error { return p.work.ReadTools(s) }},
+	protocol.Field[processRequest]{Name: "working_directory", Schema: protocol.WorkDirectory(), Read: func(p *processRequest, s *protocol.Scanner) error { return p.work.ReadDirectory(s) }},
 	protocol.Field[processRequest]{Name: "use_cli", Schema: useCLISchema(), Read: protocol.ReadBool(func(p *processRequest) **bool { return &p.useCLI })},
 	protocol.Field[processRequest]{Name: "project_id", Schema: projectSchema(), Read: protocol.ReadString(func(p *processRequest) *string { return &p.projectID })},
 )
@@ -173,18 +173,6 @@ func (p *processRequest) unknown(s *protocol.Scanner, name string) error {
 // honoured.
 func noEffect(name string) func(*processRequest, *protocol.Scanner) error {
 	return func(p *processRequest, s *protocol.Scanner) error { return p.unknown(s, name) }
-}
-
-// agentic makes a field that asks for a worker with tools of its own. What the
-// key's profile doesn't allow is refused; the rest has no effect yet.
-func agentic(name string, read func(w *protocol.Work, s *protocol.Scanner) (bool, error)) protocol.Field[processRequest] {
-	return protocol.Field[processRequest]{Name: name, Schema: ignored(), Read: func(p *processRequest, s *protocol.Scanner) error {
-		asked, err := read(&p.work, s)
-		if asked {
-			p.warn(name, "has no effect here")
-		}
-		return err
-	}}
 }
 
 // warnings name what of a request can't be honoured.

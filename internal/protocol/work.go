@@ -1,10 +1,13 @@
 package protocol
 
 import (
+	"fmt"
+
 	"github.com/go-json-experiment/json"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/openapi"
 )
 
 // Work is what a request asks of a worker with tools of its own: allowed_tools and
@@ -14,37 +17,54 @@ type Work struct {
 	directory string
 }
 
-// ReadTools reads allowed_tools: an array of texts, or null. asked says that there
-// is one.
-func (w *Work) ReadTools(s *Scanner) (asked bool, err error) {
+// ReadTools reads allowed_tools: an array of texts, or null.
+func (w *Work) ReadTools(s *Scanner) error {
 	value, err := s.Value()
 	if err != nil {
-		return false, err
+		return err
 	}
 	w.tools = nil
 	if json.Unmarshal(value, &w.tools) != nil {
-		return false, s.Invalid("", "must be an array of texts")
+		return s.Invalid("", "must be an array of texts")
 	}
-	return len(w.tools) > 0, nil
+	return nil
 }
 
-// ReadDirectory reads working_directory: a text, or null. asked says that it isn't
-// empty.
-func (w *Work) ReadDirectory(s *Scanner) (asked bool, err error) {
+// ReadDirectory reads working_directory: a text, or null.
+func (w *Work) ReadDirectory(s *Scanner) error {
 	value, err := s.Value()
 	if err != nil {
-		return false, err
+		return err
 	}
 	w.directory = ""
 	if json.Unmarshal(value, &w.directory) != nil {
-		return false, s.Invalid("", "must be a text")
+		return s.Invalid("", "must be a text")
 	}
-	return w.directory != "", nil
+	return nil
 }
 
-// Permitted refuses what the caller's profile doesn't allow, and folders in which
-// nobody may work, before anything is started.
-func (w *Work) Permitted(g *gateway.Gateway, caller *gateway.Caller) error {
+// WorkTools documents allowed_tools.
+func WorkTools() *openapi.Schema {
+	return openapi.Nullable(&openapi.Schema{
+		Type: openapi.Array, Items: openapi.Text(""),
+		Description: "This service's own: the CLI answers on a process with these of its tools, each maybe with a rule behind it (`Bash(git log:*)`). Absent beside `working_directory`: all that the key's profile allows.",
+	})
+}
+
+// WorkDirectory documents working_directory.
+func WorkDirectory() *openapi.Schema {
+	return openapi.Nullable(openapi.Text("This service's own: the folder in which the CLI answers with its tools. Absent beside `allowed_tools`: a new, empty one."))
+}
+
+// Ask has a call served by a process with tools of its own, where there is anything
+// asked of one. It refuses what the caller's profile doesn't allow, and folders in
+// which nobody may work, before anything is started. seconds is the request's timeout;
+// nil and 0: as long as the profile allows.
+func (w *Work) Ask(g *gateway.Gateway, call *gateway.Call, seconds *float64) error {
+	if len(w.tools) == 0 && w.directory == "" {
+		return nil
+	}
+	work, caller := &gateway.Work{Tools: w.tools, Timeout: call.Caller.Permissions.MaxTimeout}, call.Caller
 	for _, tool := range w.tools {
 		if !caller.Permissions.Tool(tool) {
 			return &apierror.Error{
@@ -53,9 +73,21 @@ func (w *Work) Permitted(g *gateway.Gateway, caller *gateway.Caller) error {
 			}
 		}
 	}
-	if w.directory == "" {
-		return nil
+	if len(w.tools) == 0 {
+		work.Tools = []string{gateway.All}
 	}
-	_, err := g.Directory(caller, w.directory)
-	return err
+	if seconds != nil && work.Timeout > 0 && *seconds > work.Timeout.Seconds() {
+		return &apierror.Error{
+			Category: apierror.Permission, Param: "timeout",
+			Message: fmt.Sprintf("timeout: the key's profile allows at most %s", work.Timeout),
+		}
+	}
+	if w.directory != "" {
+		var err error
+		if work.Directory, err = g.Directory(caller, w.directory); err != nil {
+			return err
+		}
+	}
+	call.Work, call.Metered = work, true
+	return nil
 }

@@ -2,7 +2,9 @@ package protocol_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -10,20 +12,28 @@ import (
 )
 
 func TestWork(t *testing.T) {
-	caller := &gateway.Caller{Permissions: gateway.Permissions{AllowedTools: []string{"Read", "Glob"}, WorkingDirectories: []string{"/usr"}}}
+	caller := &gateway.Caller{Permissions: gateway.Permissions{
+		AllowedTools: []string{"Read", "Glob"}, WorkingDirectories: []string{"/usr"}, MaxTimeout: time.Minute,
+	}}
+	seconds := func(n float64) *float64 { return &n }
 	for _, test := range []struct {
 		name             string
 		tools, directory string // JSON
+		timeout          *float64
 		invalid          bool
-		asked            [2]bool
+		want             *gateway.Work
 		forbidden        string // the field
 	}{
-		{name: "nothing", tools: `null`, directory: `null`},
+		{name: "nothing", tools: `null`, directory: `null`, timeout: seconds(300)},
 		{name: "nothing, in other words", tools: `[]`, directory: `""`},
-		{name: "what is allowed", tools: `["Read","Glob"]`, directory: `"/usr/bin"`, asked: [2]bool{true, true}},
-		{name: "a tool that isn't", tools: `["Read","Bash"]`, directory: `""`, asked: [2]bool{true, false}, forbidden: "allowed_tools"},
-		{name: "a folder that isn't", tools: `["Read"]`, directory: `"/etc"`, asked: [2]bool{true, true}, forbidden: "working_directory"},
-		{name: "a folder that leads out", tools: `null`, directory: `"/usr/../etc"`, asked: [2]bool{false, true}, forbidden: "working_directory"},
+		{name: "what is allowed", tools: `["Read","Glob"]`, directory: `"/usr/bin"`, timeout: seconds(60), want: &gateway.Work{Tools: []string{"Read", "Glob"}, Directory: "/usr/bin", Timeout: time.Minute}},
+		{name: "a tool alone", tools: `["Read"]`, directory: `null`, want: &gateway.Work{Tools: []string{"Read"}, Timeout: time.Minute}},
+		{name: "a folder alone", tools: `null`, directory: `"/usr"`, want: &gateway.Work{Tools: []string{gateway.All}, Directory: "/usr", Timeout: time.Minute}},
+		{name: "a tool that isn't", tools: `["Read","Bash"]`, directory: `""`, forbidden: "allowed_tools"},
+		{name: "every tool", tools: `["*"]`, directory: `""`, forbidden: "allowed_tools"},
+		{name: "a folder that isn't", tools: `["Read"]`, directory: `"/etc"`, forbidden: "working_directory"},
+		{name: "a folder that leads out", tools: `null`, directory: `"/usr/../etc"`, forbidden: "working_directory"},
+		{name: "too long", tools: `["Read"]`, directory: `null`, timeout: seconds(60.5), forbidden: "timeout"},
 		{name: "a text for tools", tools: `"Read"`, directory: `null`, invalid: true},
 		{name: "numbers for tools", tools: `[1]`, directory: `null`, invalid: true},
 		{name: "a list for a folder", tools: `null`, directory: `["/srv"]`, invalid: true},
@@ -32,19 +42,19 @@ func TestWork(t *testing.T) {
 			var w protocol.Work
 			var pool protocol.Scanners
 			s := pool.Get([]byte(test.tools))
-			tools, err1 := w.ReadTools(s)
+			err := w.ReadTools(s)
 			s.Reset([]byte(test.directory))
-			directory, err2 := w.ReadDirectory(s)
-			if err := errors.Join(err1, err2); (err != nil) != test.invalid {
+			if err := errors.Join(err, w.ReadDirectory(s)); (err != nil) != test.invalid {
 				t.Fatalf("read: %v", err)
 			}
 			if test.invalid {
 				return
 			}
-			if got := [2]bool{tools, directory}; got != test.asked {
-				t.Errorf("asked %v, want %v", got, test.asked)
+			call := &gateway.Call{Caller: caller}
+			err = w.Ask(gateway.New(gateway.Options{Roots: []string{"/"}}), call, test.timeout)
+			if !reflect.DeepEqual(call.Work, test.want) || call.Metered != (test.want != nil) {
+				t.Errorf("the call asks for %+v, metered %v", call.Work, call.Metered)
 			}
-			err := w.Permitted(gateway.New(gateway.Options{Roots: []string{"/"}}), caller)
 			var e *apierror.Error
 			switch {
 			case test.forbidden == "" && err != nil:

@@ -37,6 +37,9 @@ type Options struct {
 	// DefaultBackend serves requests that ask for none; "" means whichever
 	// exists, the CLI first.
 	DefaultBackend string
+	// Agentic serves calls that ask for a process with tools of its own (Call.Work), as
+	// the CLI's; nil: nothing does.
+	Agentic gateway.Backend
 	// Usable says whether a backend can serve requests now; one that can't isn't
 	// chosen for a request that leaves the choice open. nil: all can.
 	Usable func(backend string) bool
@@ -80,12 +83,30 @@ func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if call.Work != nil {
+		return r.agentic(call, model)
+	}
 	name, backend, err := r.backend(call, model)
 	if err != nil {
 		return nil, err
 	}
 	call.Backend, call.Model = name, model
 	return backend, nil
+}
+
+// agentic chooses for a call that asks for tools of the CLI's own.
+func (r *Router) agentic(call *gateway.Call, model string) (gateway.Backend, error) {
+	switch {
+	case call.Prefer == gateway.BackendDirect:
+		return nil, apierror.Invalid("use_cli", "use_cli or X-Claude-Backend asks for the backend %s, which has no tools: allowed_tools and working_directory are the CLI's", call.Prefer)
+	case r.options.Agentic == nil:
+		return nil, &apierror.Error{
+			Category: apierror.BadRequest, Code: apierror.CodeNotImplemented,
+			Message: "allowed_tools, working_directory: this service does no work with tools: it has no CLI, or --max-tasks is 0",
+		}
+	}
+	call.Backend, call.Model = gateway.BackendCLI, model
+	return r.options.Agentic, nil
 }
 
 // backend finds the backend that the request asks for, else the default one,

@@ -269,3 +269,33 @@ func TestToolsMayBeSwitchedOff(t *testing.T) {
 		t.Errorf("without: %v", err)
 	}
 }
+
+// TestWorkGoesWhereTheToolsAre, whatever is the default, and nowhere else.
+func TestWorkGoesWhereTheToolsAre(t *testing.T) {
+	for _, tt := range []struct {
+		name, prefer string
+		agentic      gateway.Backend
+		status       int // of the refusal; 0: none
+	}{
+		{"it is left open", "", named("agentic"), 0},
+		{"the CLI is asked for", "cli", named("agentic"), 0},
+		{"the direct path is asked for", "direct", named("agentic"), 400},
+		{"there is none", "", nil, 501},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := route.New(route.Options{Backends: both, DefaultBackend: "direct", Agentic: tt.agentic, Resolve: resolve})
+			c := call(t, `"model":"haiku",`)
+			c.Prefer, c.Work = tt.prefer, &gateway.Work{}
+			backend, err := r.Route(c)
+			if tt.status != 0 {
+				if e := apierror.From(err); e == nil || e.Status() != tt.status {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil || backend != tt.agentic || c.Backend != "cli" || c.Model != "claude-haiku-5-5" {
+				t.Errorf("%v, %s, %s, %v", backend, c.Backend, c.Model, err)
+			}
+		})
+	}
+}
