@@ -95,11 +95,11 @@ func rooms() map[string]room {
 		// The stores.
 		"internal/sqlite": {
 			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"),
-			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"},
+			outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3", jsonLibrary, "github.com/riverqueue/river"},
 		},
 		"internal/postgres": {
 			row: "stores", may: with(walk, "admission", "apikey", "archive", "audit", "budget", "cluster", "job", "usage"),
-			outside: []string{pgx, "github.com/pressly/goose/v3"},
+			outside: []string{pgx, "github.com/pressly/goose/v3", jsonLibrary, "github.com/riverqueue/river"},
 		},
 
 		// The Anthropic API imitated. The start-up probe, the demo and the
@@ -132,7 +132,7 @@ func rooms() map[string]room {
 		// For tests.
 		"internal/architecture":         {tests: true},
 		"internal/postgres/pgtest":      {tests: true, outside: []string{pgx}},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage")},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"), outside: []string{jsonLibrary, "github.com/riverqueue/river"}},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/chaostest":            {tests: true, may: []string{"simulator"}, outside: []string{jsonLibrary}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},

@@ -162,6 +162,7 @@ func (e *Engine) begin(ctx context.Context, config *river.Config) error {
 	if stopping {
 		return client.Stop(ctx)
 	}
+	e.recover(ctx) // what the last process was running
 	return nil
 }
 

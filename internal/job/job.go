@@ -71,8 +71,16 @@ type Job struct {
 	Expires    time.Time // when it is forgotten, with its events; zero: not before it has ended
 }
 
-// CategoryInterrupted is the Category of a job that failed because what ran it is gone.
-const CategoryInterrupted = "interrupted"
+// What Job.Category is beside apierror's categories.
+const (
+	// CategoryInterrupted says that a job failed because what ran it is gone.
+	CategoryInterrupted = "interrupted"
+	// CategoryCancelled says that somebody cancelled a job.
+	CategoryCancelled = "cancelled"
+)
+
+// Interrupted is the Message of a job that failed because what ran it is gone.
+const Interrupted = "what ran it was interrupted"
 
 // Event is something that happened in a job.
 type Event struct {

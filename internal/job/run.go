@@ -252,13 +252,13 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 	case err == nil:
 		end.State = Completed
 	case errors.Is(cause, ErrCancelled):
-		end.State, end.Category, end.Message = Cancelled, string(apierror.ClientClosed), ErrCancelled.Error()
+		end.State, end.Category, end.Message = Cancelled, CategoryCancelled, ErrCancelled.Error()
 	case errors.Is(cause, ErrLost):
 		return func(context.Context) error { return ErrLost }
 	case errors.Is(cause, ErrStopping) && r.queued:
 		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), 0, true) }
 	case errors.Is(cause, ErrStopping):
-		end.Category, end.Message = CategoryInterrupted, ErrStopping.Error()
+		end.Category, end.Message = CategoryInterrupted, Interrupted
 	case r.queued && errors.As(err, &wait):
 		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), wait.after, true) }
 	case r.queued && errors.As(err, &retry) && r.job.Attempt < r.job.MaxAttempts:

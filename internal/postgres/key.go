@@ -46,12 +46,16 @@ func (db *DB) CreateKey(ctx context.Context, k apikey.Key, hash apikey.Hash, bud
 
 // orExists makes what a unique index refused an apikey.ErrExists.
 func orExists(err error) error {
-	const uniqueViolation = "23505" // PostgreSQL's documentation, appendix A
-	var e *pgconn.PgError
-	if errors.As(err, &e) && e.Code == uniqueViolation {
+	if isUniqueViolation(err) {
 		return errors.Join(apikey.ErrExists, err)
 	}
 	return err
+}
+
+func isUniqueViolation(err error) bool {
+	const uniqueViolation = "23505" // PostgreSQL's documentation, appendix A
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == uniqueViolation
 }
 
 // UpdateKey implements apikey.Store.

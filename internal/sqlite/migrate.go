@@ -14,8 +14,13 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
+// The schemas of the two files.
+var (
+	//go:embed migrations/*.sql
+	migrations embed.FS
+	//go:embed jobmigrations/*.sql
+	jobMigrations embed.FS
+)
 
 // ErrNewerSchema says that a newer program has changed the database. Migrations
 // only go forward.
@@ -26,6 +31,10 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
+	return bringForward(ctx, provider)
+}
+
+func bringForward(ctx context.Context, provider *goose.Provider) error {
 	current, target, err := provider.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("read schema version: %w", err)
@@ -39,8 +48,10 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-func migrator(db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
+func migrator(db *sql.DB) (*goose.Provider, error) { return migratorOf(db, migrations, "migrations") }
+
+func migratorOf(db *sql.DB, all embed.FS, folder string) (*goose.Provider, error) {
+	files, err := fs.Sub(all, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +75,19 @@ type setupLock struct {
 	conn *sql.Conn
 }
 
-// lockSetup takes the lock: an exclusive transaction on an empty SQLite file
+// lockSetup takes the lock.
+func lockSetup(ctx context.Context, path string) (*setupLock, error) {
+	return lock(ctx, path, setupTimeout)
+}
+
+// lock takes a lock for which it waits for a time: an exclusive transaction on an empty SQLite file
 // beside the database. The system takes it back when the process dies. The file
 // stays: removing it would let two processes hold two locks of one name.
-func lockSetup(ctx context.Context, path string) (*setupLock, error) {
+func lock(ctx context.Context, path string, wait time.Duration) (*setupLock, error) {
 	if err := create(path); err != nil {
 		return nil, err
 	}
-	timeout := strconv.FormatInt(setupTimeout.Milliseconds(), 10)
+	timeout := strconv.FormatInt(wait.Milliseconds(), 10)
 	db, err := sql.Open("sqlite", address(path, url.Values{"_busy_timeout": {timeout}}))
 	if err != nil {
 		return nil, err

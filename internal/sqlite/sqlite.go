@@ -114,20 +114,7 @@ func (o *Options) complete() error {
 }
 
 func open(ctx context.Context, o Options) (db *DB, err error) {
-	if err := os.MkdirAll(filepath.Dir(o.Path), 0o700); err != nil {
-		return nil, err
-	}
-	// SQLite gives -wal and -shm the mode of the file, so making it first is
-	// enough for all three, where they aren't there already.
-	if err := create(o.Path); err != nil {
-		return nil, err
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := keepPrivate(o.Path + suffix); err != nil {
-			return nil, err
-		}
-	}
-	lock, err := lockSetup(ctx, o.Path+".lock")
+	lock, err := prepareFile(ctx, o.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +148,25 @@ func open(ctx context.Context, o Options) (db *DB, err error) {
 		db.accounts.prepare(ctx, db), db.projects.prepare(ctx, db), db.budgets.prepare(ctx, db),
 		db.documents.prepare(ctx, db), db.audit.prepare(ctx, db),
 	)
+}
+
+// prepareFile makes the file, where there is none, and gives it to this process alone while it
+// is opened.
+func prepareFile(ctx context.Context, path string) (*setupLock, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	// SQLite gives -wal and -shm the mode of the file, so making it first is
+	// enough for all three, where they aren't there already.
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := keepPrivate(path + suffix); err != nil {
+			return nil, err
+		}
+	}
+	return lockSetup(ctx, path+".lock")
 }
 
 func create(path string) error {
