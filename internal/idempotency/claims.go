@@ -64,6 +64,10 @@ func (c *claims) refusal(n name, sum fingerprint) error {
 	case running.sum != sum:
 		return errMismatch()
 	}
+	return errInProgress()
+}
+
+func errInProgress() error {
 	return &apierror.Error{
 		Category: apierror.BadRequest, Code: apierror.CodeIdempotencyInProgress, Param: protocol.HeaderIdempotencyKey,
 		Message:    protocol.HeaderIdempotencyKey + ": the request is being answered; ask again when it is done",

@@ -43,6 +43,9 @@ type Archive interface {
 // Options are what a Keeper needs.
 type Options struct {
 	Archive Archive
+	// Nodes keeps other nodes from serving a request that runs here; nil: there are
+	// none.
+	Nodes Nodes
 	// MaxBody is the largest request body in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
@@ -52,6 +55,7 @@ type Options struct {
 // Keeper serves requests once. It is safe for concurrent use. Stop must be called.
 type Keeper struct {
 	archive Archive
+	nodes   Nodes
 	maxBody atomic.Int64
 	log     *slog.Logger
 	claims  claims
@@ -65,7 +69,7 @@ var _ protocol.Once = (*Keeper)(nil)
 
 // New makes a Keeper.
 func New(options Options) *Keeper {
-	k := &Keeper{archive: options.Archive, log: options.Log, claims: newClaims()}
+	k := &Keeper{archive: options.Archive, nodes: options.Nodes, log: options.Log, claims: newClaims()}
 	k.SetMaxBody(options.MaxBody)
 	return k
 }
@@ -106,8 +110,11 @@ func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, call *gateway.Cal
 	if err := k.claims.begin(once.name, once.sum, cancel); err != nil {
 		return err
 	}
-	once.done = sync.OnceFunc(func() { k.claims.end(once.name) })
+	once.done = sync.OnceFunc(func() { once.release(ctx); k.claims.end(once.name) })
 	defer once.done()
+	if err := once.claim(ctx); err != nil {
+		return err
+	}
 	// The one that had the key before may have come to its end in the meantime.
 	if found, err := once.replay(w, r); found || err != nil {
 		return err
