@@ -41,7 +41,7 @@ func (a *App) openTrace(ctx context.Context, store audit.Store) error {
 	a.audit = audit.NewLog(audit.Options{Store: store, Logger: a.log})
 	a.later(a.audit.Close)
 	hook, err := webhook.New(ctx, webhook.Options{
-		URL: a.config.WebhookURL.Reveal(), Secret: a.config.WebhookSecret.Reveal(), Archive: a.archive, Logger: a.log,
+		URL: a.config.WebhookURL.Reveal(), Secret: a.config.WebhookSecret.Reveal(), Archive: a.archive, Nodes: a.member, Logger: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("--webhook-url, CLAUDE_API_WEBHOOK_SECRET: %w", err)

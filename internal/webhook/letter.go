@@ -33,7 +33,8 @@ type letter struct {
 	Done     bool      `json:"done"` // delivered, given up, or nothing is sent at all
 }
 
-// undelivered gives the letters that a former Sender has left.
+// undelivered gives the letters that a former Sender has left, and that nobody else
+// has.
 func (s *Sender) undelivered(ctx context.Context) (pending []*letter, err error) {
 	documents, err := s.archive.List(ctx, archiveKind, archiveKey)
 	if err != nil {
@@ -45,7 +46,7 @@ func (s *Sender) undelivered(ctx context.Context) (pending []*letter, err error)
 			s.log.LogAttrs(ctx, slog.LevelError, "a notification is lost: it can't be read", slog.String("id", d.ID), slog.Any("error", err))
 			continue
 		}
-		if !l.Done {
+		if !l.Done && !s.has(l.ID) && s.claim(ctx, l.ID, l.Type) {
 			if l.Attempts > 0 {
 				// Another process may have it too: one of them comes first, and the other
 				// looks what became of it.
@@ -71,16 +72,13 @@ func (s *Sender) take(ctx context.Context, e Event) {
 	defer cancel()
 	sum := sha256.Sum256([]byte(e.Type + "\x00" + e.Subject))
 	id := hex.EncodeToString(sum[:16])
-	if slices.ContainsFunc(s.pending, func(l *letter) bool { return l.ID == id }) {
+	if s.has(id) || s.known(ctx, id, e.Type) || !s.claim(ctx, id, e.Type) {
 		return
 	}
-	_, err := s.archive.Get(ctx, archiveKind, archiveKey, id)
-	if err == nil {
+	// Another node may have told it before it was this one's.
+	if s.nodes != nil && s.known(ctx, id, e.Type) {
+		s.release(ctx, id)
 		return
-	}
-	if !errors.Is(err, archive.ErrNotFound) {
-		// It may be no news. The receiver can tell by the id.
-		s.log.LogAttrs(ctx, slog.LevelError, "a notification may be sent twice", slog.String("type", e.Type), slog.Any("error", err))
 	}
 	if e.News != nil {
 		e.News(ctx)
@@ -95,6 +93,66 @@ func (s *Sender) take(ctx context.Context, e Event) {
 		s.pending = append(s.pending, l)
 	}
 	s.keep(ctx, l)
+	if l.Done {
+		s.release(ctx, id)
+	}
+}
+
+// has says whether the letter is this Sender's to deliver.
+func (s *Sender) has(id string) bool {
+	return slices.ContainsFunc(s.pending, func(l *letter) bool { return l.ID == id })
+}
+
+// known says whether the event is no news.
+func (s *Sender) known(ctx context.Context, id, kind string) bool {
+	_, err := s.archive.Get(ctx, archiveKind, archiveKey, id)
+	if err != nil && !errors.Is(err, archive.ErrNotFound) {
+		s.mayBeTwice(ctx, kind, err)
+	}
+	return err == nil
+}
+
+// claim says whether the event is for this Sender to tell.
+func (s *Sender) claim(ctx context.Context, id, kind string) bool {
+	if s.nodes == nil {
+		return true
+	}
+	held, _, err := s.nodes.Claim(ctx, archiveKind, archiveKey, id, "")
+	if err != nil {
+		s.mayBeTwice(ctx, kind, err)
+	}
+	return held || err != nil
+}
+
+// mayBeTwice tells the log of what isn't known. The receiver can tell by the id.
+func (s *Sender) mayBeTwice(ctx context.Context, kind string, err error) {
+	s.log.LogAttrs(ctx, slog.LevelError, "a notification may be sent twice", slog.String("type", kind), slog.Any("error", err))
+}
+
+// release lets others have what is done or not to be told. It doesn't end with ctx.
+func (s *Sender) release(ctx context.Context, id string) {
+	if s.nodes == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), archiveTimeout)
+	defer cancel()
+	if err := s.nodes.Release(ctx, archiveKind, archiveKey, id); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "the claim of a notification can't be released yet", slog.Any("error", err))
+	}
+}
+
+// adopt takes over what nodes have left that died.
+func (s *Sender) adopt(ctx context.Context) {
+	if s.nodes == nil || s.receiver == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
+	defer cancel()
+	found, err := s.undelivered(ctx)
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "what other nodes left can't be looked for", slog.Any("error", err))
+	}
+	s.pending = append(s.pending, found...)
 }
 
 // keep writes down what became of a letter. It doesn't end with ctx: the next
@@ -115,7 +173,7 @@ func (s *Sender) keep(ctx context.Context, l *letter) {
 // delivered the letter by now.
 func (s *Sender) deliver(ctx context.Context, l *letter) {
 	if l.Attempts > 0 && s.doneElsewhere(ctx, l) {
-		s.drop(l)
+		s.drop(ctx, l)
 		return
 	}
 	err := s.receiver.post(ctx, l)
@@ -123,7 +181,7 @@ func (s *Sender) deliver(ctx context.Context, l *letter) {
 		return // cut off: no fault of the receiver's
 	}
 	if err != nil && s.doneElsewhere(ctx, l) {
-		s.drop(l) // while this attempt lasted: nobody may write down that it failed
+		s.drop(ctx, l) // while this attempt lasted: nobody may write down that it failed
 		return
 	}
 	l.Attempts++
@@ -138,13 +196,14 @@ func (s *Sender) deliver(ctx context.Context, l *letter) {
 	default:
 		s.log.LogAttrs(ctx, slog.LevelWarn, "a notification couldn't be delivered yet", why...)
 	}
-	if l.Done {
-		s.drop(l)
-	}
 	s.keep(ctx, l)
+	if l.Done {
+		s.drop(ctx, l)
+	}
 }
 
-func (s *Sender) drop(l *letter) {
+func (s *Sender) drop(ctx context.Context, l *letter) {
+	s.release(ctx, l.ID)
 	s.pending = slices.DeleteFunc(s.pending, func(other *letter) bool { return other == l })
 }
 

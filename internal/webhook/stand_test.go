@@ -129,6 +129,7 @@ type stand struct {
 	logger   *slog.Logger // writes to log
 	news     int
 	url      string
+	nodes    webhook.Nodes
 }
 
 func newStand(t *testing.T, statuses ...int) *stand {
@@ -140,7 +141,7 @@ func newStand(t *testing.T, statuses ...int) *stand {
 func (s *stand) start() *webhook.Sender {
 	s.t.Helper()
 	sender, err := webhook.New(s.t.Context(), webhook.Options{
-		URL: s.url, Secret: secret, Archive: archive.New(archive.Options{Store: s.store}),
+		URL: s.url, Secret: secret, Archive: archive.New(archive.Options{Store: s.store}), Nodes: s.nodes,
 		Client: &http.Client{Transport: s.receiver}, Logger: s.logger,
 	})
 	if err != nil {

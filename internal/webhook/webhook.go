@@ -28,7 +28,18 @@ const (
 	firstDelay, maxDelay = time.Second, time.Hour
 	// giveUpAfter is how long after an event its last attempt may be.
 	giveUpAfter = 24 * time.Hour
+	// adoptEvery is how often a node looks for what others, which have died, left
+	// undelivered.
+	adoptEvery = 5 * time.Minute
 )
+
+// Nodes are those that share the archive: a cluster.Member.
+type Nodes interface {
+	// Claim takes an event for this node, until Release or the node's death; not when
+	// another node has it.
+	Claim(ctx context.Context, kind, keyID, id, note string) (held bool, others string, err error)
+	Release(ctx context.Context, kind, keyID, id string) error
+}
 
 // Event is something that happened.
 type Event struct {
@@ -52,6 +63,7 @@ type Options struct {
 	// Secret signs what is sent: "whsec_" and 24 to 64 bytes in base64.
 	Secret  string
 	Archive *archive.Archive // keeps events until they are delivered or forgotten
+	Nodes   Nodes            // keeps other nodes from telling the same; nil: there are none
 	Client  *http.Client     // without its redirects and timeout; nil is one of the Sender's own
 	Logger  *slog.Logger     // hears what can't be delivered; nil is silent
 }
@@ -61,6 +73,7 @@ type Sender struct {
 	receiver *receiver    // nil: nothing is sent; the goroutine's own
 	client   *http.Client // Options.Client
 	archive  *archive.Archive
+	nodes    Nodes
 	log      *slog.Logger
 	events   chan Event
 	aims     chan *receiver
@@ -77,7 +90,7 @@ type Sender struct {
 // be called.
 func New(ctx context.Context, options Options) (*Sender, error) {
 	s := &Sender{
-		client: options.Client, archive: options.Archive, log: options.Logger, events: make(chan Event, maxWaiting), aims: make(chan *receiver, 1),
+		client: options.Client, archive: options.Archive, nodes: options.Nodes, log: options.Logger, events: make(chan Event, maxWaiting), aims: make(chan *receiver, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -158,6 +171,8 @@ func (s *Sender) run(ctx context.Context) {
 	defer close(s.stopped)
 	defer s.abandon()
 	defer func() { s.aimAt(nil) }()
+	adopt := time.NewTicker(adoptEvery)
+	defer adopt.Stop()
 	for {
 		s.takeAll(ctx)
 		closing := false
@@ -184,6 +199,8 @@ func (s *Sender) run(ctx context.Context) {
 			s.take(ctx, e)
 		case r := <-s.aims:
 			s.aimAt(r)
+		case <-adopt.C:
+			s.adopt(ctx)
 		case <-timer.C:
 		case <-s.closing:
 		}
