@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/admission"
+	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/audit"
@@ -70,6 +71,7 @@ type App struct {
 	capabilities  *capability.Catalogue // nil without a CLI
 	direct        *directPath           // nil without a credential
 	meter         *meter.Meter          // nil without a CLI
+	agents        *agent.Runner         // nil without a CLI, or --max-tasks 0
 	breakers      *route.Breakers       // nil when they are switched off
 	instruments   *telemetry.Telemetry
 	certificate   *certificate // nil without TLS
@@ -156,6 +158,9 @@ func (a *App) build(ctx context.Context) error {
 		}
 	}
 	if err := a.makeMeter(); err != nil {
+		return err
+	}
+	if err := a.makeAgents(); err != nil {
 		return err
 	}
 	first, err := a.generate(a.config, catalogue)

@@ -97,12 +97,14 @@ func (a *App) startPool() {
 			features, err := a.probe(a.life)
 			if err == nil {
 				a.pool.Start(features)
+				a.startAgents()
 				return
 			}
 			if a.life.Err() != nil {
 				return
 			}
 			a.pool.Fail(err)
+			a.failAgents(err)
 			if err.Error() != reported {
 				reported = err.Error()
 				a.log.Error("the CLI can't be used; trying again", "every", probeAgain, "error", err)
@@ -139,6 +141,7 @@ func (a *App) services() map[string]httpserver.Service {
 		"cli":      {Status: httpserver.StatusOff, Detail: "no CLI is configured or found"},
 		"direct":   {Status: httpserver.StatusOff, Detail: "no ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN"},
 		"database": a.store.health(),
+		"agents":   a.agentsService(),
 	}
 	if a.direct != nil {
 		services["direct"] = a.withBreakers(gateway.BackendDirect, httpserver.Service{Status: httpserver.StatusOK})

@@ -2,10 +2,15 @@ package clipool
 
 import (
 	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
 )
+
+// FreeMemory tells how many bytes this machine has left for further processes; false
+// where that can't be told.
+func FreeMemory() (free int64, known bool) { return freeMemory(os.DirFS("/")) }
 
 // freeMemory tells how many bytes processes can still take: what the kernel says
 // that is available (proc(5), MemAvailable), or what a control group that this

@@ -2,7 +2,6 @@ package clipool
 
 import (
 	"log/slog"
-	"os"
 	"runtime"
 	"time"
 
@@ -137,7 +136,7 @@ func (o *Options) setDefaults() {
 		o.QueueTimeout = DefaultQueueTimeout
 	}
 	if o.Memory == nil {
-		o.Memory = func() (int64, bool) { return freeMemory(os.DirFS("/")) }
+		o.Memory = FreeMemory
 	}
 	if o.Rules == nil {
 		o.Rules = func(string) message.Rules { return message.Rules{} }
