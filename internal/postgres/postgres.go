@@ -62,7 +62,9 @@ type DB struct {
 	// is for everything else.
 	walk, rest *pgxpool.Pool
 	listener   *listener
-	closeOnce  sync.Once
+	// node gives under which id this node has leases; nil: it shares nothing.
+	node      func() string
+	closeOnce sync.Once
 }
 
 var (

@@ -26,12 +26,22 @@ var usageStages = [...]latency.Stage{
 const sumColumns = `day, project_id, key_id, model, requests, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
 	cost_micro_usd, unpriced, charged_tokens, charged_micro_usd`
 
+const newSums = `unnest(
+	$26::timestamptz[], $27::text[], $28::text[], $29::text[],
+	$30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[]
+) AS new (` + sumColumns + `)`
+
 // appendUsage is one statement, and so one round trip and one transaction, during
 // which the server never waits for this node. The lock comes before everything
 // else, so that nobody waits for it who holds a day's row; those are written in
 // one order by every node, so that no two wait for each other.
-const appendUsage = `
-WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($39, $40)),
+const (
+	appendUsage       = `WITH ` + appendRows
+	appendUsageShared = `WITH ` + takeFromLeases + `, ` + appendRows
+)
+
+const appendRows = `
+turn AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($39, $40)),
 ledger AS (
 	INSERT INTO usage (` + usageColumns + `)
 	SELECT request_id, time, endpoint, key_id, project_id, backend, requested_model, routed_model, answered_model,
@@ -47,10 +57,7 @@ ledger AS (
 )
 INSERT INTO usage_days AS old (` + sumColumns + `)
 SELECT ` + sumColumns + `
-FROM turn CROSS JOIN unnest(
-	$26::timestamptz[], $27::text[], $28::text[], $29::text[],
-	$30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[]
-) AS new (` + sumColumns + `)
+FROM turn CROSS JOIN ` + newSums + `
 ORDER BY project_id COLLATE "C", day, key_id COLLATE "C", model COLLATE "C"
 ON CONFLICT (project_id, day, key_id, model) DO UPDATE SET
 	requests = old.requests + excluded.requests, input_tokens = old.input_tokens + excluded.input_tokens,
@@ -60,6 +67,29 @@ ON CONFLICT (project_id, day, key_id, model) DO UPDATE SET
 	cost_micro_usd = old.cost_micro_usd + excluded.cost_micro_usd, unpriced = old.unpriced + excluded.unpriced,
 	charged_tokens = old.charged_tokens + excluded.charged_tokens, charged_micro_usd = old.charged_micro_usd + excluded.charged_micro_usd`
 
+// takeFromLeases turns what this node was lent of budgets into what is spent, as the
+// same commit stores it: nobody ever sees it as both, or as neither. It comes before
+// the day's rows, for which other nodes wait; the node's leases are locked in the
+// order in which an exchange locks them.
+const takeFromLeases = `
+spent AS MATERIALIZED (
+	SELECT owner_kind, owner_id, day, input_tokens + output_tokens + charged_tokens AS tokens, cost_micro_usd + charged_micro_usd AS micro_usd
+	FROM ` + newSums + ` CROSS JOIN LATERAL (VALUES ('key', key_id), ('project', project_id)) AS owner (owner_kind, owner_id)
+),
+mine AS MATERIALIZED (
+	SELECT owner_kind, owner_id, resource, since, until, unit
+	FROM share_leases l JOIN (SELECT DISTINCT owner_kind COLLATE "C" AS owner_kind, owner_id COLLATE "C" AS owner_id FROM spent) o USING (owner_kind, owner_id)
+	WHERE node = $41 AND unit <> '' ORDER BY owner_kind, owner_id, resource, since FOR UPDATE OF l
+),
+taken AS (
+	UPDATE share_leases l SET used = l.used + s.amount
+	FROM (
+		SELECT m.owner_kind, m.owner_id, m.resource, m.since, sum(CASE m.unit WHEN 'usd' THEN micro_usd ELSE tokens END)::bigint AS amount
+		FROM mine m JOIN spent USING (owner_kind, owner_id) WHERE day >= since AND day < until GROUP BY 1, 2, 3, 4
+	) s
+	WHERE l.node = $41 AND l.owner_kind = s.owner_kind AND l.owner_id = s.owner_id AND l.resource = s.resource AND l.since = s.since AND s.amount <> 0
+)`
+
 // AppendUsage implements usage.Store. After an error whose cause is the
 // connection the rows may have been stored all the same.
 func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, sums []usage.Sum) error {
@@ -68,8 +98,11 @@ func (db *DB) AppendUsage(ctx context.Context, rows []usage.Row, sums []usage.Su
 	}
 	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
 	defer cancel()
-	args := append(usageArgs(rows), sumArgs(sums)...)
-	if _, err := db.walk.Exec(ctx, appendUsage, append(args, lockClass, ledgerLock)...); err != nil {
+	statement, args := appendUsage, append(append(usageArgs(rows), sumArgs(sums)...), lockClass, ledgerLock)
+	if db.node != nil {
+		statement, args = appendUsageShared, append(args, db.node())
+	}
+	if _, err := db.walk.Exec(ctx, statement, args...); err != nil {
 		return db.failed(ctx, "insert usage", err)
 	}
 	return nil
