@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -134,6 +135,26 @@ func (a *Agent) Session() string {
 		return a.sessionID
 	}
 	return a.agentic.Session
+}
+
+// endTimeout bounds the wait for a process that is to end by itself; it takes
+// about 50 ms.
+const endTimeout = 3 * time.Second
+
+// End lets a process that rests end by itself, so that the file of its session is
+// whole (2.1.197 writes it some time after the answer), and closes it then. Only the
+// owner may call it, in place of Close.
+func (a *Agent) End() {
+	if a.broken == nil && !a.running {
+		_ = a.stdin.Close() // a process that doesn't see it is killed
+		timeout := time.NewTimer(endTimeout)
+		defer timeout.Stop()
+		select {
+		case <-a.exited:
+		case <-timeout.C:
+		}
+	}
+	a.Close()
 }
 
 // Close kills the process with all that it has started, also what has left its

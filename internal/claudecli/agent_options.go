@@ -47,6 +47,12 @@ func (a *Agentic) environment(o *Options, id string) []string {
 		// What runs on behind an answer would begin a turn that nobody asked for.
 		"CLAUDE_CODE_DISABLE_BACKGROUND_TASKS=1",
 		"CLAUDE_CODE_TMPDIR="+a.TempDir,
+		// Skills are those that are in HOME and the directory, and memory is what is in
+		// the conversation: not what another one of the same directory has noted.
+		"CLAUDE_CODE_DISABLE_BUNDLED_SKILLS=1",
+		"CLAUDE_CODE_DISABLE_AUTO_MEMORY=1",
+		// Tools are in the body from the start, not behind a search for them.
+		"ENABLE_TOOL_SEARCH=false",
 		agentVariable+"="+id,
 	)
 	return append(env, o.upstreamVariables()...)

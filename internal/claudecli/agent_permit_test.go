@@ -63,7 +63,9 @@ func TestPermit(t *testing.T) {
 	forBothVersions(t, func(t *testing.T, a *agentTest) {
 		agent := a.start(t, "")
 		h := listen()
-		h.Judge = func(context.Context, claudecli.ToolCall) claudecli.Verdict { return claudecli.Verdict{Decision: claudecli.Ask} }
+		h.Judge = func(context.Context, claudecli.ToolCall) claudecli.Verdict {
+			return claudecli.Verdict{Decision: claudecli.Ask}
+		}
 		readAsked := make(chan struct{})
 		h.Permit = func(ctx context.Context, call claudecli.ToolCall) (claudecli.Verdict, error) {
 			switch call.Name {

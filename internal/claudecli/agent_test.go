@@ -2,6 +2,8 @@ package claudecli_test
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +19,7 @@ import (
 
 // agentTest is a real CLI with tools, in folders of its own.
 type agentTest struct {
+	version  string
 	upstream *simulator.Simulator
 	options  claudecli.Options
 	agentic  claudecli.Agentic
@@ -31,7 +34,7 @@ func forBothVersions(t *testing.T, test func(t *testing.T, a *agentTest)) {
 
 func newAgentTest(t testing.TB, version string) *agentTest {
 	t.Helper()
-	a := &agentTest{upstream: clitest.NewUpstream(t)}
+	a := &agentTest{version: version, upstream: clitest.NewUpstream(t)}
 	a.options = claudecli.Options{Path: clitest.Path(t, version), Model: testModel, BaseURL: a.upstream.URL(), APIKey: "sk-simulator"}
 	root := t.TempDir()
 	folder := func(name string) string {
@@ -43,7 +46,7 @@ func newAgentTest(t testing.TB, version string) *agentTest {
 	}
 	a.agentic = claudecli.Agentic{
 		Tools: []string{"Bash", "Read", "Write"}, Directory: folder("work"), Home: folder("home"), TempDir: folder("tmp"),
-		Session: "0b9a3f6e-5d0c-4c53-9d8f-2f1f0f7c8a11",
+		Session: newSession(t),
 	}
 	return a
 }
@@ -101,6 +104,15 @@ func (h *heard) results() string {
 		}
 	}
 	return strings.Join(all, "\n")
+}
+
+// newSession is a session's id of its own.
+func newSession(t testing.TB) string {
+	t.Helper()
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // quote makes a prompt of a text.

@@ -107,6 +107,9 @@ func (a *Agent) Turn(ctx context.Context, prompt jsontext.Value, handler AgentHa
 
 func (t *agentTurn) run(ctx context.Context, prompt jsontext.Value) error {
 	content, err := asText(prompt)
+	if err == nil {
+		content, err = withoutMentions(content)
+	}
 	if err != nil {
 		return asCLIError("the prompt can't be sent", err)
 	}

@@ -209,3 +209,21 @@ func newUUID() string {
 // drainTimeout bounds the wait for the end of an interrupted turn; it takes
 // about 31 ms.
 const drainTimeout = 2 * time.Second
+
+// endOfPrompt is the last block of every prompt of an Agent.
+const endOfPrompt = `{"type":"text","text":"<system-reminder>\nThe user's message ends here.\n</system-reminder>"}`
+
+// withoutMentions keeps the CLI from replacing an @path in a prompt by that file's
+// content, past all permission: it looks for them in the last block only. What an
+// Agent can't do without, its skills and the CLAUDE.md of folders that it reads, comes
+// by the same way as such files, so that can't be switched off as for a Process.
+func withoutMentions(content jsontext.Value) (jsontext.Value, error) {
+	if content.Kind() == '"' {
+		return slices.Concat([]byte(`[{"type":"text","text":`), content, []byte(`},`+endOfPrompt+`]`)), nil
+	}
+	var blocks []jsontext.Value
+	if err := json.Unmarshal(content, &blocks); err != nil {
+		return nil, fmt.Errorf("decode message: %w", err)
+	}
+	return json.Marshal(append(blocks, jsontext.Value(endOfPrompt)))
+}

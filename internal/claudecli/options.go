@@ -113,6 +113,9 @@ func (o *Options) environment(folder string) []string {
 	}
 	env := append(o.machine(home, filepath.Join(folder, "tmp")),
 		"CLAUDE_CODE_MAX_RETRIES=0",
+		// Without this a prompt's @path is replaced by that file's content, whatever
+		// tools are off: a caller could read the machine's files.
+		"CLAUDE_CODE_DISABLE_ATTACHMENTS=1",
 		// A conversation that is too long is an error here, not a summary of it.
 		"DISABLE_COMPACT=1",
 		"MAX_THINKING_TOKENS=0",
@@ -149,9 +152,6 @@ func (o *Options) machine(home, temp string) []string {
 		"DISABLE_ERROR_REPORTING=1",
 		// A stream that breaks is an error here, not a second, plain request.
 		"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK=1",
-		// Without this a prompt's @path is replaced by that file's content, whatever
-		// tools are off: a caller could read the machine's files.
-		"CLAUDE_CODE_DISABLE_ATTACHMENTS=1",
 		markerVariable + "=" + o.Marker,
 	}
 }
