@@ -132,7 +132,7 @@ func rooms() map[string]room {
 		// For tests.
 		"internal/architecture":         {tests: true},
 		"internal/postgres/pgtest":      {tests: true, outside: []string{pgx}},
-		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"), outside: []string{jsonLibrary, "github.com/riverqueue/river"}},
+		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"), outside: []string{jsonLibrary}},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
 		"internal/chaostest":            {tests: true, may: []string{"simulator"}, outside: []string{jsonLibrary}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},

@@ -24,16 +24,12 @@ const (
 	DefaultMaxAttempts = 3
 )
 
-// The times of leases.
+// DefaultLease is how long after its last renewal a job is taken from its node. A node
+// renews five times in that time, and takes a job for its own for four fifths of it: so it
+// has stopped before another begins.
+const DefaultLease = 10 * time.Second
+
 const (
-	// lease is how long after its last renewal a job is taken from its node.
-	lease = 10 * time.Second
-	// renewEvery is how often a node renews what it holds, and looks for what others
-	// have lost.
-	renewEvery = 2 * time.Second
-	// valid is how long after its last renewal a node takes a job for its own: less than
-	// lease, so that it has stopped before another begins.
-	valid = 8 * time.Second
 	// storeTimeout bounds one write of a run.
 	storeTimeout = 5 * time.Second
 	// storePause is between attempts to write how a run ended.
@@ -51,6 +47,9 @@ type Options struct {
 	Workers map[Kind]int
 	// TTL is how long a job is kept after its end; 0 is DefaultTTL.
 	TTL time.Duration
+	// Lease is how long after its last renewal a job is taken from its node; 0 is
+	// DefaultLease.
+	Lease time.Duration
 	// Bus brings word of jobs to the other nodes; nil: then other processes' changes are
 	// looked for every second.
 	Bus Bus
@@ -106,6 +105,9 @@ func New(options Options) *Engine {
 	}
 	if e.options.TTL <= 0 {
 		e.options.TTL = DefaultTTL
+	}
+	if e.options.Lease <= 0 {
+		e.options.Lease = DefaultLease
 	}
 	e.bell = &bell{bus: options.Bus, node: e.node, log: e.log, rung: make(chan struct{}, 1), ids: map[string]bool{}}
 	e.life, e.end = context.WithCancel(context.Background())
@@ -229,7 +231,7 @@ func (e *Engine) Begin(ctx context.Context, j Job) (r *Run, finish func(result j
 	complete(&j)
 	j.Node, j.Attempt, j.MaxAttempts = e.node, 1, 1
 	asked := time.Now()
-	if j, err = e.store.Begin(ctx, j, lease); err != nil {
+	if j, err = e.store.Begin(ctx, j, e.options.Lease); err != nil {
 		return nil, nil, unkept(ctx, err)
 	}
 	r = e.adopt(ctx, j, asked, false)

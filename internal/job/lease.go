@@ -16,7 +16,7 @@ const (
 // keepLeases renews what this node holds, and recovers what others have lost, until ctx
 // ends.
 func (e *Engine) keepLeases(ctx context.Context) {
-	ticker := time.NewTicker(renewEvery)
+	ticker := time.NewTicker(e.options.Lease / 5)
 	defer ticker.Stop()
 	e.recover(ctx)
 	for {
@@ -61,9 +61,9 @@ func (e *Engine) renew(ctx context.Context) {
 		holds = append(holds, h)
 	}
 	asked := time.Now()
-	asking, cancel := context.WithTimeout(ctx, renewEvery)
+	asking, cancel := context.WithTimeout(ctx, e.options.Lease/5)
 	defer cancel()
-	still, err := e.store.Renew(asking, holds, lease)
+	still, err := e.store.Renew(asking, holds, e.options.Lease)
 	if err != nil {
 		if ctx.Err() == nil {
 			e.log.WarnContext(ctx, "jobs' leases can't be renewed", "jobs", len(holds), "error", err)

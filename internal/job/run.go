@@ -186,7 +186,7 @@ func (r *Run) Settle(ctx context.Context, n int, value jsontext.Value) (kept jso
 // work takes a job from the queue and does it.
 func (e *Engine) work(ctx context.Context, kind Kind) error {
 	asked := time.Now()
-	j, err := e.store.Claim(ctx, kind, e.node, lease)
+	j, err := e.store.Claim(ctx, kind, e.node, e.options.Lease)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -228,7 +228,7 @@ func (r *Run) close(result jsontext.Value, err error) error {
 func (r *Run) valid() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Since(r.renewed) < valid
+	return time.Since(r.renewed) < r.engine.options.Lease*4/5
 }
 
 // drop forgets the run, which is over.

@@ -31,7 +31,7 @@ const (
 	// looks again.
 	fetchCooldown = 2 * time.Millisecond
 	// fetchEvery is how often a worker looks for tickets of which it wasn't told.
-	fetchEvery = 2 * time.Second
+	fetchEvery = time.Second
 	// ticketKept is how long River keeps a ticket that was used.
 	ticketKept = 10 * time.Minute
 	// ticketRescued is when River takes a ticket for lost whose worker was killed. Those
