@@ -63,7 +63,7 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 	router := route.New(route.Options{
 		Backends: a.lasting.backends, DefaultBackend: defaultBackend(c),
 		RefuseTools: !c.ToolPassthrough, Usable: a.usable, Suits: a.suits, Resolve: resolve(catalogue), ModelMap: c.ModelMap,
-		Breakers: a.breakers, Fallbacks: fallbacks,
+		Breakers: a.breakers, Fallbacks: fallbacks, Agentic: a.agentic(),
 		BudgetLeft: func(caller *gateway.Caller) *int64 {
 			// Where it can't be told, the reservation says so.
 			_, left, _ := a.lasting.admitter.TokensLeft(a.life, caller)

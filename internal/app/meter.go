@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/anthropic"
 	"claude-code-api-service/internal/anthropicapi"
 	"claude-code-api-service/internal/gateway"
@@ -39,6 +40,14 @@ func (a *App) makeMeter() error {
 	})
 	a.later(func(context.Context) error { a.meter.Close(); return nil })
 	return nil
+}
+
+// agentic answers calls that ask for tools of the CLI's own; nil: nothing does.
+func (a *App) agentic() gateway.Backend {
+	if a.agents == nil {
+		return nil
+	}
+	return agent.NewBackend(a.agents, a.log)
 }
 
 // walkOfRuns are the rooms through which the calls of a run that begins now walk.
