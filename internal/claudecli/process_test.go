@@ -21,6 +21,7 @@ import (
 
 func TestMain(m *testing.M) {
 	fakeclaude.RunIfAsked()
+	serveHerbsIfAsked()
 	goleak.VerifyTestMain(m, clitest.IgnoreSpawner())
 }
 
