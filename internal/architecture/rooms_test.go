@@ -66,7 +66,7 @@ func rooms() map[string]room {
 		"internal/agent":      {may: with(walk, "claudecli", "confine", "meter"), outside: []string{jsonLibrary}},
 		"internal/capability": {may: []string{"gateway"}, outside: []string{"go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"}},
 		"internal/job":        {row: "owners", may: with(walk), outside: []string{jsonLibrary, "github.com/riverqueue/river"}},
-		"internal/task":       {may: with(walk, "agent", "archive", "capability", "job", "pricing"), outside: []string{jsonLibrary}},
+		"internal/task":       {may: with(walk, "agent", "job", "openapi", "protocol"), outside: []string{jsonLibrary}},
 		"internal/session":    {may: with(walk, "agent", "archive"), outside: []string{jsonLibrary}},
 		"internal/cluster":    {row: "owners"},
 

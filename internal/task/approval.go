@@ -1,0 +1,131 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/job"
+)
+
+// What an approval may decide, and who does.
+const (
+	Allow     = "allow"
+	Deny      = "deny"
+	byCaller  = "caller"
+	byTimeout = "timeout"
+)
+
+// MaxReason is how long the reason of an answer may be, in bytes.
+const MaxReason = 4 << 10
+
+// CodeAnswered refuses a second answer to the same question.
+const CodeAnswered apierror.Code = "already_answered"
+
+// Approval is the answer to a task that asks whether it may use a tool.
+type Approval struct {
+	N        int            `json:"-"`
+	Decision string         `json:"decision"`
+	Reason   string         `json:"reason,omitzero"`
+	Input    jsontext.Value `json:"input,omitzero"` // in place of the model's
+	By       string         `json:"by"`
+}
+
+const tooLate = "nobody allowed it in time"
+
+// Permit implements agent.Handler: it asks, and waits for the answer.
+func (r *record) Permit(ctx context.Context, ask agent.PermitRequest) (agent.Decision, error) {
+	n, err := r.ask(ask)
+	if err != nil {
+		return agent.Decision{}, err
+	}
+	answer, err := r.answer(ctx, n)
+	if err != nil {
+		return agent.Decision{}, err
+	}
+	r.mu.Lock()
+	err = r.emit(&data{
+		Type: EventResolved, N: n, Tool: ask.Tool, ToolID: ask.ToolID, Decision: answer.Decision, By: answer.By, Reason: answer.Reason, Parent: ask.Parent,
+	})
+	r.mu.Unlock()
+	return agent.Decision{Allow: answer.Decision == Allow, Input: answer.Input, Reason: answer.Reason}, err
+}
+
+// ask emits the question. What isn't noted can't be answered.
+func (r *record) ask(ask agent.PermitRequest) (n int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.progress.Asked++
+	if err := r.note(); err != nil {
+		return 0, err
+	}
+	n = r.progress.Asked
+	return n, r.emit(&data{
+		Type: EventApproval, N: n, Tool: ask.Tool, ToolID: ask.ToolID, Input: r.room(ask.Input), Parent: ask.Parent, Agent: r.agents[ask.Parent],
+		Expires: time.Now().Add(r.tasks.options.ApprovalTimeout).UTC(),
+	})
+}
+
+// answer waits for the answer that counts, which is the first: a caller's, or that
+// time is over.
+func (r *record) answer(ctx context.Context, n int) (Approval, error) {
+	waiting, cancel := context.WithTimeout(ctx, r.tasks.options.ApprovalTimeout)
+	defer cancel()
+	value, err := r.run.Answer(waiting, n)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		value, err = r.run.Settle(ctx, n, encode(Approval{Decision: Deny, By: byTimeout, Reason: tooLate}))
+	}
+	var a Approval
+	if err == nil {
+		err = json.Unmarshal(value, &a)
+	}
+	return a, err
+}
+
+// Answer answers the question n of a task of the call's caller. An error is an
+// apierror.Error: there is no such question, it was answered before, or the task has
+// ended.
+func (t *Tasks) Answer(ctx context.Context, call *gateway.Call, id string, a Approval) error {
+	j, err := t.find(ctx, call.Caller, id)
+	if err != nil {
+		return err
+	}
+	var noted progress
+	if j.Progress != nil {
+		if err := json.Unmarshal(j.Progress, &noted); err != nil {
+			return err
+		}
+	}
+	switch {
+	case a.N < 1 || a.N > noted.Asked:
+		return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "n", Message: "the task has asked no such question"}
+	case a.Decision != Allow && a.Decision != Deny:
+		return apierror.Invalid("decision", "decision: must be %s or %s", Allow, Deny)
+	case len(a.Reason) > MaxReason:
+		return apierror.Invalid("reason", "reason: must be at most %d bytes long", MaxReason)
+	case a.Input != nil && (a.Decision != Allow || a.Input.Kind() != '{'):
+		return apierror.Invalid("input", "input: must be an object, beside the decision %s", Allow)
+	case j.State.Ended():
+		return ended()
+	}
+	a.By = byCaller
+	err = t.jobs.Answer(ctx, call.Caller.KeyID, id, a.N, encode(a))
+	switch {
+	case errors.Is(err, job.ErrAnswered):
+		return &apierror.Error{Category: apierror.BadRequest, Code: CodeAnswered, Message: "the question was answered before, or its time is over", Cause: err}
+	case errors.Is(err, job.ErrEnded):
+		return ended()
+	case err != nil:
+		return told(err)
+	}
+	if t.options.Decided == nil {
+		return nil
+	}
+	return t.options.Decided(ctx, call, id, a)
+}

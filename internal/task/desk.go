@@ -1,0 +1,320 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/job"
+)
+
+// Run does a task in its caller's request, to its end, on the gateway that the request
+// has opened its call on. listen hears of every event in order, one at a time, but not
+// of the one that is a task's last; an error of it ends the task, as the end of ctx
+// does. nil: nobody listens.
+//
+// What refuses the task before it has begun is the error. What fails it later is told
+// by the view, which is the answer, and by last, its last event.
+func (t *Tasks) Run(ctx context.Context, g *gateway.Gateway, call *gateway.Call, r *Request, listen func(e job.Event) error) (v *View, last job.Event, err error) {
+	if err := t.take(g, call, r); err != nil {
+		return nil, last, err
+	}
+	ctx, cancel := r.deadline(ctx)
+	defer cancel()
+	var finish func(result jsontext.Value, err error) error
+	w := &walk{tasks: t, rooms: g.Options, request: r, open: func(ctx context.Context) (*record, error) {
+		run, end, err := t.jobs.Begin(ctx, t.job(call.Caller, r))
+		if err != nil {
+			return nil, err
+		}
+		finish = end
+		return newRecord(t, run, r, listen)
+	}}
+	err = w.gateway().Serve(ctx, call, silent{})
+	if w.record == nil {
+		return nil, last, err
+	}
+	w.record.listen = nil
+	v, last = w.record.finish(err)
+	if lost := finish(encode(v.Result), err); lost != nil {
+		t.log.ErrorContext(ctx, "a task's end couldn't be kept", "task", v.ID, "error", lost)
+	}
+	return v, last, nil
+}
+
+// take checks a task and prepares its call.
+func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err error) {
+	if t.options.Off != "" {
+		return off(t.options.Off)
+	}
+	if err := r.Check(g, call.Caller); err != nil {
+		return err
+	}
+	r.RequestID = call.RequestID
+	if call.Prefer == gateway.BackendDirect {
+		call.Warn("X-Claude-Backend: a task runs on the CLI")
+	}
+	call.Metered = true
+	call.Request, err = r.message()
+	return err
+}
+
+func (t *Tasks) job(caller *gateway.Caller, r *Request) job.Job {
+	return job.Job{Kind: job.KindTask, KeyID: caller.KeyID, ProjectID: caller.ProjectID, Priority: int(r.Priority), Request: encode(r)}
+}
+
+// Submit queues a task. It is durable when Submit returns. An error is an
+// apierror.Error.
+func (t *Tasks) Submit(ctx context.Context, g *gateway.Gateway, call *gateway.Call, r *Request) (*View, error) {
+	if err := t.take(g, call, r); err != nil {
+		return nil, err
+	}
+	var kept job.Job
+	e := &entrance{Options: g.Options, submit: func(ctx context.Context) (err error) {
+		waiting, err := t.jobs.List(ctx, call.Caller.KeyID, job.Filter{Kind: job.KindTask, State: job.Queued, Limit: t.options.Queued})
+		if err != nil {
+			return told(err)
+		}
+		if len(waiting) >= t.options.Queued {
+			return &apierror.Error{Category: apierror.RateLimited, Message: "too many tasks of the key wait already", RetryAfter: time.Minute}
+		}
+		kept, err = t.jobs.Submit(ctx, t.job(call.Caller, r))
+		return err
+	}}
+	// What runs at once is counted when it runs.
+	caller := call.Caller
+	admitted := *caller
+	admitted.Key.ConcurrentRequests, admitted.Project.ConcurrentRequests = 0, 0
+	call.Caller = &admitted
+	err := e.gateway().Serve(ctx, call, silent{})
+	call.Caller = caller
+	if err != nil {
+		return nil, err
+	}
+	return viewOf(kept), nil
+}
+
+// entrance is the walk of a task that only comes: it is admitted, routed and queued.
+// Its row of the ledger is written when it has run.
+type entrance struct {
+	gateway.Options
+	submit func(ctx context.Context) error
+}
+
+func (e *entrance) gateway() *gateway.Gateway {
+	own := e.Options
+	own.Router, own.Recorder, own.Fallback = e, e, nil
+	return gateway.New(own)
+}
+
+// Route implements gateway.Router.
+func (e *entrance) Route(call *gateway.Call) (gateway.Backend, error) {
+	return e, onCLI(e.Router, call)
+}
+
+// Generate implements gateway.Backend.
+func (e *entrance) Generate(ctx context.Context, _ *gateway.Call, _ gateway.EventWriter) (gateway.Result, error) {
+	return gateway.Result{}, e.submit(ctx)
+}
+
+// Record implements gateway.Recorder.
+func (e *entrance) Record(context.Context, gateway.Entry) error { return nil }
+
+// Work does a queued task: a job.Work.
+func (t *Tasks) Work(ctx context.Context, run *job.Run) (jsontext.Value, error) {
+	return t.work(ctx, run)
+}
+
+// told gives an error of the jobs its meaning for callers.
+func told(err error) error {
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "id", Message: "there is no such task", Cause: err}
+	case errors.Is(err, job.ErrEnded):
+		return ended()
+	}
+	return err
+}
+
+// CodeEnded refuses what only a task takes that hasn't ended.
+const CodeEnded apierror.Code = "task_ended"
+
+func ended() error {
+	return &apierror.Error{Category: apierror.BadRequest, Code: CodeEnded, Message: "the task has ended"}
+}
+
+// find gives a task of the caller.
+func (t *Tasks) find(ctx context.Context, caller *gateway.Caller, id string) (job.Job, error) {
+	j, err := t.jobs.Job(ctx, caller.KeyID, id)
+	if err == nil && j.Kind != job.KindTask {
+		err = job.ErrNotFound
+	}
+	if err != nil {
+		return job.Job{}, told(err)
+	}
+	return j, nil
+}
+
+// Get gives a task of the caller. One that has ended without saying what it did has
+// the log of what is known.
+func (t *Tasks) Get(ctx context.Context, caller *gateway.Caller, id string) (*View, error) {
+	j, err := t.find(ctx, caller, id)
+	if err != nil {
+		return nil, err
+	}
+	v := viewOf(j)
+	if j.State.Ended() && v.Result == nil {
+		v.Result, err = t.known(ctx, j)
+	}
+	return v, err
+}
+
+// known makes the result of a task that gave none, of its events.
+func (t *Tasks) known(ctx context.Context, j job.Job) (*Result, error) {
+	r := &record{tools: map[string]string{}}
+	for e, err := range t.jobs.Events(ctx, j.KeyID, j.ID, 0) {
+		if err != nil {
+			return nil, told(err)
+		}
+		var d data
+		if json.Unmarshal(e.Data, &d) == nil {
+			r.replay(&d, &e)
+		}
+	}
+	result := empty()
+	result.Log, result.LogLeft = append(result.Log, r.log.entries...), r.log.left
+	return &result, nil
+}
+
+// List gives tasks of the caller, the newest first.
+func (t *Tasks) List(ctx context.Context, caller *gateway.Caller, filter job.Filter) ([]*View, error) {
+	filter.Kind = job.KindTask
+	jobs, err := t.jobs.List(ctx, caller.KeyID, filter)
+	if err != nil {
+		return nil, told(err)
+	}
+	views := make([]*View, len(jobs))
+	for i, j := range jobs {
+		views[i] = viewOf(j)
+	}
+	return views, nil
+}
+
+// Cancel ends a task of the caller; one that has ended already is forgotten, and
+// removed is true.
+func (t *Tasks) Cancel(ctx context.Context, caller *gateway.Caller, id string) (v *View, removed bool, err error) {
+	if _, err := t.find(ctx, caller, id); err != nil {
+		return nil, false, err
+	}
+	j, err := t.jobs.Cancel(ctx, caller.KeyID, id)
+	if !errors.Is(err, job.ErrEnded) {
+		if err != nil {
+			return nil, false, told(err)
+		}
+		return viewOf(j), false, nil
+	}
+	if err := t.jobs.Remove(ctx, caller.KeyID, id); err != nil {
+		return nil, false, told(err)
+	}
+	return nil, true, nil
+}
+
+// Events gives the events of a task of the caller after a number, and those to come,
+// until it has ended. Its last event is a result or an error; where none was kept, the
+// error says what is known and has the number 0.
+func (t *Tasks) Events(ctx context.Context, caller *gateway.Caller, id string, after int64) (iter.Seq2[job.Event, error], error) {
+	if _, err := t.find(ctx, caller, id); err != nil {
+		return nil, err
+	}
+	return func(yield func(job.Event, error) bool) {
+		last := ""
+		for e, err := range t.jobs.Events(ctx, caller.KeyID, id, after) {
+			if err != nil {
+				yield(e, told(err))
+				return
+			}
+			if last = e.Type; !yield(e, nil) {
+				return
+			}
+		}
+		if last == EventResult || last == EventError {
+			return
+		}
+		v, err := t.Get(ctx, caller, id)
+		if err != nil || v.Status != job.Completed {
+			yield(v.last(), err)
+		}
+	}, nil
+}
+
+// last is the event with which a task ends; v may be nil.
+func (v *View) last() job.Event {
+	e := job.Event{Type: EventResult}
+	if v != nil && v.Error != nil {
+		e.Type = EventError
+	}
+	e.Data = encode(&struct {
+		Type string `json:"type"`
+		*View
+	}{e.Type, v})
+	return e
+}
+
+// Artifacts gives what a task of the caller has created or changed.
+func (t *Tasks) Artifacts(ctx context.Context, caller *gateway.Caller, id string) ([]Artifact, error) {
+	v, err := t.Get(ctx, caller, id)
+	if err != nil || v.Result == nil {
+		return []Artifact{}, err
+	}
+	return v.Artifacts, nil
+}
+
+// Artifact opens one of them, which whoever reads it closes.
+func (t *Tasks) Artifact(ctx context.Context, caller *gateway.Caller, id, path string) (io.ReadCloser, Artifact, error) {
+	all, err := t.Artifacts(ctx, caller, id)
+	if err != nil {
+		return nil, Artifact{}, err
+	}
+	for _, a := range all {
+		if a.Path != path || !a.Kept || t.runner == nil {
+			continue
+		}
+		file, kept, err := t.runner.Artifact(caller.KeyID, a.Run, path)
+		a.Bytes = kept.Bytes
+		return file, a, err
+	}
+	return nil, Artifact{}, &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: "path", Message: "there is no such artifact, or its content wasn't kept"}
+}
+
+// Forgotten removes what was kept of a task's runs on this machine: what an engine calls
+// when it forgets the job.
+func (t *Tasks) Forgotten(ctx context.Context, j job.Job) {
+	if j.Kind != job.KindTask || t.runner == nil || j.Progress == nil {
+		return
+	}
+	var p progress
+	if err := json.Unmarshal(j.Progress, &p); err != nil {
+		t.log.ErrorContext(ctx, "a task's progress can't be read", "task", j.ID, "error", err)
+		return
+	}
+	workspaces := append(p.Former, p.Workspace)
+	for n := 1; n <= max(p.Runs, len(workspaces)); n++ {
+		workspace := ""
+		if n <= len(workspaces) {
+			workspace = workspaces[n-1]
+		}
+		if err := t.runner.Forget(j.KeyID, workspace, runID(j.ID, n)); err != nil {
+			t.log.WarnContext(ctx, "what a task has left can't be removed", "task", j.ID, "error", err)
+		}
+	}
+}
+
+var _ Runner = (*agent.Runner)(nil)

@@ -1,0 +1,79 @@
+package taskapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/protocol"
+)
+
+// headerLastEvent says what a reader has of a stream of events already.
+const headerLastEvent = "Last-Event-ID"
+
+// serveEvents gives a task's events, those that were and those to come.
+func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
+	after, err := afterOf(r)
+	if err != nil {
+		return err
+	}
+	s := protocol.NewStream(w, protocol.SetHeader)
+	watched, stop := s.Watch(r.Context(), call)
+	defer stop()
+	ctx, cancel := context.WithCancel(watched)
+	defer cancel()
+	defer context.AfterFunc(h.readers.life, cancel)()
+	events, err := h.tasks.Events(ctx, call.Caller, r.PathValue("id"), after)
+	if err != nil {
+		return err
+	}
+	s.Start(call)
+	err = s.Write([]byte(": events\n\n")) // so that the header leaves
+	if err == nil {
+		err = s.Flush()
+	}
+	if err != nil {
+		return nil //nolint:nilerr // the caller has left, and isn't told
+	}
+	// Nothing refuses it any more: heartbeats follow.
+	if err := call.Admitted(); err != nil {
+		return err
+	}
+	frame := make([]byte, 0, 512)
+	for e, err := range events {
+		if err == nil {
+			frame = appendFrame(frame[:0], e)
+			err = s.Write(frame)
+		}
+		if err == nil {
+			err = s.Flush()
+		}
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+				protocol.Log(ctx, h.log, call.RequestID, err)
+			}
+			break // whoever reads comes again
+		}
+	}
+	_ = s.Close(call) // a caller who left isn't told
+	return nil
+}
+
+// afterOf is the number of the last event that the reader has, 0 for none.
+func afterOf(r *http.Request) (int64, error) {
+	name, text := headerLastEvent, r.Header.Get(headerLastEvent)
+	if text == "" {
+		name, text = "after", r.URL.Query().Get("after")
+	}
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, apierror.Invalid(name, "%s: must be the number of an event", name)
+	}
+	return n, nil
+}
