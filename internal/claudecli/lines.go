@@ -188,8 +188,8 @@ func (c *child) scan(raw []byte) error {
 			c.line.Event = m.value
 		}
 	}
-	if m.err != nil || len(c.line.Event) == 0 {
-		return m.err
+	if m.err != nil || len(c.line.Event) == 0 || c.line.Type != lineStreamEvent {
+		return m.err // others have events of other kinds, as a name (2.1.331)
 	}
 	for m.over(c.line.Event); m.next(); {
 		if string(m.name) == `"type"` {

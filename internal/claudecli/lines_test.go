@@ -50,6 +50,7 @@ func TestScan(t *testing.T) {
 		{"type last", `{"event":{"a":{"type":"no"},"type":"ping"},"type":"stream_event"}`,
 			line{Type: lineStreamEvent, EventType: message.EventPing, Event: jsontext.Value(`{"a":{"type":"no"},"type":"ping"}`)}, "s"},
 		{"other types are skipped", `{"type":"command_lifecycle","session_id":null}`, line{}, "s"},
+		{"event of another type", `{"type":"system","subtype":"ui_invalidate","event":"ui.render"}`, line{Type: lineSystem, Event: jsontext.Value(`"ui.render"`)}, "s"},
 		{"result", ` {"is_error":false, "type" : "result","session_id":"t"} `, line{Type: lineResult}, "t"},
 	}
 	for _, test := range tests {
