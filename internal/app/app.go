@@ -29,6 +29,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/httpserver"
 	"claude-code-api-service/internal/idempotency"
+	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/meter"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/route"
@@ -72,6 +73,7 @@ type App struct {
 	direct        *directPath           // nil without a credential
 	meter         *meter.Meter          // nil without a CLI
 	agents        *agent.Runner         // nil without a CLI, or --max-tasks 0
+	jobs          *job.Engine
 	breakers      *route.Breakers       // nil when they are switched off
 	instruments   *telemetry.Telemetry
 	certificate   *certificate // nil without TLS
@@ -163,6 +165,9 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.makeAgents(); err != nil {
 		return err
 	}
+	if err := a.makeJobs(ctx); err != nil {
+		return err
+	}
 	first, err := a.generate(a.config, catalogue)
 	if err != nil {
 		return err
@@ -227,6 +232,9 @@ func (a *App) Keys() *apikey.Keys { return a.keys }
 // Start begins to serve and returns: workers start, and the CLI is probed, in
 // the background, and /ready tells when they are there.
 func (a *App) Start(ctx context.Context) error {
+	if err := a.jobs.Start(ctx); err != nil {
+		return err
+	}
 	all, err := listen(ctx, a.config)
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 func (a *App) newServer(first *generation) *httpserver.Server {
 	options := first.serverOptions()
 	options.Name, options.Version = Name, Version
-	options.Drain = []func(context.Context) error{first.stream.Stop, first.process.Stop, a.once.Stop}
+	options.Drain = []func(context.Context) error{first.stream.Stop, first.process.Stop, a.once.Stop, a.jobs.Hand}
 	options.DrainDelay = a.config.DrainDelay.Duration()
 	options.Metrics = a.instruments.Handler()
 	options.Services, options.Ready = a.services, a.ready

@@ -53,10 +53,6 @@ type Options struct {
 	// Bus brings word of jobs to the other nodes; nil: then other processes' changes are
 	// looked for every second.
 	Bus Bus
-	// Forgotten is called, by the node that forgets it and before it does, with a job
-	// whose time is over or that its key has removed. It may be called again for the
-	// same job. nil: nobody needs to know.
-	Forgotten func(ctx context.Context, j Job)
 	// Log hears of jobs that were handed on and of failures of the store; nil is silent.
 	Log *slog.Logger
 }
@@ -77,6 +73,7 @@ type Engine struct {
 	log     *slog.Logger
 	node    string
 	works   map[Kind]Work
+	forgets map[Kind]func(ctx context.Context, j Job)
 	feed    feed
 	bell    *bell
 
@@ -97,7 +94,7 @@ type Engine struct {
 // read, but not run.
 func New(options Options) *Engine {
 	e := &Engine{
-		options: options, store: options.Store, log: options.Log, node: "node_" + random(8), works: map[Kind]Work{},
+		options: options, store: options.Store, log: options.Log, node: "node_" + random(8), works: map[Kind]Work{}, forgets: map[Kind]func(ctx context.Context, j Job){},
 		runs: map[string]*Run{}, look: make(chan struct{}, 1), stopWatch: func() {},
 	}
 	if e.log == nil {
@@ -122,6 +119,11 @@ func random(n int) string {
 
 // Handle says who does the jobs of a kind. It is called before Start.
 func (e *Engine) Handle(kind Kind, work Work) { e.works[kind] = work }
+
+// Forgotten says who is to be told, before it is, of a job of a kind that is forgotten: its
+// time is over, or its key has removed it. One node tells, perhaps not the one that ran it, and it may tell
+// again of the same job. It is called before Start.
+func (e *Engine) Forgotten(kind Kind, tell func(ctx context.Context, j Job)) { e.forgets[kind] = tell }
 
 // Start begins to run jobs, and to keep the leases of those that run. ctx ends the
 // start only.
@@ -293,8 +295,8 @@ func (e *Engine) Remove(ctx context.Context, keyID, id string) error {
 }
 
 func (e *Engine) forget(ctx context.Context, j Job) error {
-	if e.options.Forgotten != nil {
-		e.options.Forgotten(ctx, j)
+	if tell := e.forgets[j.Kind]; tell != nil {
+		tell(ctx, j)
 	}
 	return e.store.Remove(ctx, j.KeyID, j.ID)
 }

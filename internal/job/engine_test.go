@@ -389,7 +389,8 @@ func TestBegin(t *testing.T) {
 func TestForget(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		forgotten := make(chan string, 2)
-		n := engine(t, p, job.Options{TTL: time.Millisecond, Forgotten: func(_ context.Context, j job.Job) { forgotten <- j.ID }})
+		n := engine(t, p, job.Options{TTL: time.Millisecond})
+		n.Forgotten(job.KindTask, func(_ context.Context, j job.Job) { forgotten <- j.ID })
 		r, finish, err := n.Begin(t.Context(), task("old"))
 		if err != nil {
 			t.Fatal(err)

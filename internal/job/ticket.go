@@ -56,7 +56,7 @@ func (e *Engine) riverConfig() *river.Config {
 		return nil
 	}
 	return &river.Config{
-		ID: e.node, Logger: slog.New(quiet{e.log.Handler()}), Workers: workers, Queues: queues,
+		ID: e.node, Logger: Quiet(e.log), Workers: workers, Queues: queues,
 		FetchCooldown: fetchCooldown, FetchPollInterval: fetchEvery, RetryPolicy: retry{},
 		JobTimeout: -1, RescueStuckJobsAfter: ticketRescued,
 		CompletedJobRetentionPeriod: ticketKept, CancelledJobRetentionPeriod: ticketKept, DiscardedJobRetentionPeriod: ticketKept,
@@ -87,8 +87,10 @@ func backoff(attempt int) time.Duration {
 	return min(time.Second<<min(max(attempt-1, 0), 6), time.Minute)
 }
 
-// quiet passes on what River logs: its news as details, its errors, which it gets over
-// by itself, as warnings.
+// Quiet is a log for River: its news are details, and its errors, which it gets over by
+// itself, are warnings.
+func Quiet(log *slog.Logger) *slog.Logger { return slog.New(quiet{log.Handler()}) }
+
 type quiet struct{ slog.Handler }
 
 func quieter(level slog.Level) slog.Level {
