@@ -25,6 +25,8 @@ import (
 const (
 	addedByAPI = 1_000
 	addedByCLI = 4_000
+	// countMargin is the part of a count that is added to it.
+	countMargin = 20
 	// imageTokens is for an image: the largest cost less (platform.claude.com/docs,
 	// "Vision").
 	imageTokens = 5_000
@@ -49,7 +51,7 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	}
 	s := a.shard(call.Caller)
 	limits := call.Caller.Budgets
-	if len(limits) > 0 {
+	if len(limits) > 0 && a.lender == nil {
 		if err := s.learn(ctx, a.options.Store, limits, r.arrived, 1); err != nil {
 			return &apierror.Error{
 				Category: apierror.Overloaded, Message: "the budget can't be checked at the moment", RetryAfter: heldRetry, Cause: err,
@@ -60,11 +62,15 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	crossed := s.crossed(limits, call.Caller.ProjectID, r.arrived)
-	err = a.reserve(s, call, r, need)
-	s.mu.Unlock()
-	a.tell(crossed)
+	if a.lender != nil {
+		err = a.reserveShared(ctx, call, r, need)
+	} else {
+		s.mu.Lock()
+		crossed := s.crossed(limits, call.Caller.ProjectID, r.arrived)
+		err = a.reserve(s, call, r, need)
+		s.mu.Unlock()
+		a.tell(crossed)
+	}
 	if asked := call.Request.MaxTokens; err == nil && call.MaxTokens > 0 && call.MaxTokens < asked {
 		call.Tell(fmt.Sprintf("max_tokens: lowered from %d to %d, which is what a budget holds for the answer", asked, call.MaxTokens))
 	}
@@ -78,7 +84,13 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 	limits := call.Caller.Budgets
 	now := a.now()
 	scopes := s.scopes(call.Caller)
-	defer func() { fill(&call.Limits, scopes, now) }()
+	defer func() { a.fill(&call.Limits, s, call.Caller, now) }()
+	var most [2]int64 // tokens a minute of all nodes
+	if a.lender != nil {
+		for i := range scopes {
+			most[i], scopes[i].limits = int64(scopes[i].limits.TokensPerMinute), scopes[i].leased()
+		}
+	}
 	r.hold(s, -1)
 	defer func() {
 		if err != nil {
@@ -162,6 +174,10 @@ func (a *Admitter) need(call *gateway.Call, limits []budget.Limit) (need, error)
 	}
 	images, unbounded := call.Request.Elsewhere()
 	n.input = min(n.input+imageTokens*int64(images), window)
+	if counted := call.InputTokens; counted > 0 {
+		// The API calls its count an estimate, which may differ by a small amount.
+		n.input = min(n.input, counted+counted/countMargin+addedByAPI)
+	}
 	if unbounded {
 		n.input = window
 	}
@@ -238,8 +254,8 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 			continue
 		}
 		spending := s.account(l.Owner).at(l.Period, l.Period.Start(arrived))
-		unspent := l.Hard - spending.spent.In(l.Unit)
-		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
+		unspent, free := spending.room(l)
+		affordable := n.affordable(l.Unit, free)
 		if affordable < n.least {
 			if n.affordable(l.Unit, unspent) < n.least {
 				return 0, n.tooLittle(l, unspent)
@@ -301,6 +317,11 @@ func (a *account) spend(amount budget.Amount, arrived time.Time) {
 	for period := range a.periods {
 		spending := a.at(period, period.Start(arrived))
 		spending.spent = spending.spent.Add(amount)
+		for _, l := range spending.leases {
+			if l != nil {
+				l.used += amount.In(l.about.Unit)
+			}
+		}
 	}
 }
 
@@ -312,7 +333,7 @@ func (a *account) settled() {
 	for _, w := range a.periods {
 		for _, s := range w.kept {
 			if s.doubtful {
-				*s = spending{start: s.start}
+				*s = spending{start: s.start, leases: s.leases}
 			}
 		}
 	}

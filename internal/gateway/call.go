@@ -68,6 +68,9 @@ type Call struct {
 	// MaxTokens is the most output tokens that the backend may ask the upstream for;
 	// 0: what the request says.
 	MaxTokens int64
+	// InputTokens is what the upstream has counted of the request's input; 0: it wasn't
+	// asked.
+	InputTokens int64
 	// Spent is what failed attempts of the call have used: it is held, too.
 	Spent budget.Amount
 	// Reservation is what the Admitter holds for the call; it is the Admitter's own.

@@ -228,7 +228,7 @@ func TestMaxCostIsExact(t *testing.T) {
 	body := prompt("true", "claude-sonnet-5-5", "again and again [[tokens=2000]]")
 	a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
 	other := s.open(t, meter.Run{ID: "run_1", // the caller has chosen the same name again
-		 Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
+		Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
 	served, refused := 0, 0
 	for !a.Totals().Exhausted {
 		var mu sync.Mutex
@@ -416,5 +416,41 @@ func TestLogin(t *testing.T) {
 		if h.Get("Authorization") != "Bearer of the login" || h.Get("Anthropic-Beta") != "oauth-2025-04-20" || h.Get("User-Agent") != "claude-cli/2" || h.Get("X-Claude-Run")+h.Get("Cookie")+h.Get("X-Api-Key") != "" {
 			t.Errorf("the upstream got %v", h)
 		}
+	}
+}
+
+// TestALongInputIsCounted: what costs too much by its bytes may be cheap by its tokens,
+// and what is left is for the answer. It is still held to what the run may cost.
+func TestALongInputIsCounted(t *testing.T) {
+	s := start(t, false)
+	long := strings.Replace(prompt("true", "claude-sonnet-5-5", "hello [[tokens=300]]"), `{`, `{"system":"`+strings.Repeat("word ", 20_000)+`",`, 1)
+	const most = 140_000 // the input may cost some 280,000 by its bytes, and 75,000 by its count
+	a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
+	for i := 0; ; i++ {
+		status, answer := ask(t, a, "POST", "/v1/messages?beta=true", long)
+		if status != 200 {
+			if got := *a.Totals().CostMicroUSD; i != 2 || got > most || !a.Totals().Exhausted {
+				t.Errorf("after %d answers for %d: %d %s", i, got, status, answer)
+			}
+			break
+		}
+		if !strings.Contains(answer, `"output_tokens":300`) {
+			t.Errorf("the answer was cut: %s", answer)
+		}
+	}
+	var counts []simulator.Request
+	for _, r := range s.upstream.Requests() {
+		if strings.HasSuffix(r.Path, "count_tokens") {
+			counts = append(counts, r)
+		}
+	}
+	if len(counts) != 3 || bytes.Contains(counts[0].Body, []byte("max_tokens")) || counts[0].Query != "beta=true" || len(s.rows(t)) != 3 {
+		t.Errorf("counted %d times, rows %+v", len(counts), s.rows(t))
+	}
+	// What the upstream would add to the input by itself isn't in a count.
+	searching := strings.Replace(long, `{`, `{"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":1}],`, 1)
+	b := s.open(t, meter.Run{ID: "run_2", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
+	if status, answer := ask(t, b, "POST", "/v1/messages", searching); status != http.StatusPaymentRequired {
+		t.Errorf("a search: %d %s", status, answer)
 	}
 }

@@ -3,6 +3,7 @@ package meter
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -19,6 +20,7 @@ import (
 type run struct {
 	Run
 	walk    gateway.Options
+	log     *slog.Logger
 	caller  *gateway.Caller // as the run's calls are admitted
 	handler http.Handler
 	sum     sum
@@ -40,7 +42,7 @@ var (
 )
 
 func newRun(m *Meter, about Run) *run {
-	r := &run{Run: about, walk: m.options.Walk(), caller: callerOf(about)}
+	r := &run{Run: about, walk: m.options.Walk(), log: m.options.Log, caller: callerOf(about)}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	own := r.walk
 	own.Authenticator, own.Admitter, own.Recorder, own.Observer = r, r, r, r
@@ -107,9 +109,19 @@ func (r *run) Admit(ctx context.Context, call *gateway.Call) error {
 	return r.walk.Admitter.Admit(ctx, call)
 }
 
-// Reserve implements gateway.Admitter.
+// Reserve implements gateway.Admitter. Where the input leaves too little by its bytes,
+// of which a token has one at least and four as a rule, the upstream is asked how many
+// tokens it has.
 func (r *run) Reserve(ctx context.Context, call *gateway.Call) error {
+	notes := call.Notes()
 	err := r.walk.Admitter.Reserve(ctx, call)
+	if tight(call, err) {
+		if call.InputTokens = r.count(ctx, call); call.InputTokens > 0 {
+			call.Restore(notes)
+			call.MaxTokens = 0
+			err = r.walk.Admitter.Reserve(ctx, call)
+		}
+	}
 	if e := apierror.From(err); e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 && e.Param == budget.RunParam {
 		r.sum.exhaust()
 	}
