@@ -63,6 +63,9 @@ const (
 	// CodeIdempotencyTooLarge is for an Idempotency-Key whose answer was too large
 	// to be kept.
 	CodeIdempotencyTooLarge Code = "idempotency_answer_too_large"
+	// CodeSessionBusy is for a message to a session that answers another one: it may be
+	// sent again soon.
+	CodeSessionBusy Code = "session_busy"
 )
 
 // Error is a failure with two texts: Message may be shown to the caller, Cause
@@ -117,7 +120,7 @@ func (e *Error) Status() int {
 		return http.StatusMethodNotAllowed
 	case CodeNotImplemented:
 		return http.StatusNotImplemented
-	case CodeIdempotencyInProgress, CodeIdempotencyTooLarge:
+	case CodeIdempotencyInProgress, CodeIdempotencyTooLarge, CodeSessionBusy:
 		return http.StatusConflict
 	case CodeIdempotencyMismatch:
 		return http.StatusUnprocessableEntity

@@ -13,4 +13,7 @@ type Work struct {
 	Directory string
 	// Timeout is the longest that it may take; 0: no limit.
 	Timeout time.Duration
+	// Session is the id of the caller's session that answers, as it was made: neither
+	// Tools nor Directory is set then. "": none does.
+	Session string
 }

@@ -80,6 +80,9 @@ func (h *Handler) serveChat(w http.ResponseWriter, r *http.Request, call *gatewa
 	if err = h.translate(chat, call, len(body)); err != nil {
 		return err
 	}
+	if chat.maxTokens == 0 && chat.maxCompletion == 0 {
+		call.Defaults = []string{"max_tokens"}
+	}
 	if chat.projectID != "" && chat.projectID != call.Caller.ProjectID {
 		call.Warn("project_id: the key's project is billed")
 	}

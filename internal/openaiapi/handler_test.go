@@ -355,3 +355,25 @@ func TestOfficialSDK(t *testing.T) {
 		t.Error("the SDK didn't see the error inside the stream")
 	}
 }
+
+// TestSessionID: the session that is asked is the call's, and what has answered says so.
+func TestSessionID(t *testing.T) {
+	message := `{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn","usage":{}}`
+	stream := "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"m\",\"usage\":{}}}\n\n" +
+		"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+	for _, asked := range []string{"false", "true"} {
+		rooms := &protocoltest.Rooms{Message: []byte(message), Stream: []byte(stream)}
+		url := serve(t, rooms)
+		answer := protocoltest.Post(t, url, `{"session_id":"sess_1","stream":`+asked+`,"messages":[{"role":"user","content":"hi"}]}`)
+		if answer.Status != http.StatusOK || !strings.Contains(answer.Body, `"session_id":"sess_1"`) {
+			t.Errorf("stream %s: %d %s", asked, answer.Status, answer.Body)
+		}
+		call := rooms.Calls()[0]
+		if call.Work == nil || call.Work.Session != "sess_1" || call.Work.Tools != nil || !call.Metered || len(call.Defaults) != 1 {
+			t.Errorf("stream %s: the call asks for %+v; metered: %t, defaults %q", asked, call.Work, call.Metered, call.Defaults)
+		}
+		if answer := protocoltest.Post(t, url, `{"session_id":"sess_1","allowed_tools":["Read"],"messages":[{"role":"user","content":"hi"}]}`); answer.Status != http.StatusBadRequest || !strings.Contains(answer.Body, `"param":"session_id"`) {
+			t.Errorf("with tools: %d %s", answer.Status, answer.Body)
+		}
+	}
+}

@@ -83,6 +83,7 @@ func completionSchema() *openapi.Schema {
 			openapi.Always("content", openapi.Text("The answer's text once more, for callers of this service's predecessor.")),
 			openapi.Always("cost", openapi.Nullable(&openapi.Schema{Type: openapi.Number, Description: "In US dollars; null where the price isn't known."})),
 			openapi.Always("project_id", openapi.Text("Whom the answer is billed to.")),
+			openapi.Maybe("session_id", openapi.Text("The session that has answered, where one was asked.")),
 		)...)
 }
 
@@ -105,5 +106,6 @@ func chunkSchema() *openapi.Schema {
 		append(head("chat.completion.chunk"),
 			openapi.Always("choices", openapi.List(choice)),
 			openapi.Maybe("usage", openapi.Nullable(usageSchema())),
+			openapi.Maybe("session_id", openapi.Text("The session that answers, where one was asked.")),
 		)...)
 }

@@ -44,6 +44,7 @@ func otherFields() []protocol.Field[chatRequest] {
 		ignored("service_tier", noEffect, &openapi.Schema{Type: openapi.String}, "auto", "default"),
 		ignored("verbosity", noEffect, &openapi.Schema{Type: openapi.String}, "medium"),
 		{Name: "allowed_tools", Schema: protocol.WorkTools(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.work.ReadTools(s) }},
+		{Name: "session_id", Schema: protocol.WorkSession(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.work.ReadSession(s) }},
 		{Name: "working_directory", Schema: protocol.WorkDirectory(), Read: func(c *chatRequest, s *protocol.Scanner) error { return c.work.ReadDirectory(s) }},
 	}
 }

@@ -141,7 +141,7 @@ func (s *streamWriter) begin(id, model string) {
 	s.before = protocol.AppendText([]byte(`data: {"id":`), answerID(id))
 	s.before = strconv.AppendInt(append(s.before, `,"object":"chat.completion.chunk","created":`...), s.created, 10)
 	s.before = protocol.AppendText(append(s.before, `,"model":`...), model)
-	s.before = append(appendTier(s.before, s.reader.Details.ServiceTier), `,"system_fingerprint":null,"choices":[`...)
+	s.before = append(appendTier(appendSession(s.before, s.call), s.reader.Details.ServiceTier), `,"system_fingerprint":null,"choices":[`...)
 	s.open()
 	s.frame = append(s.frame, `"role":"assistant","content":"","refusal":null`...)
 	s.close()

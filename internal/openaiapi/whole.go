@@ -107,12 +107,21 @@ func (p *wholeWriter) append(dst []byte, result gateway.Result) []byte {
 		dst = append(dst, "null"...)
 	}
 	dst = protocol.AppendText(append(dst, `,"project_id":`...), p.call.Caller.ProjectID)
+	dst = appendSession(dst, p.call)
 	return append(dst, '}')
 }
 
 // appendInner puts back the quotes around the inside of a JSON string.
 func appendInner(dst, inner []byte) []byte {
 	return append(append(append(dst, '"'), inner...), '"')
+}
+
+// appendSession appends which session has answered, where one has.
+func appendSession(dst []byte, call *gateway.Call) []byte {
+	if call.Work == nil || call.Work.Session == "" {
+		return dst
+	}
+	return protocol.AppendText(append(dst, `,"session_id":`...), call.Work.Session)
 }
 
 // appendTier appends the service tier where the upstream says under which it

@@ -82,6 +82,7 @@ var processObject = protocol.NewObject(
 	}},
 	protocol.Field[processRequest]{Name: "memory", Schema: ignored(), Read: noEffect("memory")},
 	protocol.Field[processRequest]{Name: "allowed_tools", Schema: protocol.WorkTools(), Read: func(p *processRequest, s *protocol.Scanner) error { return p.work.ReadTools(s) }},
+	protocol.Field[processRequest]{Name: "session_id", Schema: protocol.WorkSession(), Read: func(p *processRequest, s *protocol.Scanner) error { return p.work.ReadSession(s) }},
 	protocol.Field[processRequest]{Name: "working_directory", Schema: protocol.WorkDirectory(), Read: func(p *processRequest, s *protocol.Scanner) error { return p.work.ReadDirectory(s) }},
 	protocol.Field[processRequest]{Name: "use_cli", Schema: useCLISchema(), Read: protocol.ReadBool(func(p *processRequest) **bool { return &p.useCLI })},
 	protocol.Field[processRequest]{Name: "project_id", Schema: projectSchema(), Read: protocol.ReadString(func(p *processRequest) *string { return &p.projectID })},

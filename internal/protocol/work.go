@@ -11,10 +11,11 @@ import (
 )
 
 // Work is what a request asks of a worker with tools of its own: allowed_tools and
-// working_directory.
+// working_directory, or the session_id of a session, which has its own.
 type Work struct {
 	tools     []string
 	directory string
+	session   string
 }
 
 // ReadTools reads allowed_tools: an array of texts, or null.
@@ -43,6 +44,24 @@ func (w *Work) ReadDirectory(s *Scanner) error {
 	return nil
 }
 
+// ReadSession reads session_id: a text, or null.
+func (w *Work) ReadSession(s *Scanner) error {
+	value, err := s.Value()
+	if err != nil {
+		return err
+	}
+	w.session = ""
+	if json.Unmarshal(value, &w.session) != nil {
+		return s.Invalid("", "must be a text")
+	}
+	return nil
+}
+
+// WorkSession documents session_id.
+func WorkSession() *openapi.Schema {
+	return openapi.Nullable(openapi.Text("This service's own: a session of the key (`POST /v1/sessions`) answers. Only the last message is sent to it: it keeps the conversation, its system prompt, its model and its tools. While it answers another message: 409."))
+}
+
 // WorkTools documents allowed_tools.
 func WorkTools() *openapi.Schema {
 	return openapi.Nullable(&openapi.Schema{
@@ -61,7 +80,10 @@ func WorkDirectory() *openapi.Schema {
 // which nobody may work, before anything is started. seconds is the request's timeout;
 // nil and 0: as long as the profile allows.
 func (w *Work) Ask(g *gateway.Gateway, call *gateway.Call, seconds *float64) error {
-	if len(w.tools) == 0 && w.directory == "" {
+	switch {
+	case w.session != "" && (len(w.tools) > 0 || w.directory != ""):
+		return apierror.Invalid("session_id", "session_id: a session has its own allowed_tools and working_directory")
+	case w.session == "" && len(w.tools) == 0 && w.directory == "":
 		return nil
 	}
 	work, caller := &gateway.Work{Tools: w.tools, Timeout: call.Caller.Permissions.MaxTimeout}, call.Caller
@@ -73,7 +95,7 @@ func (w *Work) Ask(g *gateway.Gateway, call *gateway.Call, seconds *float64) err
 			}
 		}
 	}
-	if len(w.tools) == 0 {
+	if work.Session = w.session; w.session == "" && len(w.tools) == 0 {
 		work.Tools = []string{gateway.All}
 	}
 	if seconds != nil && work.Timeout > 0 && *seconds > work.Timeout.Seconds() {

@@ -98,11 +98,11 @@ func (r *Router) Route(call *gateway.Call) (gateway.Backend, error) {
 func (r *Router) agentic(call *gateway.Call, model string) (gateway.Backend, error) {
 	switch {
 	case call.Prefer == gateway.BackendDirect:
-		return nil, apierror.Invalid("use_cli", "use_cli or X-Claude-Backend asks for the backend %s, which has no tools: allowed_tools and working_directory are the CLI's", call.Prefer)
+		return nil, apierror.Invalid("use_cli", "use_cli or X-Claude-Backend asks for the backend %s, which has no tools: allowed_tools, working_directory and session_id are the CLI's", call.Prefer)
 	case r.options.Agentic == nil:
 		return nil, &apierror.Error{
 			Category: apierror.BadRequest, Code: apierror.CodeNotImplemented,
-			Message: "allowed_tools, working_directory: this service does no work with tools: it has no CLI, or --max-tasks is 0",
+			Message: "allowed_tools, working_directory, session_id: this service does no work with tools: it has no CLI, or --max-tasks is 0",
 		}
 	}
 	call.Backend, call.Model = gateway.BackendCLI, model

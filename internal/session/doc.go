@@ -1,2 +1,0 @@
-// Package session keeps conversations on processes of their own, and beyond those.
-package session
