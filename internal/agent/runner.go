@@ -349,7 +349,7 @@ func (r *Runner) startWorker(ctx context.Context, s *shape) (w *worker, err erro
 	options.Env = append(append([]string(nil), options.Env...), w.account.Env()...)
 	agentic := claudecli.Agentic{
 		Tools: s.tools, Allow: s.allow, Deny: s.deny, Directory: w.directory, Home: home.path, TempDir: temp,
-		Session: w.session, Resume: s.session != "", Fork: s.fork,
+		Session: w.session, Resume: s.session != "", Fork: s.fork, NoProject: s.noProject,
 		Read: home.reads, Write: home.writes(p),
 	}
 	if s.servers {

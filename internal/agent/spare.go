@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +27,7 @@ type shape struct {
 	tools, allow, deny    []string
 	agents, skills        []string
 	servers               bool
+	noProject             bool // see claudecli.Agentic
 	workspace, session    string
 	fork                  bool
 }
@@ -38,15 +41,27 @@ func (r *Runner) shapeOf(spec *Spec) (*shape, error) {
 	return &shape{
 		key: spec.Caller.KeyID, directory: spec.Directory, model: spec.Model,
 		tools: p.offered(), allow: p.allowed(), deny: p.blocked(), agents: p.agents, skills: p.skills,
-		servers: r.options.MCPConfig != "" && p.servers(), workspace: spec.Workspace, session: spec.Session, fork: spec.Fork,
+		servers: r.options.MCPConfig != "" && p.servers(), noProject: !p.free(toolBash) && r.hasSettings(spec), workspace: spec.Workspace, session: spec.Session, fork: spec.Fork,
 	}, nil
+}
+
+// hasSettings says that the folder in which a spec works has settings for the CLI. Their
+// hooks would run as commands, so they count only for a run that may use the shell
+// whatever for.
+func (r *Runner) hasSettings(spec *Spec) bool {
+	folder := spec.Directory
+	if folder == "" {
+		folder = filepath.Join(r.options.Folder, spec.Caller.KeyID, workFolder, spec.Workspace)
+	}
+	_, err := os.Lstat(filepath.Join(folder, claudeFolder, "settings.json"))
+	return err == nil && (spec.Directory != "" || spec.Workspace != "")
 }
 
 // fresh says that it begins anew, and a process can be started for it ahead.
 func (s *shape) fresh() bool { return s.workspace == "" && s.session == "" }
 
 func (s *shape) is(other *shape) bool {
-	return s.key == other.key && s.directory == other.directory && s.model == other.model && s.servers == other.servers && s.fork == other.fork &&
+	return s.key == other.key && s.directory == other.directory && s.model == other.model && s.servers == other.servers && s.noProject == other.noProject && s.fork == other.fork &&
 		slices.Equal(s.tools, other.tools) && slices.Equal(s.allow, other.allow) && slices.Equal(s.deny, other.deny) &&
 		slices.Equal(s.agents, other.agents) && slices.Equal(s.skills, other.skills)
 }

@@ -30,6 +30,9 @@ type Agentic struct {
 	// the resumed one goes on under an id of its own, which the AgentInit event says.
 	Session      string
 	Resume, Fork bool
+	// NoProject leaves out what the directory has for the CLI: settings, whose hooks
+	// are commands, and its CLAUDE.md, agents, skills and commands with them.
+	NoProject bool
 	// MCPConfig is the path of a file with MCP servers, "" for none.
 	MCPConfig string
 	// Read, Write and Run are what the process may use beside its folders and what
@@ -43,8 +46,6 @@ type AgentSettings struct {
 	Model string
 	// System is added to the CLI's own system prompt. The first Bind fixes it.
 	System string
-	// ThinkingTokens is nil for the CLI's own, 0 for none.
-	ThinkingTokens *int64
 }
 
 // Agent is one process of the CLI that works with tools of its own. One goroutine
@@ -109,14 +110,15 @@ func (a *Agent) Bind(ctx context.Context, s AgentSettings) error {
 	var requests []control
 	if !a.configured {
 		requests = append(requests, control{Subtype: "initialize", AppendSystemPrompt: s.System, Hooks: everyToolUse})
+		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: a.pinned()})
+		// Without a number it only has the model show what it thinks.
+		requests = append(requests, control{Subtype: "set_max_thinking_tokens", ThinkingDisplay: "summarized"})
 	} else if s.System != a.bound.System {
 		return asCLIError("the Claude Code CLI refused the run's settings", errSystemFixed)
 	}
 	if s.Model != a.bound.Model {
-		requests = append(requests, control{Subtype: "set_model", Model: s.Model})
-	}
-	if s.ThinkingTokens != nil {
-		requests = append(requests, control{Subtype: "set_max_thinking_tokens", MaxThinkingTokens: s.ThinkingTokens})
+		// By set_model the CLI would first ask the upstream whether there is such a model.
+		requests = append(requests, control{Subtype: "apply_flag_settings", Settings: &settings{Model: s.Model}})
 	}
 	if len(requests) > 0 {
 		if _, err := a.ask(ctx, a.options.StartTimeout, requests...); err != nil {

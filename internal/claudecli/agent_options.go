@@ -15,8 +15,8 @@ func (a *Agentic) arguments(o *Options) []string {
 	args := []string{
 		"-p", "--input-format=stream-json", "--output-format=stream-json",
 		"--verbose", "--include-partial-messages",
-		"--setting-sources=user,project", "--strict-mcp-config",
-		"--permission-mode=default", "--permission-prompt-tool=stdio",
+		"--setting-sources=" + a.sources(), "--strict-mcp-config",
+		"--permission-mode=default", "--permission-prompt-tool=stdio", `--settings={"disableAllHooks":true}`,
 		"--tools=" + strings.Join(a.Tools, ","),
 	}
 	add := func(name, value string) {
@@ -37,6 +37,14 @@ func (a *Agentic) arguments(o *Options) []string {
 		args = append(args, "--fork-session")
 	}
 	return args
+}
+
+// sources are the settings files that count, with what belongs to them.
+func (a *Agentic) sources() string {
+	if a.NoProject {
+		return "user"
+	}
+	return "user,project"
 }
 
 // environment is built from nothing, as for every process of the CLI. A refusal by
