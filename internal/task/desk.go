@@ -68,7 +68,7 @@ func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err er
 }
 
 func (t *Tasks) job(caller *gateway.Caller, r *Request) job.Job {
-	return job.Job{Kind: job.KindTask, KeyID: caller.KeyID, ProjectID: caller.ProjectID, Priority: int(r.Priority), Request: encode(r)}
+	return job.Job{Kind: job.KindTask, KeyID: caller.KeyID, ProjectID: caller.ProjectID, Priority: int(r.Priority), Request: r.keep()}
 }
 
 // Submit queues a task. It is durable when Submit returns. An error is an

@@ -51,6 +51,7 @@ type data struct {
 	Parent string `json:"parent,omitzero"`
 	Agent  string `json:"agent,omitzero"`
 
+	ID        string   `json:"id,omitzero"`
 	Status    string   `json:"status,omitzero"`
 	Attempt   int      `json:"attempt,omitzero"`
 	Model     string   `json:"model,omitzero"`

@@ -85,7 +85,7 @@ func (r *record) begun(e *agent.Event) error {
 		return err
 	}
 	return r.emit(&data{
-		Type: EventStatus, Status: string(job.Running), Attempt: r.progress.Runs, Model: e.Model, SessionID: e.Session, Tools: e.Tools,
+		Type: EventStatus, ID: r.run.Job().ID, Status: string(job.Running), Attempt: r.progress.Runs, Model: e.Model, SessionID: e.Session, Tools: e.Tools,
 	})
 }
 
@@ -179,8 +179,19 @@ func (r *record) next(keyID string) (id string, p plan, err error) {
 		return "", p, err
 	}
 	r.progress.Runs++
-	return runID(r.run.Job().ID, r.progress.Runs), p, r.note()
+	id = r.run.Job().ID
+	if err := r.note(); err != nil {
+		return "", p, err
+	}
+	if r.listen != nil {
+		// Who hears the events only has to know whose they are.
+		err = r.emit(&data{Type: EventStatus, ID: id, Status: statusStarting, Attempt: r.progress.Runs})
+	}
+	return runID(id, r.progress.Runs), p, err
 }
+
+// statusStarting is the status of a task for which a process is started.
+const statusStarting = "starting"
 
 // ended takes what the agent gave of a run.
 func (r *record) ended(o *agent.Outcome, run string) error {

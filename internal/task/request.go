@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -57,7 +58,7 @@ type Request struct {
 	Agents []string `json:"allow_agents,omitzero"`
 	Skills []string `json:"allow_skills,omitzero"`
 	// Timeout is how long the task may run; 0 is DefaultTimeout.
-	Timeout time.Duration `json:"timeout,format:nano"`
+	Timeout time.Duration `json:"-"` // see kept
 	// Cost is the most that it may cost, in millionths of a US dollar; 0 is DefaultCost.
 	Cost      int64  `json:"max_cost"`
 	Directory string `json:"working_directory,omitzero"` // "": a folder of its own
@@ -182,6 +183,23 @@ func (r *Request) message() (*message.Request, error) {
 		return nil, apierror.Wrap(apierror.BadRequest, "description: must be valid text", err)
 	}
 	return message.ParseRequest(body)
+}
+
+// kept is a Request as its job keeps it.
+type kept struct {
+	*Request
+	Timeout int64 `json:"timeout"` // nanoseconds
+}
+
+func (r *Request) keep() jsontext.Value { return encode(&kept{r, int64(r.Timeout)}) }
+
+func readKept(value jsontext.Value) (*Request, error) {
+	k := kept{Request: &Request{}}
+	if err := json.Unmarshal(value, &k); err != nil {
+		return nil, fmt.Errorf("read the task: %w", err)
+	}
+	k.Request.Timeout = time.Duration(k.Timeout)
+	return k.Request, nil
 }
 
 // listed gives the names that an agent may use: all where nothing was said.

@@ -31,9 +31,10 @@ func viewOf(j job.Job) *View {
 		ID: j.ID, Status: j.State, CreatedAt: j.Created.UTC(), StartedAt: utc(j.Started), EndedAt: utc(j.Ended), ExpiresAt: utc(j.Expires),
 		Attempt: j.Attempt, Cancelling: j.Cancelling && !j.State.Ended(),
 	}
-	var r Request
-	if j.Request != nil && json.Unmarshal(j.Request, &r) == nil {
-		v.Description = r.Description
+	if j.Request != nil {
+		if r, err := readKept(j.Request); err == nil {
+			v.Description = r.Description
+		}
 	}
 	if j.Result != nil {
 		v.Result = &Result{}

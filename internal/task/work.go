@@ -276,9 +276,9 @@ func (r *record) changed() bool {
 
 // work does a queued task: a job.Work.
 func (t *Tasks) work(ctx context.Context, run *job.Run) (jsontext.Value, error) {
-	r := &Request{}
-	if err := json.Unmarshal(run.Job().Request, r); err != nil {
-		return nil, fmt.Errorf("read the task: %w", err)
+	r, err := readKept(run.Job().Request)
+	if err != nil {
+		return nil, err
 	}
 	rec, err := newRecord(t, run, r, nil)
 	if err != nil {
