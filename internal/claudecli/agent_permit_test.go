@@ -133,3 +133,19 @@ func TestMaxTurns(t *testing.T) {
 		}
 	})
 }
+
+// TestOnlyOurHookRuns: hooks of the project are commands that nobody has allowed.
+func TestOnlyOurHookRuns(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		hook := `[{"hooks":[{"type":"command","command":"echo run > ` + filepath.Join(a.agentic.Directory, "hooked") + `"}]}]`
+		a.write(t, filepath.Join(a.agentic.Directory, ".claude", "settings.json"),
+			`{"hooks":{"SessionStart":`+hook+`,"UserPromptSubmit":`+hook+`,"PreToolUse":`+hook+`,"PostToolUse":`+hook+`,"Stop":`+hook+`}}`)
+		h, answer := a.turn(t, `[[tool=Bash input={"command":"echo made"}]]`)
+		if answer.Text != "Tool result: made" || len(h.judged) != 1 {
+			t.Errorf("answer = %+v, judged = %+v", answer, h.judged)
+		}
+		if _, err := os.Stat(filepath.Join(a.agentic.Directory, "hooked")); !errors.Is(err, os.ErrNotExist) {
+			t.Error("a hook of the project was run")
+		}
+	})
+}

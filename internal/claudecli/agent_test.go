@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/clitest"
+	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/simulator"
 )
 
@@ -141,6 +145,68 @@ func TestAgentWorksWithATool(t *testing.T) {
 		}
 		if len(h.judged) != 1 || h.judged[0].Name != "Bash" || !strings.Contains(h.results(), "made") {
 			t.Errorf("judged = %+v, events = %+v", h.judged, h.events)
+		}
+	})
+}
+
+// TestAgentThinksAndChangesItsModel between turns, without a call of the upstream for it.
+func TestAgentThinksAndChangesItsModel(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		agent := a.start(t, "")
+		for i, model := range []string{testModel, "claude-sonnet-5-5"} {
+			if err := agent.Bind(t.Context(), claudecli.AgentSettings{Model: model}); err != nil {
+				t.Fatal(err)
+			}
+			h := listen()
+			var streamed []string
+			h.Stream = func(e message.Event) error { streamed = append(streamed, e.Type); return nil }
+			answer, err := agent.Turn(t.Context(), quote(t, "[[think text=an answer]] why"), h.AgentHandler)
+			if err != nil || answer.Model != model || answer.Text != "an answer" || answer.Turns != 1 {
+				t.Errorf("answer = %+v, %v", answer, err)
+			}
+			if posts := len(a.upstream.Bodies()); posts != i+1 {
+				t.Errorf("the upstream was asked %d times for turn %d", posts, i+1)
+			}
+			var deltas, whole string
+			for _, e := range h.events {
+				switch e.Type {
+				case claudecli.AgentThinkingDelta:
+					deltas += e.Text
+				case claudecli.AgentThinking:
+					whole += e.Text
+				}
+			}
+			if !strings.HasPrefix(whole, "Thinking about: ") || deltas != whole {
+				t.Errorf("it thinks %q, in pieces %q", whole, deltas)
+			}
+			if len(streamed) < 8 || streamed[0] != message.EventMessageStart || streamed[len(streamed)-1] != message.EventMessageStop {
+				t.Errorf("streamed %q", streamed)
+			}
+		}
+		if err := agent.Bind(t.Context(), claudecli.AgentSettings{Model: testModel, System: "another"}); err == nil {
+			t.Error("another system prompt was taken")
+		}
+	})
+}
+
+// TestAgentWaitsForALimit as its upstream says, and goes on.
+func TestAgentWaitsForALimit(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		agent := a.start(t, "")
+		h := listen()
+		began := time.Now()
+		answer, err := agent.Turn(t.Context(), quote(t, "[[error=429 retry-after=1 times=1]] hello"), h.AgentHandler)
+		if err != nil || answer.Text != "Echo: hello" || time.Since(began) < time.Second {
+			t.Errorf("answer = %+v, %v", answer, err)
+		}
+		if !slices.ContainsFunc(h.events, func(e claudecli.AgentEvent) bool {
+			return e.Type == claudecli.AgentRetry && strings.Contains(e.Text, "429")
+		}) {
+			t.Errorf("events = %+v", h.events)
+		}
+		answer, err = agent.Turn(t.Context(), quote(t, "[[error=400]] hello"), listen().AgentHandler)
+		if e := apierror.From(err); e == nil || e.Category != apierror.BadRequest {
+			t.Errorf("a refusal gave %+v, %v", answer, err)
 		}
 	})
 }
