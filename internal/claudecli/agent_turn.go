@@ -176,7 +176,8 @@ func (t *agentTurn) take(l *line) error {
 	return nil
 }
 
-// check takes the text of a result that says success, and makes an error of another.
+// check makes an error of a result that doesn't say success. Of one that does it takes
+// the text where no answer had one.
 func (t *agentTurn) check(r *resultLine) error {
 	if r.IsError {
 		return waiting(resultError(r, t.reason), t.limited)
@@ -184,23 +185,23 @@ func (t *agentTurn) check(r *resultLine) error {
 	if r.Subtype != "success" {
 		return apierror.Wrap(apierror.CLIError, "the Claude Code CLI gave no answer", fmt.Errorf("result %q", r.Subtype))
 	}
-	if r.Result.Kind() != '"' {
+	if t.text.Len() > 0 || r.Result.Kind() != '"' {
 		return nil
 	}
 	var text string
 	if err := decode(r.Result, &text); err != nil {
 		return fmt.Errorf("decode result: %w", err)
 	}
-	t.text.Reset()
 	t.text.WriteString(text)
 	return nil
 }
 
-// interrupt stops the turn and waits for its numbers. Whatever the CLI asks
+// interrupt stops the turn and waits for its numbers no longer than for any control
+// request. Whatever the CLI asks
 // meanwhile is refused. Where that doesn't work the process isn't used again.
 func (t *agentTurn) interrupt() {
 	t.stopAsking()
-	_ = t.stdout.SetReadDeadline(time.Now().Add(interruptTimeout)) // a closed pipe says so at the read
+	_ = t.stdout.SetReadDeadline(time.Now().Add(t.options.ControlTimeout)) // a closed pipe says so at the read
 	t.requests++
 	err := t.send(struct {
 		Type      string  `json:"type"`
@@ -226,9 +227,6 @@ func (t *agentTurn) interrupt() {
 		t.Kill()
 	}
 }
-
-// interruptTimeout bounds the wait for the end of an interrupted turn.
-const interruptTimeout = 5 * time.Second
 
 func (t *agentTurn) finish() {
 	t.answer.Session, t.answer.Text, t.answer.Denied = t.Session(), t.text.String(), t.denied

@@ -33,6 +33,7 @@ const (
 //	leftover       says that something is left in front of the first prompt
 //	sameclear      keeps the session id on /clear
 //	ask            sends a control request of its own in each turn
+//	withdraw       takes that request back at once
 //	callstwice     asks for the result of a tool's call a second time, under another id
 //
 // Prompts and results of tools carry directives too: [[die]], [[hang]] (after the first event), [[garbage]], [[error=N]],
@@ -292,6 +293,9 @@ func (f *fake) turn(i *input, text string) {
 	if f.has("ask") {
 		f.asked++
 		f.put(`{"type":"control_request","request_id":"own-%d","request":{"subtype":"can_use_tool","tool_name":"Bash"}}`, f.asked)
+	}
+	if f.has("withdraw") {
+		f.put(`{"type":"control_cancel_request","request_id":"own-%d"}`, f.asked)
 	}
 	if d, err := time.ParseDuration(directive(text, "delay")); err == nil {
 		time.Sleep(d)
