@@ -19,6 +19,8 @@ import (
 	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/anthropic"
 	"claude-code-api-service/internal/anthropicapi"
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/meter"
 	"claude-code-api-service/internal/pricing"
@@ -227,8 +229,8 @@ func TestMaxCostIsExact(t *testing.T) {
 	const most = 20_000
 	body := prompt("true", "claude-sonnet-5-5", "again and again [[tokens=2000]]")
 	a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
-	other := s.open(t, meter.Run{ID: "run_1", // the caller has chosen the same name again
-		Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
+	// Its caller has chosen the same name again.
+	other := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: most})
 	served, refused := 0, 0
 	for !a.Totals().Exhausted {
 		var mu sync.Mutex
@@ -265,6 +267,21 @@ func TestMaxCostIsExact(t *testing.T) {
 	}
 	if status, answer := ask(t, other, "POST", "/v1/messages", body); status != 200 {
 		t.Errorf("another run: %d %s", status, answer)
+	}
+}
+
+// TestALimitOfTheCallers refuses a call as it does any other, and the run hears why.
+func TestALimitOfTheCallers(t *testing.T) {
+	s := start(t, false)
+	poor := caller()
+	poor.Budgets = []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: poor.KeyID}, Period: budget.Day, Unit: budget.Tokens, Hard: 1_000}}
+	a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: poor, MaxCostMicroUSD: 1_000_000})
+	body := prompt("false", "claude-haiku-5-5", "hello")
+	if status, answer := ask(t, a, "POST", "/v1/messages", body); status != http.StatusPaymentRequired || !strings.Contains(answer, "the key's budget") {
+		t.Errorf("%d %s", status, answer)
+	}
+	if got := a.Totals(); got.Exhausted || got.Refusal == nil || got.Refusal.Category != apierror.BudgetExceeded {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -372,7 +389,7 @@ func TestAPriceThatIsNotKnown(t *testing.T) {
 	if got := a.Totals(); got.CostMicroUSD != nil || got.Usage.OutputTokens == 0 {
 		t.Errorf("%+v", got)
 	}
-	if status, answer := ask(t, limited, "POST", "/v1/messages", body); status != http.StatusForbidden || limited.Totals().Calls != 0 {
+	if status, answer := ask(t, limited, "POST", "/v1/messages", body); status != http.StatusForbidden || limited.Totals().Calls != 0 || limited.Totals().Refusal.Param != "model" {
 		t.Errorf("%d %s", status, answer)
 	}
 }

@@ -122,9 +122,7 @@ func (r *run) Reserve(ctx context.Context, call *gateway.Call) error {
 			err = r.walk.Admitter.Reserve(ctx, call)
 		}
 	}
-	if e := apierror.From(err); e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 && e.Param == budget.RunParam {
-		r.sum.exhaust()
-	}
+	r.sum.judged(err)
 	return err
 }
 

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 )
@@ -14,6 +16,9 @@ type Totals struct {
 	CostMicroUSD *int64 // in millionths of a US dollar; nil: an answer's price wasn't known
 	Calls        int    // those that a backend was asked, without counts of tokens
 	Exhausted    bool   // what the run may cost refused a call; a budget of its caller's doesn't count
+	// Refusal is what the last call was refused for by the caller's limits, the run's
+	// or a price that isn't known; nil: it was let through.
+	Refusal *apierror.Error
 }
 
 // sum adds up what calls have used.
@@ -24,22 +29,28 @@ type sum struct {
 	unpriced  bool
 	calls     int
 	exhausted bool
+	refusal   *apierror.Error
 }
 
 func (s *sum) totals() Totals {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := Totals{Usage: s.usage, Calls: s.calls, Exhausted: s.exhausted}
+	t := Totals{Usage: s.usage, Calls: s.calls, Exhausted: s.exhausted, Refusal: s.refusal}
 	if !s.unpriced {
 		t.CostMicroUSD = new(s.cost)
 	}
 	return t
 }
 
-func (s *sum) exhaust() {
+// judged notes whether a call was let through.
+func (s *sum) judged(err error) {
+	e := apierror.From(err)
 	s.mu.Lock()
-	s.exhausted = true
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.refusal = e
+	if e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 && e.Param == budget.RunParam {
+		s.exhausted = true
+	}
 }
 
 func (s *sum) add(entry *gateway.Entry) {
