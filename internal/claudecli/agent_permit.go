@@ -129,12 +129,13 @@ func (t *agentTurn) permit(r *agentRequest) {
 		_, wanted := t.waiting[requestID]
 		delete(t.waiting, requestID)
 		t.mu.Unlock()
+		if !wanted || ctx.Err() != nil {
+			return
+		}
 		if verdict.Decision != Allow {
 			t.deny(call)
 		}
-		if wanted && ctx.Err() == nil {
-			_ = t.reply(requestID, permitAnswer(call, verdict)) // a process that has died says so to its reader
-		}
+		_ = t.reply(requestID, permitAnswer(call, verdict)) // a process that has died says so to its reader
 	})
 }
 

@@ -210,3 +210,34 @@ func TestAgentWaitsForALimit(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatAgentsOfARunUse is in its account and in its events, not in its own answers.
+func TestWhatAgentsOfARunUse(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		a.agentic.Tools = []string{"Agent", "Bash"}
+		agent := a.start(t, "")
+		h := listen()
+		streamed := 0
+		h.Stream = func(e message.Event) error {
+			if e.Type == message.EventMessageStart {
+				streamed++
+			}
+			return nil
+		}
+		answer, err := agent.Turn(t.Context(), quote(t, `[[tool=Agent input={"description":"d","subagent_type":"general-purpose",`+
+			`"prompt":"[[tool=Bash input={\"command\":\"echo helped\"}]] [[then]] [[tokens=500]]"}]] [[then]] [[text=done]]`), h.AgentHandler)
+		if err != nil || answer.Text != "done" || answer.Turns != 2 || streamed != 2 || answer.Spent == nil || answer.Spent.Usage.OutputTokens < 500 {
+			t.Errorf("answer = %+v (spent %+v), %d streamed, %v", answer, answer.Spent, streamed, err)
+		}
+		var within []string
+		for _, e := range h.events {
+			if e.Parent == h.judged[0].ID {
+				within = append(within, fmt.Sprint(e.Type, e.Tool, string(e.Content)))
+			}
+		}
+		want := []string{fmt.Sprint(claudecli.AgentToolUse, "Bash"), fmt.Sprint(claudecli.AgentToolResult, `"helped"`)}
+		if !slices.Equal(within, want) {
+			t.Errorf("in the agent: %q, want %q", within, want)
+		}
+	})
+}
