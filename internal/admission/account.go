@@ -18,6 +18,11 @@ type account struct {
 	running, parts int
 	periods        map[budget.Period]*window
 	usedAt         time.Duration
+
+	// Where limits are shared with other nodes: what is leased, by what it is of, and
+	// all of it, budgets too.
+	lent   struct{ requests, tokens, concurrent *lease }
+	leases []*lease
 }
 
 // spending is what an account has spent in one period, and what calls that run
@@ -32,6 +37,29 @@ type spending struct {
 	doubtful bool
 	// told are the soft limits in each unit that were told of; 0: none.
 	told budget.Amount
+	// leases are, where the budget is shared with other nodes, what is leased of it in
+	// tokens and in dollars. What is spent is then that of all nodes, at least.
+	leases [2]*lease
+}
+
+// room is what the period leaves of a limit: what isn't spent, and what of it this node
+// may still hold.
+func (s *spending) room(l budget.Limit) (unspent, free int64) {
+	unspent = l.Hard - s.spent.In(l.Unit)
+	if lease := s.leases[unitIndex(l.Unit)]; lease != nil {
+		return unspent, lease.free(0)
+	}
+	return unspent, unspent - s.held.In(l.Unit)
+}
+
+// forgettable says that nothing would be lost with it.
+func (s *spending) forgettable() bool {
+	for _, l := range s.leases {
+		if l != nil {
+			return false
+		}
+	}
+	return s.held == (budget.Amount{})
 }
 
 // window is the spending of one kind of period: of the one that runs, the one before
@@ -71,7 +99,7 @@ func (a *account) at(period budget.Period, start time.Time) *spending {
 	}
 	w.kept = slices.Insert(w.kept, 0, s)
 	for i := len(w.kept) - 1; i >= keptPeriods; i-- {
-		if w.kept[i].held == (budget.Amount{}) {
+		if w.kept[i].forgettable() {
 			w.kept = slices.Delete(w.kept, i, i+1)
 		}
 	}
@@ -81,14 +109,14 @@ func (a *account) at(period budget.Period, start time.Time) *spending {
 // idle says that nothing would be lost if the account were forgotten, which is
 // remembered for so long.
 func (a *account) idle(now, remembered time.Duration) bool {
-	return a.running == 0 && a.requests.free <= now && a.tokens.free <= now && now-a.usedAt > remembered
+	return a.running == 0 && !a.isLent() && a.requests.free <= now && a.tokens.free <= now && now-a.usedAt > remembered
 }
 
 // learn reads what the caller's accounts have spent where it isn't known yet. It
 // is the only I/O of an admission, and happens once for each. own is how many of the
 // calls that run on an account are the one that asks. Of a run all is known: it has
 // spent nothing before.
-func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, now time.Time, own int) error {
+func (a *Admitter) learn(ctx context.Context, s *shard, limits []budget.Limit, now time.Time, own int) error {
 	for _, limit := range limits {
 		start := limit.Period.Start(now)
 		s.mu.Lock()
@@ -100,15 +128,20 @@ func (s *shard) learn(ctx context.Context, store Store, limits []budget.Limit, n
 			continue
 		}
 		// Two calls may read at once; the second one changes nothing.
-		amount, err := store.Spent(ctx, limit.Owner, limit.Period, start)
+		amount, err := a.options.Store.Spent(ctx, limit.Owner, limit.Period, start)
 		if err != nil {
 			return fmt.Errorf("read what %s %s has spent: %w", limit.Owner.Kind, limit.Owner.ID, err)
 		}
 		s.mu.Lock()
-		a := s.account(limit.Owner)
-		if spending := a.at(limit.Period, start); !spending.known {
+		account := s.account(limit.Owner)
+		switch spending := account.at(limit.Period, start); {
+		case spending.known:
+		case a.lender != nil:
+			spending.known = true
+			spending.spent = budget.Amount{Tokens: max(spending.spent.Tokens, amount.Tokens), MicroUSD: max(spending.spent.MicroUSD, amount.MicroUSD)}
+		default:
 			// One that has settled meanwhile may have been read too.
-			spending.known, spending.doubtful = true, a.running > own || spending.spent != (budget.Amount{})
+			spending.known, spending.doubtful = true, account.running > own || spending.spent != (budget.Amount{})
 			spending.spent = spending.spent.Add(amount)
 		}
 		s.mu.Unlock()

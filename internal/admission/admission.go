@@ -51,6 +51,10 @@ type Options struct {
 	// sees after it was started, or had forgotten the account. It must not wait. May
 	// be nil.
 	Crossed func(Crossing)
+	// Shares lends this node its part of what it shares with other nodes, as Member; Stop
+	// must be called then. nil: nobody else holds callers to these limits.
+	Shares Shares
+	Member Member // required with Shares
 }
 
 // Models tells what a reservation needs to know of a model, by its id. It is safe
@@ -78,6 +82,7 @@ type Admitter struct {
 	start   time.Time // moments are measured from here, on the monotonic clock
 	seed    maphash.Seed
 	shards  [shardCount]shard
+	lender  *lender // nil: nothing is shared
 }
 
 // shard holds all accounts of some projects: those of a project and of its keys
@@ -102,6 +107,9 @@ func New(options Options) *Admitter {
 	for i := range a.shards {
 		a.shards[i].accounts, a.shards[i].sweepAt = map[budget.Owner]*account{}, sweepFloor
 	}
+	if options.Shares != nil {
+		a.lender = newLender(a, options.Shares, options.Member)
+	}
 	return a
 }
 
@@ -119,15 +127,14 @@ type reservation struct {
 // scope is one of the two accounts that a call counts on.
 type scope struct {
 	name    string
+	owner   budget.Owner
 	account *account
 	limits  gateway.RateLimits
 }
 
 func (s *shard) scopes(c *gateway.Caller) [2]scope {
-	return [2]scope{
-		{"key", s.account(budget.Owner{Kind: budget.Key, ID: c.KeyID}), c.Key},
-		{"project", s.account(budget.Owner{Kind: budget.Project, ID: c.ProjectID}), c.Project},
-	}
+	key, project := budget.Owner{Kind: budget.Key, ID: c.KeyID}, budget.Owner{Kind: budget.Project, ID: c.ProjectID}
+	return [2]scope{{"key", key, s.account(key), c.Key}, {"project", project, s.account(project), c.Project}}
 }
 
 func (a *Admitter) shard(c *gateway.Caller) *shard {
@@ -138,7 +145,10 @@ func (a *Admitter) now() time.Duration { return time.Since(a.start) }
 
 // Admit implements gateway.Admitter. A refusal says exactly when one request
 // will be allowed, except where only running requests stand in the way.
-func (a *Admitter) Admit(_ context.Context, call *gateway.Call) error {
+func (a *Admitter) Admit(ctx context.Context, call *gateway.Call) error {
+	if a.lender != nil {
+		return a.admitShared(ctx, call)
+	}
 	s := a.shard(call.Caller)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,21 +156,26 @@ func (a *Admitter) Admit(_ context.Context, call *gateway.Call) error {
 	scopes := s.scopes(call.Caller)
 	err := admissible(scopes, now)
 	if err == nil {
-		for _, scope := range scopes {
-			scope.account.running++
-			if call.Part {
-				scope.account.parts++
-			}
-			scope.account.usedAt = now
-			if limit := scope.limits.RequestsPerMinute; limit > 0 {
-				scope.account.requests.take(1, limit, now)
-			}
-		}
-		call.Reservation = &reservation{key: scopes[0].account, project: scopes[1].account, arrived: arrival(call)}
-		s.sweep(now)
+		a.take(s, call, scopes, now)
 	}
 	fill(&call.Limits, scopes, now)
 	return err
+}
+
+// take admits a call. The shard's lock is held.
+func (a *Admitter) take(s *shard, call *gateway.Call, scopes [2]scope, now time.Duration) {
+	for _, scope := range scopes {
+		scope.account.running++
+		if call.Part {
+			scope.account.parts++
+		}
+		scope.account.usedAt = now
+		if limit := scope.limits.RequestsPerMinute; limit > 0 {
+			scope.account.requests.take(1, limit, now)
+		}
+	}
+	call.Reservation = &reservation{key: scopes[0].account, project: scopes[1].account, arrived: arrival(call)}
+	s.sweep(now)
 }
 
 // arrival is when the call came, in its project's time zone: it decides to which
@@ -185,6 +200,15 @@ func admissible(scopes [2]scope, now time.Duration) error {
 
 func limited(wait time.Duration, format string, args ...any) error {
 	return &apierror.Error{Category: apierror.RateLimited, Message: fmt.Sprintf(format, args...), RetryAfter: wait}
+}
+
+// fill tells the limits of a caller that leave least. The shard's lock is held.
+func (a *Admitter) fill(l *gateway.Limits, s *shard, caller *gateway.Caller, now time.Duration) {
+	if a.lender != nil {
+		a.fillShared(l, s.scopes(caller), now)
+		return
+	}
+	fill(l, s.scopes(caller), now)
 }
 
 // fill tells the limits that leave least.
@@ -228,7 +252,11 @@ func (a *Admitter) Release(call *gateway.Call, result gateway.Result) {
 		}
 		account.usedAt = now
 		if t := &r.tokens[i]; t.n > 0 {
-			account.tokens.settle(t, int(spent.Tokens), [...]gateway.RateLimits{call.Caller.Key, call.Caller.Project}[i].TokensPerMinute, now)
+			limit := [...]gateway.RateLimits{call.Caller.Key, call.Caller.Project}[i].TokensPerMinute
+			if l := account.lent.tokens; l != nil {
+				limit = int(max(1, l.has()))
+			}
+			account.tokens.settle(t, int(spent.Tokens), limit, now)
 		}
 		account.settled()
 	}

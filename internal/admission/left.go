@@ -18,7 +18,7 @@ func (a *Admitter) TokensLeft(ctx context.Context, caller *gateway.Caller) (limi
 		if l.Unit != budget.Tokens || l.Hard == 0 {
 			continue
 		}
-		if err := s.learn(ctx, a.options.Store, []budget.Limit{l}, now, 0); err != nil {
+		if err := a.learn(ctx, s, []budget.Limit{l}, now, 0); err != nil {
 			return nil, nil, err
 		}
 		s.mu.Lock()

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -97,4 +98,53 @@ func (r *rate) left(limit int, now time.Duration) (remaining int, reset time.Dur
 	each, whole := steps(limit)
 	reset = max(r.free-now, 0)
 	return int(max((whole-reset)/each, 0)), reset // a lowered limit may leave less than nothing
+}
+
+// owed is how many have yet to come back, rounded up.
+func (r *rate) owed(limit int, now time.Duration) int64 {
+	each, _ := steps(limit)
+	return int64((max(r.free-now, 0) + each - 1) / each)
+}
+
+// pay takes away so many of those that have yet to come back: somebody else waits for them.
+func (r *rate) pay(limit int, owed int64, now time.Duration) {
+	each, _ := steps(limit)
+	r.free = max(r.free, now) - min(each*time.Duration(owed), max(r.free-now, 0))
+}
+
+// reshape makes a bucket of one limit one of another, in which as many have yet to
+// come back and so many more. A limit of 0 has nothing to come back.
+func (r *rate) reshape(from, to int, more int64, now time.Duration) {
+	if r.newest != nil {
+		r.newest.low = min(r.newest.low, max(r.free-now, 0))
+	}
+	var after, before time.Duration
+	if to > 0 {
+		after, _ = steps(to)
+	}
+	if from > 0 {
+		before, _ = steps(from)
+	}
+	r.free = now + scale(max(r.free-now, 0), after, before) + after*time.Duration(max(more, 0))
+	for x := r.newest; x != nil; x = x.older {
+		if x.low != never {
+			x.low = scale(x.low, after, before)
+		}
+	}
+}
+
+// scale is d·to/from; nothing where there was nothing or is nothing.
+func scale(d, to, from time.Duration) time.Duration {
+	if from == 0 || to == from {
+		if from == 0 {
+			return 0
+		}
+		return d
+	}
+	hi, lo := bits.Mul64(uint64(d), uint64(to))
+	if hi >= uint64(from) {
+		return math.MaxInt64 / 4
+	}
+	quotient, _ := bits.Div64(hi, lo, uint64(from))
+	return time.Duration(min(quotient, math.MaxInt64/4))
 }

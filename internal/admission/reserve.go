@@ -51,8 +51,8 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	}
 	s := a.shard(call.Caller)
 	limits := call.Caller.Budgets
-	if len(limits) > 0 {
-		if err := s.learn(ctx, a.options.Store, limits, r.arrived, 1); err != nil {
+	if len(limits) > 0 && a.lender == nil {
+		if err := a.learn(ctx, s, limits, r.arrived, 1); err != nil {
 			return &apierror.Error{
 				Category: apierror.Overloaded, Message: "the budget can't be checked at the moment", RetryAfter: heldRetry, Cause: err,
 			}
@@ -62,11 +62,15 @@ func (a *Admitter) Reserve(ctx context.Context, call *gateway.Call) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	crossed := s.crossed(limits, call.Caller.ProjectID, r.arrived)
-	err = a.reserve(s, call, r, need)
-	s.mu.Unlock()
-	a.tell(crossed)
+	if a.lender != nil {
+		err = a.reserveShared(ctx, call, r, need)
+	} else {
+		s.mu.Lock()
+		crossed := s.crossed(limits, call.Caller.ProjectID, r.arrived)
+		err = a.reserve(s, call, r, need)
+		s.mu.Unlock()
+		a.tell(crossed)
+	}
 	if asked := call.Request.MaxTokens; err == nil && call.MaxTokens > 0 && call.MaxTokens < asked {
 		call.Tell(fmt.Sprintf("max_tokens: lowered from %d to %d, which is what a budget holds for the answer", asked, call.MaxTokens))
 	}
@@ -80,7 +84,12 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 	limits := call.Caller.Budgets
 	now := a.now()
 	scopes := s.scopes(call.Caller)
-	defer func() { fill(&call.Limits, scopes, now) }()
+	defer func() { a.fill(&call.Limits, s, call.Caller, now) }()
+	if a.lender != nil {
+		for i := range scopes {
+			scopes[i].limits = scopes[i].leased()
+		}
+	}
 	r.hold(s, -1)
 	defer func() {
 		if err != nil {
@@ -244,8 +253,8 @@ func (n need) fit(s *shard, limits []budget.Limit, arrived time.Time) (int64, er
 			continue
 		}
 		spending := s.account(l.Owner).at(l.Period, l.Period.Start(arrived))
-		unspent := l.Hard - spending.spent.In(l.Unit)
-		affordable := n.affordable(l.Unit, unspent-spending.held.In(l.Unit))
+		unspent, free := spending.room(l)
+		affordable := n.affordable(l.Unit, free)
 		if affordable < n.least {
 			if n.affordable(l.Unit, unspent) < n.least {
 				return 0, n.tooLittle(l, unspent)
@@ -307,6 +316,11 @@ func (a *account) spend(amount budget.Amount, arrived time.Time) {
 	for period := range a.periods {
 		spending := a.at(period, period.Start(arrived))
 		spending.spent = spending.spent.Add(amount)
+		for _, l := range spending.leases {
+			if l != nil {
+				l.used += amount.In(l.about.Unit)
+			}
+		}
 	}
 }
 
@@ -318,7 +332,7 @@ func (a *account) settled() {
 	for _, w := range a.periods {
 		for _, s := range w.kept {
 			if s.doubtful {
-				*s = spending{start: s.start}
+				*s = spending{start: s.start, leases: s.leases}
 			}
 		}
 	}

@@ -1,0 +1,279 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"claude-code-api-service/internal/admission"
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/cluster"
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
+	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/postgres"
+	"claude-code-api-service/internal/postgres/pgtest"
+	"claude-code-api-service/internal/usage"
+)
+
+// priced has a price for every model: a micro-dollar for a token of input, five for one
+// of output.
+type priced struct{}
+
+func (priced) ContextWindow(string) int64 { return 200_000 }
+func (priced) SearchPrice() int64         { return 0 }
+func (priced) PricedSpeed(string) bool    { return true }
+func (priced) Price(string, int64, bool) (input, output int64, _ bool) {
+	return 1_000_000, 5_000_000, true
+}
+
+// inputBound is what a call's input is reserved with: the body and what the API adds.
+const inputBound = 1_100
+
+// limiter is one node: its admission and its ledger.
+type limiter struct {
+	t        testing.TB
+	db       *postgres.DB
+	member   *cluster.Member
+	admitter *admission.Admitter
+	ledger   *usage.Ledger
+	crossed  chan admission.Crossing
+	stop     sync.Once
+}
+
+func newLimiter(t testing.TB, address string) *limiter {
+	t.Helper()
+	n := &limiter{t: t, db: openURL(t, address), crossed: make(chan admission.Crossing, 100)}
+	var err error
+	if n.member, err = cluster.Join(t.Context(), cluster.Options{Store: n.db}); err != nil {
+		t.Fatal(err)
+	}
+	n.admitter = admission.New(admission.Options{
+		Store: n.db, Models: priced{}, Shares: n.db.Shares(n.member.ID), Member: n.member, Crossed: func(c admission.Crossing) { n.crossed <- c },
+	})
+	n.ledger = usage.NewLedger(usage.Options{Store: n.db})
+	t.Cleanup(n.close)
+	return n
+}
+
+// close stops the node as a service stops.
+func (n *limiter) close() {
+	n.stop.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		n.admitter.Stop(ctx)
+		_ = n.ledger.Close(ctx) // a test may have taken the database away
+		_ = n.member.Leave(ctx) // as before
+	})
+}
+
+var body = []byte(`{"max_tokens":100,"messages":[{"role":"user","content":"hello"}]}`)
+
+func (n *limiter) call(caller *gateway.Caller) *gateway.Call {
+	request, err := message.ParseRequest(body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return &gateway.Call{Request: request, Model: "model", Caller: caller, Clock: latency.Start()}
+}
+
+// begin admits and reserves.
+func (n *limiter) begin(caller *gateway.Caller) (*gateway.Call, error) {
+	call := n.call(caller)
+	if err := n.admitter.Admit(context.Background(), call); err != nil {
+		return nil, err
+	}
+	if err := n.admitter.Reserve(context.Background(), call); err != nil {
+		n.admitter.Release(call, gateway.Result{})
+		return nil, err
+	}
+	return call, nil
+}
+
+// end records and releases, as gateway.Serve does.
+func (n *limiter) end(call *gateway.Call, output int64) {
+	cost := 5 * output
+	result := gateway.Result{CostMicroUSD: &cost}
+	result.Model, result.Usage.OutputTokens = "model", output
+	err := n.ledger.Record(context.Background(), gateway.Entry{
+		RequestID: "r", Time: call.Clock.StartTime(), Caller: call.Caller, Result: result, Status: 200, Charged: call.Charged(result),
+	})
+	if err != nil {
+		n.t.Errorf("Record: %v", err)
+	}
+	n.admitter.Release(call, result)
+}
+
+// limits are refusals of a limit; anything else isn't expected.
+func (n *limiter) refusal(err error) *apierror.Error {
+	n.t.Helper()
+	var e *apierror.Error
+	if !errors.As(err, &e) || e.Category != apierror.RateLimited && e.Category != apierror.BudgetExceeded {
+		n.t.Errorf("refused with %v", err)
+	}
+	return e
+}
+
+func cluster3(t *testing.T) (nodes []*limiter, address string) {
+	address = pgtest.Database(t)
+	for range 3 {
+		nodes = append(nodes, newLimiter(t, address))
+	}
+	return nodes, address
+}
+
+func callerWith(change func(*gateway.Caller)) *gateway.Caller {
+	c := &gateway.Caller{KeyID: "k", ProjectID: "p"}
+	change(c)
+	return c
+}
+
+// crowd has 64 callers on each node do something until it says that it is over.
+func crowd(nodes []*limiter, do func(n *limiter, random *rand.Rand) (goOn bool)) {
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		for c := range 64 {
+			wg.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(i), uint64(c)))
+				for do(n, random) {
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// atRest stops the nodes, and says what leases are left.
+func atRest(t *testing.T, nodes []*limiter, address string) {
+	t.Helper()
+	for _, n := range nodes {
+		n.close()
+	}
+	if left := question[string](t, connect(t, address), `SELECT coalesce(string_agg(owner_kind || ' ' || resource || ' ' || granted - given - used, ', '), '') FROM share_leases`); left != "" {
+		t.Errorf("leases are left: %s", left)
+	}
+}
+
+func TestNodesShareRequestsAMinute(t *testing.T) {
+	for _, limit := range []int{1, 7, 100} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			nodes, address := cluster3(t)
+			caller := callerWith(func(c *gateway.Caller) { c.Key.RequestsPerMinute = limit })
+			began := time.Now()
+			var admitted atomic.Int64
+			most := func() int64 { return int64(limit) + int64(time.Since(began)*time.Duration(limit)/time.Minute) }
+			deadline := began.Add(20 * time.Second)
+			crowd(nodes, func(n *limiter, _ *rand.Rand) bool {
+				call, err := n.begin(caller)
+				if err != nil {
+					n.refusal(err)
+					<-time.After(50 * time.Millisecond)
+					return admitted.Load() < int64(limit) && time.Now().Before(deadline)
+				}
+				if got, most := admitted.Add(1), most(); got > most {
+					t.Errorf("%d were admitted, at most %d may be", got, most)
+				}
+				n.end(call, 1)
+				return admitted.Load() < int64(limit)
+			})
+			if got := admitted.Load(); got < int64(limit) {
+				t.Errorf("%d were admitted, %d could have been", got, limit)
+			}
+			t.Logf("all of it used after %v", time.Since(began))
+			atRest(t, nodes, address)
+		})
+	}
+}
+
+func TestNodesShareSlots(t *testing.T) {
+	const limit = 10
+	nodes, address := cluster3(t)
+	caller := callerWith(func(c *gateway.Caller) { c.Project.ConcurrentRequests = limit })
+	var running, highest, served atomic.Int64
+	deadline := time.Now().Add(5 * time.Second)
+	crowd(nodes, func(n *limiter, random *rand.Rand) bool {
+		call, err := n.begin(caller)
+		if err != nil {
+			n.refusal(err)
+			<-time.After(20 * time.Millisecond)
+			return time.Now().Before(deadline)
+		}
+		now := running.Add(1)
+		if now > limit {
+			t.Errorf("%d run at once", now)
+		}
+		for high := highest.Load(); now > high && !highest.CompareAndSwap(high, now); high = highest.Load() {
+		}
+		<-time.After(time.Duration(random.IntN(20)) * time.Millisecond)
+		running.Add(-1)
+		n.end(call, 1)
+		served.Add(1)
+		return time.Now().Before(deadline)
+	})
+	if highest.Load() != limit || served.Load() < 500 {
+		t.Errorf("%d ran at once, %d were served", highest.Load(), served.Load())
+	}
+	t.Logf("%d served", served.Load())
+	atRest(t, nodes, address)
+}
+
+func TestNodesShareBudgets(t *testing.T) {
+	nodes, address := cluster3(t)
+	const hard = 3_000_000
+	key := budget.Owner{Kind: budget.Key, ID: "k"}
+	caller := callerWith(func(c *gateway.Caller) {
+		c.Budgets = []budget.Limit{
+			{Owner: budget.Owner{Kind: budget.Project, ID: "p"}, Period: budget.Month, Unit: budget.Tokens, Hard: 1 << 40},
+			{Owner: key, Period: budget.Total, Unit: budget.USD, Hard: hard, Soft: hard / 2},
+		}
+	})
+	var spent, committed atomic.Int64
+	done := make(chan struct{})
+	time.AfterFunc(20*time.Second, func() { close(done) })
+	crowd(nodes, func(n *limiter, random *rand.Rand) bool {
+		select {
+		case <-done:
+			return false
+		default:
+		}
+		call, err := n.begin(caller)
+		if err != nil {
+			if e := n.refusal(err); e != nil && e.RetryAfter == 0 {
+				return false // it is spent
+			}
+			<-time.After(20 * time.Millisecond)
+			return true
+		}
+		mine := call.Held.MicroUSD
+		if now := committed.Add(mine); now > hard {
+			t.Errorf("%d are spent or held", now)
+		}
+		<-time.After(time.Duration(random.IntN(5)) * time.Millisecond)
+		output := random.Int64N(call.MaxTokens + 1)
+		spent.Add(5 * output)
+		committed.Add(5*output - mine)
+		n.end(call, output)
+		return true
+	})
+	got, err := nodes[0].db.Spent(t.Context(), key, budget.Total, time.Unix(0, 0).UTC())
+	if err != nil || got.MicroUSD != spent.Load() || got.MicroUSD < hard-2*inputBound {
+		t.Errorf("spent %d of %d, the ledger has %d, %v", spent.Load(), hard, got.MicroUSD, err)
+	}
+	for i, n := range nodes {
+		select {
+		case c := <-n.crossed:
+			if c.Spent < hard/2 || c.Limit.Owner != key {
+				t.Errorf("node %d told of %+v", i, c)
+			}
+		default:
+			t.Errorf("node %d told of no soft limit", i)
+		}
+	}
+	atRest(t, nodes, address)
+}
