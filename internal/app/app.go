@@ -33,6 +33,7 @@ import (
 	"claude-code-api-service/internal/meter"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/route"
+	"claude-code-api-service/internal/task"
 	"claude-code-api-service/internal/telemetry"
 	"claude-code-api-service/internal/usage"
 	"claude-code-api-service/internal/webhook"
@@ -74,6 +75,7 @@ type App struct {
 	meter         *meter.Meter          // nil without a CLI
 	agents        *agent.Runner         // nil without a CLI, or --max-tasks 0
 	jobs          *job.Engine
+	desk          *task.Tasks
 	breakers      *route.Breakers       // nil when they are switched off
 	instruments   *telemetry.Telemetry
 	certificate   *certificate // nil without TLS
@@ -168,6 +170,7 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.makeJobs(ctx); err != nil {
 		return err
 	}
+	a.makeTasks()
 	first, err := a.generate(a.config, catalogue)
 	if err != nil {
 		return err

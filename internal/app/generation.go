@@ -15,6 +15,7 @@ import (
 	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/streamapi"
+	"claude-code-api-service/internal/taskapi"
 )
 
 // generation is what one configuration makes of the service: what may change while
@@ -27,6 +28,8 @@ type generation struct {
 
 	process   *processapi.Handler
 	stream    *streamapi.Handler
+	tasks     *taskapi.Handler
+	walk      gateway.Options // of requests that come, and of queued tasks
 	register  []func(mux *http.ServeMux)
 	endpoints []string
 }

@@ -14,6 +14,7 @@ import (
 	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/responsesapi"
 	"claude-code-api-service/internal/streamapi"
+	"claude-code-api-service/internal/taskapi"
 )
 
 // family is one client protocol: its routes, and what it says of them.
@@ -34,13 +35,16 @@ const about = "One API in front of the Claude Code CLI and of the Anthropic Mess
 // a request know also what the former generation's know.
 func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 	limit := n.config.MaxBodyBytes
+	n.walk = g.Options
 	takes := rules(n.catalogue, n.config.ModelMap)
 	if former := a.now(); former != nil {
 		n.process = former.process.With(a.processOptions(n, g))
 		n.stream = former.stream.With(a.streamOptions(n, g))
+		n.tasks = former.tasks.With(a.tasksOptions(n, g))
 	} else {
 		n.process = processapi.New(a.processOptions(n, g))
 		n.stream = streamapi.New(a.streamOptions(n, g))
+		n.tasks = taskapi.New(a.tasksOptions(n, g))
 		registerStream(a.instruments.Registerer(), n.stream)
 	}
 	families := []family{
@@ -51,6 +55,7 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 		anthropicapi.New(anthropicapi.Options{Gateway: g, Once: a.once, Models: models(n.catalogue), MaxBody: limit, Log: a.log}),
 		n.process,
 		n.stream,
+		n.tasks,
 		a.capabilitiesAPI(g),
 	}
 	var operations []openapi.Operation
@@ -77,7 +82,7 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 func (a *App) newServer(first *generation) *httpserver.Server {
 	options := first.serverOptions()
 	options.Name, options.Version = Name, Version
-	options.Drain = []func(context.Context) error{first.stream.Stop, first.process.Stop, a.once.Stop, a.jobs.Hand}
+	options.Drain = []func(context.Context) error{first.stream.Stop, first.tasks.Stop, first.process.Stop, a.once.Stop, a.jobs.Hand}
 	options.DrainDelay = a.config.DrainDelay.Duration()
 	options.Metrics = a.instruments.Handler()
 	options.Services, options.Ready = a.services, a.ready

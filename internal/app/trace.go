@@ -11,6 +11,7 @@ import (
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/task"
 	"claude-code-api-service/internal/webhook"
 )
 
@@ -33,7 +34,7 @@ func AuditChanges(store audit.Store, actor string) func(ctx context.Context, cha
 
 // AuditActions gives every action of the audit log.
 func AuditActions() []string {
-	return append(apikey.Actions(), webhook.SoftLimitCrossed, audit.Refused, audit.Dropped)
+	return append(apikey.Actions(), webhook.SoftLimitCrossed, task.Approved, task.Denied, audit.Refused, audit.Dropped)
 }
 
 // openTrace makes the audit log and the webhook. The archive must be there.

@@ -22,6 +22,12 @@ const (
 	byTimeout = "timeout"
 )
 
+// Actions of the audit log.
+const (
+	Approved = "task.approved"
+	Denied   = "task.denied"
+)
+
 // MaxReason is how long the reason of an answer may be, in bytes.
 const MaxReason = 4 << 10
 
