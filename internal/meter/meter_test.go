@@ -402,7 +402,7 @@ func TestLogin(t *testing.T) {
 	if want := "ANTHROPIC_BASE_URL=" + a.BaseURL() + " ANTHROPIC_CUSTOM_HEADERS=X-Claude-Run: " + a.Token(); env != want {
 		t.Errorf("the environment %s", env)
 	}
-	post := func(words string) (*http.Response, string) {
+	post := func(words string) (int, string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), "POST", a.BaseURL()+"/v1/messages?beta=true", strings.NewReader(prompt("false", "claude-haiku-5-5", words)))
 		if err != nil {
@@ -420,13 +420,13 @@ func TestLogin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return response, string(answer)
+		return response.StatusCode, string(answer)
 	}
-	if response, answer := post("hello"); response.StatusCode != 200 {
-		t.Errorf("%d %s", response.StatusCode, answer)
+	if status, answer := post("hello"); status != 200 {
+		t.Errorf("%d %s", status, answer)
 	}
-	if response, answer := post("[[error=401]]"); response.StatusCode != http.StatusUnauthorized || !strings.Contains(answer, "authentication_error") {
-		t.Errorf("a login that was refused: %d %s", response.StatusCode, answer)
+	if status, answer := post("[[error=401]]"); status != http.StatusUnauthorized || !strings.Contains(answer, "authentication_error") {
+		t.Errorf("a login that was refused: %d %s", status, answer)
 	}
 	for _, r := range s.upstream.Requests() {
 		h := r.Header

@@ -143,6 +143,6 @@ func (r *run) Observe(entry gateway.Entry) { r.walk.Observer.Observe(r.of(entry)
 
 // of makes an entry one of the run's. Who sent it is this machine.
 func (r *run) of(entry gateway.Entry) gateway.Entry {
-	entry.Part, entry.Endpoint, entry.Address, entry.Caller = true, r.Endpoint, "", r.Run.Caller
+	entry.Part, entry.Endpoint, entry.Address, entry.Caller = true, r.Endpoint, "", r.Caller
 	return entry
 }
