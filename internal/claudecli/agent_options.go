@@ -16,7 +16,7 @@ func (a *Agentic) arguments(o *Options) []string {
 		"-p", "--input-format=stream-json", "--output-format=stream-json",
 		"--verbose", "--include-partial-messages",
 		"--setting-sources=" + a.sources(), "--strict-mcp-config",
-		"--permission-mode=default", "--permission-prompt-tool=stdio", `--settings={"disableAllHooks":true}`,
+		"--permission-mode=default", "--permission-prompt-tool=stdio", "--settings=" + noCommands,
 		"--tools=" + strings.Join(a.Tools, ","),
 	}
 	add := func(name, value string) {
@@ -38,6 +38,11 @@ func (a *Agentic) arguments(o *Options) []string {
 	}
 	return args
 }
+
+// noCommands keeps the commands from running that files of HOME or the directory have
+// for certain events or in their skills, which nobody is asked about. The hook of
+// everyToolUse isn't one of them. These settings win over those of the files.
+const noCommands = `{"disableAllHooks":true,"disableSkillShellExecution":true}`
 
 // sources are the settings files that count, with what belongs to them.
 func (a *Agentic) sources() string {

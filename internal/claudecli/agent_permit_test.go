@@ -149,3 +149,20 @@ func TestOnlyOurHookRuns(t *testing.T) {
 		}
 	})
 }
+
+// TestSkillsRunNoCommands by themselves: what they hold for that isn't asked about.
+func TestSkillsRunNoCommands(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		a.write(t, filepath.Join(a.agentic.Directory, ".claude", "settings.json"), `{"disableSkillShellExecution":false}`)
+		a.write(t, filepath.Join(a.agentic.Directory, ".claude", "skills", "greet", "SKILL.md"),
+			"---\nname: greet\ndescription: greets\nallowed-tools: Bash\n---\nhello !`echo run > run`\n")
+		a.agentic.Tools = []string{"Bash", "Skill"}
+		h, _ := a.turn(t, `[[tool=Skill input={"skill":"greet"}]]`)
+		if !strings.Contains(h.results(), "Launching skill: greet") || len(h.judged) != 1 {
+			t.Errorf("results = %s, judged = %+v", h.results(), h.judged)
+		}
+		if _, err := os.Stat(filepath.Join(a.agentic.Directory, "run")); !errors.Is(err, os.ErrNotExist) {
+			t.Error("a command of the skill was run")
+		}
+	})
+}
