@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
@@ -32,6 +33,7 @@ import (
 	"claude-code-api-service/internal/meter"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/route"
+	"claude-code-api-service/internal/session"
 	"claude-code-api-service/internal/task"
 	"claude-code-api-service/internal/telemetry"
 	"claude-code-api-service/internal/usage"
@@ -73,9 +75,10 @@ type App struct {
 	direct        *directPath           // nil without a credential
 	meter         *meter.Meter          // nil without a CLI
 	agents        *agent.Runner         // nil without a CLI, or --max-tasks 0
+	sessions      *session.Sessions     // nil where there are no agents
 	jobs          *job.Engine
 	desk          *task.Tasks
-	breakers      *route.Breakers       // nil when they are switched off
+	breakers      *route.Breakers // nil when they are switched off
 	instruments   *telemetry.Telemetry
 	certificate   *certificate // nil without TLS
 	lasting       lasting
@@ -131,7 +134,6 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.openTrace(ctx, db); err != nil {
 		return err
 	}
-	a.later(a.returnShares)
 	a.later(a.lastRequests)
 
 	catalogue, err := readPrices(a.config.Prices)
@@ -152,7 +154,9 @@ func (a *App) build(ctx context.Context) error {
 	a.later(func(context.Context) error { refusals.Close(); return nil })
 	a.lasting = lasting{
 		backends: backends, ledger: ledger, refusals: refusals,
-		admitter: a.makeAdmitter(),
+		admitter: admission.New(admission.Options{
+			Store: db, OutputCap: a.config.BudgetOutputCap, Models: dearest{a.catalogue}, Crossed: a.crossed(db),
+		}),
 	}
 	if a.config.TLS() {
 		if a.certificate, err = readCertificate(a.config.TLSCert, a.config.TLSKey); err != nil {
@@ -163,6 +167,9 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	if err := a.makeAgents(); err != nil {
+		return err
+	}
+	if err := a.makeSessions(); err != nil {
 		return err
 	}
 	if err := a.makeJobs(ctx); err != nil {
@@ -256,6 +263,7 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	a.tasks.Go(func() { a.authenticator.Watch(a.life) })
 	a.tasks.Go(func() { a.archive.Sweep(a.life) })
+	a.sweepSessions()
 	a.startPool()
 	a.log.Info("serving", "url", a.urls(), "version", Version, "data", a.store.place,
 		"cli", a.pool != nil, "direct", a.direct != nil)

@@ -26,6 +26,7 @@ type generation struct {
 	catalogue *pricing.Catalogue
 	direct    *anthropic.Backend // nil without a credential
 
+	gateway   *gateway.Gateway
 	process   *processapi.Handler
 	stream    *streamapi.Handler
 	tasks     *taskapi.Handler
@@ -87,6 +88,7 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 		Priced:   catalogue.Priced,
 		Roots:    roots,
 	})
+	n.gateway = g
 	return n, a.makeFamilies(n, g)
 }
 

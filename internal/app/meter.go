@@ -47,7 +47,7 @@ func (a *App) agentic() gateway.Backend {
 	if a.agents == nil {
 		return nil
 	}
-	return agent.NewBackend(a.agents, a.log)
+	return a.sessions.Before(agent.NewBackend(a.agents, a.log))
 }
 
 // walkOfRuns are the rooms through which the calls of a run that begins now walk.

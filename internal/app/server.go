@@ -57,6 +57,7 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 		n.stream,
 		n.tasks,
 		a.capabilitiesAPI(g),
+		a.sessionsAPI(n, g),
 	}
 	var operations []openapi.Operation
 	for _, f := range families {

@@ -60,7 +60,7 @@ func ParseFallbacks(pairs []string, resolve func(model string) (id string, ok bo
 }
 
 func modelID(name string, resolve func(string) (string, bool)) (id string, ok bool) {
-	if id, ok = resolve(name); !ok && fullID(name) {
+	if id, ok = resolve(name); !ok && FullID(name) {
 		return name, true
 	}
 	return id, ok

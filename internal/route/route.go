@@ -182,7 +182,7 @@ func (r *Router) model(call *gateway.Call) (string, error) {
 	if id, ok := r.options.Resolve(requested); ok {
 		return id, nil
 	}
-	if fullID(requested) {
+	if FullID(requested) {
 		return requested, nil
 	}
 	if mapped, ok := r.options.ModelMap[requested]; ok {
@@ -205,9 +205,9 @@ func (r *Router) resolve(requested, alias string) (string, error) {
 // maxModel is far longer than the id of any model, in bytes.
 const maxModel = 128
 
-// fullID says whether a name that isn't known here may be a model's id: the backend
+// FullID says whether a name that isn't known here may be a model's id: the backend
 // knows. It goes on the CLI's command line, and into the ledger.
-func fullID(name string) bool {
+func FullID(name string) bool {
 	return strings.HasPrefix(name, claudePrefix) && len(name) <= maxModel &&
 		!strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' })
 }

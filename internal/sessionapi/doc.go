@@ -1,2 +1,0 @@
-// Package sessionapi serves sessions over HTTP: /v1/sessions.
-package sessionapi
