@@ -35,8 +35,8 @@ type Conversation struct {
 var errTurnRuns = errors.New("a turn of the conversation runs already")
 
 // Turn asks once more and reads the answer to its end, under a run id of its own: see
-// Runner.Run. It waits for its key's turn, as a run does. A conversation whose process
-// was stopped is of no further use: see Exited.
+// Runner.Run. It waits for its key's turn, as a run does. After ctx's end the
+// conversation goes on, unless its process had to be ended: see Exited.
 func (c *Conversation) Turn(ctx context.Context, runID string, prompt jsontext.Value, handler Handler) (Outcome, error) {
 	select {
 	case c.turns <- struct{}{}:
@@ -70,8 +70,12 @@ func (c *Conversation) Close() {
 	delete(r.open, c)
 	r.countIdle()
 	r.mu.Unlock()
-	c.worker.process.Kill() // a turn that runs ends by that, and frees its turn
-	c.turns <- struct{}{}
+	select {
+	case c.turns <- struct{}{}:
+	default: // a turn that runs ends with its process
+		c.worker.process.Kill()
+		c.turns <- struct{}{}
+	}
 	defer func() { <-c.turns }()
 	c.worker.close(r.options.Logger)
 }
@@ -129,10 +133,6 @@ func (t *turn) run(ctx context.Context, prompt jsontext.Value) error {
 		return t.failure(ctx, err)
 	}
 	w.account.Use(meter.Run{ID: t.runID, Endpoint: t.spec.Endpoint, Caller: t.spec.Caller, MaxCostMicroUSD: t.spec.MaxCostMicroUSD})
-	settings := claudecli.AgentSettings{Model: t.spec.Model, System: t.spec.System}
-	if err := w.process.Bind(ctx, settings); err != nil {
-		return t.failure(ctx, err)
-	}
 	defer t.stopWith(ctx)()
 	t.asked, err = w.process.Turn(ctx, prompt, t.hears(ctx))
 	return t.failure(ctx, err)
@@ -166,7 +166,7 @@ func (t *turn) stopWith(ctx context.Context) (stop func()) {
 		if !late(callsGrace) {
 			return
 		}
-		t.worker.account.Close() // the process has no upstream any more
+		t.worker.account.End()
 		if late(t.runner.options.StopGrace) {
 			t.worker.process.Kill()
 		}

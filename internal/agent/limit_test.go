@@ -195,11 +195,13 @@ func TestTheCallerLeaves(t *testing.T) {
 		s.nothingLeft(t)
 
 		ctx, leave = context.WithCancelCause(t.Context())
+		want := spec("key_1", call("Bash", map[string]any{"command": "(setsid sleep 1000 &) ; touch started; sleep 1000"}))
+		want.Directory = t.TempDir()
 		h = &heard{event: func(e agent.Event) error {
 			if e.Type == agent.EventToolUse {
 				go func() {
 					for range 500 {
-						if _, err := os.Stat(filepath.Join(s.folder, "started")); err == nil {
+						if _, err := os.Stat(filepath.Join(want.Directory, "started")); err == nil {
 							break
 						}
 						time.Sleep(10 * time.Millisecond) // a process outside
@@ -209,11 +211,12 @@ func TestTheCallerLeaves(t *testing.T) {
 			}
 			return nil
 		}}
-		background := "(setsid sleep 1000 &) ; touch " + filepath.Join(s.folder, "started") + "; sleep 1000"
-		o, err = s.Run(ctx, spec("key_1", call("Bash", map[string]any{"command": background})), h)
-		if !errors.Is(err, left) {
+		began := time.Now()
+		o, err = s.Run(ctx, want, h)
+		if !errors.Is(err, left) || len(o.Artifacts) != 1 {
 			t.Errorf("%+v, %v", o, err)
 		}
+		t.Logf("a run with a tool at work was over %v after its begin", time.Since(began))
 		s.nothingLeft(t)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 )
@@ -108,6 +109,25 @@ func (r *Runner) ForgetSession(keyID, session string) error {
 		errs = append(errs, removeAll(path))
 	}
 	return errors.Join(errs...)
+}
+
+// forgottenAfter is how old an empty workspace is that nobody will come back for: a
+// process that waited for a run was killed with the service.
+const forgottenAfter = 24 * time.Hour
+
+// sweep removes empty workspaces that a killed service has left. Those with something
+// in them go with their runs.
+func (r *Runner) sweep() {
+	found, err := filepath.Glob(filepath.Join(r.options.Folder, "*", workFolder, "*"))
+	if err != nil {
+		return
+	}
+	for _, path := range found {
+		info, err := os.Lstat(path)
+		if err == nil && info.IsDir() && isWorkspace(filepath.Base(path)) && time.Since(info.ModTime()) > forgottenAfter {
+			_ = os.Remove(path) // only if it is empty
+		}
+	}
 }
 
 // removeAll removes a folder, also those in it that may not be written: caches of

@@ -130,7 +130,10 @@ func New(options Options) *Runner {
 // Start says that the CLI can be used: it was probed.
 func (r *Runner) Start() {
 	r.status.reason.Store(nil)
-	r.begin.Do(func() { close(r.began) })
+	r.begin.Do(func() {
+		r.tasks.Go(r.sweep)
+		close(r.began)
+	})
 }
 
 // Fail says that the CLI can't be used, until Start: what is to run is refused.
@@ -177,10 +180,10 @@ func (r *Runner) Close() {
 	r.slots.close()
 	r.end(errStopping)
 	for _, c := range open {
-		c.Close()
+		r.tasks.Go(c.Close)
 	}
 	for _, s := range spares {
-		s.drop(r)
+		r.tasks.Go(func() { s.drop(r) })
 	}
 	r.tasks.Wait()
 }
@@ -225,7 +228,7 @@ func (r *Runner) start(ctx context.Context, spec Spec) (*Conversation, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := r.worker(ctx, s)
+	w, err := r.bound(ctx, s, claudecli.AgentSettings{Model: spec.Model, System: spec.System})
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -244,6 +247,24 @@ func (r *Runner) start(ctx context.Context, spec Spec) (*Conversation, error) {
 		return nil, errStopping
 	}
 	return c, nil
+}
+
+// bound gives a process that knows what it is for. A spare that has died meanwhile is
+// no reason for a run to fail.
+func (r *Runner) bound(ctx context.Context, s *shape, settings claudecli.AgentSettings) (*worker, error) {
+	for {
+		w, spare, err := r.worker(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if err = w.process.Bind(ctx, settings); err == nil {
+			return w, nil
+		}
+		r.abandon(w, s)
+		if !spare || ctx.Err() != nil {
+			return nil, err
+		}
+	}
 }
 
 // within gives a context that ends with ctx and with the Runner.
@@ -283,23 +304,21 @@ type process interface {
 	Turn(ctx context.Context, prompt jsontext.Value, handler claudecli.AgentHandler) (claudecli.AgentAnswer, error)
 	Session() string
 	Kill()
-	Close()
+	End()
 	Exited() <-chan struct{}
 	ResidentBytes() int64
 }
 
 // close ends the process with all that it has started, its calls of the upstream, and
-// what was made for it. It returns when all of that is gone.
+// what was made for it. It returns when all of that is gone. A process that rests gets
+// the time to write what it keeps of the session.
 func (w *worker) close(log *slog.Logger) {
 	w.closing.Do(func() {
 		if w.process != nil {
-			w.process.Kill()
+			w.process.End()
 		}
 		if w.account != nil {
 			w.account.Close()
-		}
-		if w.process != nil {
-			w.process.Close()
 		}
 		if err := removeAll(w.folder); err != nil {
 			log.Warn("a run's folder stays", "error", err)

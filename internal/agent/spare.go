@@ -90,28 +90,29 @@ func (s *spare) drop(r *Runner) {
 
 // worker gives a process for a run: a spare of its shape, or a new one, of which one
 // at a time is started. Afterwards another spare is started.
-func (r *Runner) worker(ctx context.Context, s *shape) (*worker, error) {
-	w := r.take(s)
-	if w == nil {
-		select {
-		case r.starts <- struct{}{}:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+func (r *Runner) worker(ctx context.Context, s *shape) (w *worker, spare bool, err error) {
+	defer func() {
+		if err == nil {
+			r.remember(s)
 		}
-		var err error
-		if w = r.take(s); w == nil { // one was being started meanwhile
-			r.makeRoom()
-			r.status.starting.Add(1)
-			w, err = r.launch(ctx, s)
-			r.status.starting.Add(-1)
-		}
-		<-r.starts
-		if err != nil {
-			return nil, err
-		}
+	}()
+	if w = r.take(s); w != nil {
+		return w, true, nil
 	}
-	r.remember(s)
-	return w, nil
+	select {
+	case r.starts <- struct{}{}:
+		defer func() { <-r.starts }()
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	}
+	if w = r.take(s); w != nil { // it was being started
+		return w, true, nil
+	}
+	r.makeRoom()
+	r.status.starting.Add(1)
+	defer r.status.starting.Add(-1)
+	w, err = r.launch(ctx, s)
+	return w, false, err
 }
 
 // take gives the live spare of a shape, nil where there is none.
