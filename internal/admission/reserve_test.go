@@ -3,12 +3,14 @@ package admission
 import (
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/message"
 )
 
 func TestABudgetIsHeldAndGivenBack(t *testing.T) {
@@ -151,5 +153,37 @@ func TestBudgetsAreNeverPassed(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestACountTakesThePlaceOfBytes, with a margin, but not of what may come in beside the
+// request.
+func TestACountTakesThePlaceOfBytes(t *testing.T) {
+	a := New(Options{Store: &spentBefore{}, Models: priced{}})
+	limits := []budget.Limit{limitOf(budget.Key, "k", budget.Day, budget.Tokens, 1<<40)}
+	held := func(counted int64, search string) int64 {
+		t.Helper()
+		call := requestWith(t, limits)
+		body := `{"model":"m","max_tokens":10,` + search + `"system":"` + strings.Repeat("word ", 4_000) + `","messages":[{"role":"user","content":"hello"}]}`
+		var err error
+		if call.Request, err = message.ParseRequest([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		call.InputTokens = counted
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		defer a.Release(call, gateway.Result{})
+		return call.Held.Tokens
+	}
+	const search = `"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":1}],`
+	if got := held(5_000, ""); got != 5_000+250+addedByAPI+10 {
+		t.Errorf("counted: %d are held", got)
+	}
+	if got, bytes := held(50_000, ""), held(0, ""); got != bytes || got < 20_000 {
+		t.Errorf("counted as more than it has bytes: %d and %d are held", got, bytes)
+	}
+	if got, uncounted := held(5_000, search), held(0, search); got != uncounted {
+		t.Errorf("with a search: %d and %d are held", got, uncounted)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -149,6 +150,36 @@ func TestBackendRefuses(t *testing.T) {
 				_, err := b.Generate(t.Context(), c, &taken{})
 				if e := apierror.From(err); e == nil || e.Category != test.category {
 					t.Errorf("err = %v", err)
+				}
+			})
+		}
+	})
+}
+
+// TestBackendTellsWhyALimitEndedIt: the CLI itself knows no more than a status.
+func TestBackendTellsWhyALimitEndedIt(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		s := newService(t, version, nil, nil)
+		b := agent.NewBackend(s.Runner, nil)
+		for _, test := range []struct {
+			name, model string
+			change      func(c *gateway.Caller)
+			category    apierror.Category
+			words       string
+		}{
+			{"a budget of the key's", testModel, func(c *gateway.Caller) {
+				c.Budgets = []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: c.KeyID}, Period: budget.Day, Unit: budget.Tokens, Hard: 100}}
+			}, apierror.BudgetExceeded, "the key's budget"},
+			{"what it may cost", testModel, func(c *gateway.Caller) { c.Permissions.MaxCostMicroUSD = 1 }, apierror.BudgetExceeded, "the key's profile"},
+			{"a price that isn't known", "claude-new-9", func(c *gateway.Caller) { c.Permissions.MaxCostMicroUSD = 1_000_000 }, apierror.Permission, "the price of claude-new-9"},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				c := callOf(t, `{"model":"haiku","messages":[{"role":"user","content":"hello"}]}`, &gateway.Work{})
+				c.Model = test.model
+				test.change(c.Caller)
+				result, err := b.Generate(t.Context(), c, &taken{})
+				if e := apierror.From(err); e == nil || e.Category != test.category || !strings.Contains(e.Message, test.words) || *result.CostMicroUSD != 0 {
+					t.Errorf("%+v, err = %v", result, err)
 				}
 			})
 		}

@@ -275,6 +275,9 @@ func (t *turn) conclude(ctx context.Context, err error) error {
 		o.End = EndMaxTurns
 	case totals.Exhausted && err != nil && ctx.Err() == nil:
 		o.End, err = EndMaxCost, nil
+	case totals.Refusal != nil && err != nil && ctx.Err() == nil:
+		// The CLI knows only a status, and takes it for the upstream's.
+		err = totals.Refusal
 	}
 	return errors.Join(err, t.keepArtifacts(ctx))
 }
