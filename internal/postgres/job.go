@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -20,7 +21,9 @@ import (
 // jobConnections are those of one node for jobs at most, one of which listens for River.
 const jobConnections = 4
 
-// riverSchema is where River's tables are.
+// riverSchema is where River's tables are, apart from those that another program's River
+// may have in this database: unless only the first schema of the search path is ours to
+// make tables in.
 const riverSchema = "claude_api_river"
 
 // Locks beside ledgerLock and auditLock.
@@ -34,6 +37,7 @@ const (
 type Jobs struct {
 	db      *DB
 	pool    *pgxpool.Pool
+	schema  string                // of River's tables
 	tickets *river.Client[pgx.Tx] // inserts only
 }
 
@@ -54,7 +58,7 @@ func (db *DB) OpenJobs(ctx context.Context, log *slog.Logger) (*Jobs, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open jobs: %w", err)
 	}
-	if s.tickets, err = river.NewClient(driver, &river.Config{Schema: riverSchema, Logger: log, FetchCooldown: time.Millisecond}); err != nil {
+	if s.tickets, err = river.NewClient(driver, &river.Config{Schema: s.schema, Logger: log, FetchCooldown: time.Millisecond}); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open jobs: make River's client: %w", err)
 	}
@@ -68,16 +72,34 @@ func (s *Jobs) migrateRiver(ctx context.Context, driver *riverpgxv5.Driver, log 
 		if _, err := tx.Exec(ctx, lockAlone, lockClass, riverLock); err != nil {
 			return err
 		}
-		if _, err := s.pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+riverSchema); err != nil {
+		var err error
+		if s.schema, err = s.placeOfRiver(ctx); err != nil {
 			return err
 		}
-		migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Schema: riverSchema, Logger: log})
+		migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Schema: s.schema, Logger: log})
 		if err != nil {
 			return err
 		}
 		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 		return err
 	})
+}
+
+// placeOfRiver finds or makes the schema of River's tables.
+func (s *Jobs) placeOfRiver(ctx context.Context) (string, error) {
+	var made bool
+	var first string
+	err := s.pool.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL, coalesce(current_schema(), '')", riverSchema).Scan(&made, &first)
+	if err != nil || made {
+		return riverSchema, err
+	}
+	_, err = s.pool.Exec(ctx, "CREATE SCHEMA "+riverSchema)
+	const insufficientPrivilege = "42501" // PostgreSQL's documentation, appendix A
+	var told *pgconn.PgError
+	if errors.As(err, &told) && told.Code == insufficientPrivilege {
+		return first, nil
+	}
+	return riverSchema, err
 }
 
 // Close ends the connections; it waits for the statements that run.
@@ -113,7 +135,7 @@ func (s *Jobs) failed(ctx context.Context, what string, err error) error {
 // Client implements job.Store.
 func (s *Jobs) Client(_ context.Context, config *river.Config) (job.Client, error) {
 	own := *config
-	own.Schema = riverSchema
+	own.Schema = s.schema
 	client, err := river.NewClient(riverpgxv5.New(s.pool), &own)
 	if err != nil {
 		return nil, fmt.Errorf("make River's client: %w", err)

@@ -1,11 +1,16 @@
 package postgres_test
 
 import (
+	"errors"
 	"log/slog"
+	"net/url"
+	"sync"
 	"testing"
+	"time"
 
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/postgres"
+	"claude-code-api-service/internal/postgres/pgtest"
 	"claude-code-api-service/internal/storetest"
 )
 
@@ -25,4 +30,57 @@ func openJobs(t *testing.T, db *postgres.DB) *postgres.Jobs {
 
 func TestJobs(t *testing.T) {
 	storetest.TestJobs(t, func(t *testing.T) job.Store { return openJobs(t, open(t)) })
+}
+
+// TestJobsWithFewRights has a user who may make tables in one schema only.
+func TestJobsWithFewRights(t *testing.T) {
+	address := pgtest.Database(t)
+	conn := connect(t, address)
+	for _, statement := range []string{
+		"CREATE ROLE narrow LOGIN PASSWORD 'narrow'", "CREATE SCHEMA theirs AUTHORIZATION narrow", "ALTER ROLE narrow SET search_path = theirs",
+	} {
+		execute(t, conn, statement)
+	}
+	defer execute(t, conn, "DROP ROLE narrow")
+	defer execute(t, conn, "DROP OWNED BY narrow")
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword("narrow", "narrow")
+	db, err := postgres.Open(t.Context(), postgres.Options{URL: u.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	jobs, err := db.OpenJobs(t.Context(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = jobs.Close() }()
+	_, err = jobs.Submit(t.Context(), job.Job{ID: "task_1", Kind: job.KindTask, KeyID: "key_1", Priority: 2, MaxAttempts: 1})
+	_, recoverErr := jobs.Recover(t.Context(), time.Hour)
+	if err := errors.Join(err, recoverErr); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManyNodesOpenJobsAtOnce makes River's tables from several nodes.
+func TestManyNodesOpenJobsAtOnce(t *testing.T) {
+	address := pgtest.Database(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		db := openURL(t, address)
+		wg.Go(func() {
+			jobs, err := db.OpenJobs(t.Context(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := jobs.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -177,8 +178,9 @@ const recoverJobs = `WITH lost AS (SELECT seq FROM jobs WHERE state = 'running' 
 		expires_at = CASE WHEN cancelling OR attempt >= max_attempts THEN now() + $5::interval END
 	FROM lost WHERE jobs.seq = lost.seq RETURNING ` + jobHead
 
-// missing counts the tickets that are missing for the jobs that wait.
-const missing = `SELECT kind, count(*) - (SELECT count(*) FROM ` + riverSchema + `.river_job r WHERE r.queue = j.kind AND r.state = 'available') FROM jobs j
+// missing counts the tickets that are missing for the jobs that wait. River's tables are in
+// the schema %s.
+const missing = `SELECT kind, count(*) - (SELECT count(*) FROM %s.river_job r WHERE r.queue = j.kind AND r.state = 'available') FROM jobs j
 	WHERE state = 'queued' AND due_at <= now() GROUP BY kind`
 
 // Recover implements job.Store.
@@ -191,7 +193,7 @@ func (s *Jobs) Recover(ctx context.Context, ttl time.Duration) (jobs []job.Job, 
 		counts := map[job.Kind]int{}
 		var kind job.Kind
 		var count int
-		rows, _ = tx.Query(ctx, missing) // its error is that of the rows
+		rows, _ = tx.Query(ctx, fmt.Sprintf(missing, pgx.Identifier{s.schema}.Sanitize())) // its error is that of the rows
 		if _, err := pgx.ForEachRow(rows, []any{&kind, &count}, func() error { counts[kind] = count; return nil }); err != nil {
 			return err
 		}

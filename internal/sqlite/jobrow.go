@@ -52,18 +52,20 @@ func allJobs(rows *sql.Rows, whole bool) ([]job.Job, error) {
 func (s *Jobs) Cancel(ctx context.Context, keyID, id string, ttl time.Duration) (j job.Job, err error) {
 	err = s.change(ctx, "cancel a job", func(tx *sql.Tx) error {
 		t := now()
-		if _, err := tx.ExecContext(ctx, `UPDATE jobs SET cancelling = 1,
+		result, err := tx.ExecContext(ctx, `UPDATE jobs SET cancelling = 1,
 			category = iif(state = 'queued', ?, category), message = iif(state = 'queued', ?, message), ended_at = iif(state = 'queued', ?, NULL),
 			expires_at = iif(state = 'queued', ?, NULL), state = iif(state = 'queued', 'cancelled', state)
 			WHERE id = ? AND key_id = ? AND state IN ('queued', 'running')`,
-			job.CategoryCancelled, job.ErrCancelled.Error(), t, t+ttl.Microseconds(), id, keyID); err != nil {
+			job.CategoryCancelled, job.ErrCancelled.Error(), t, t+ttl.Microseconds(), id, keyID)
+		if err != nil {
 			return err
 		}
-		var changed int
-		if err := tx.QueryRowContext(ctx, `SELECT changes()`).Scan(&changed); err != nil {
+		changed, err := result.RowsAffected()
+		if err != nil {
 			return err
 		}
-		if j, err = oneJob(tx.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ? AND key_id = ?`, id, keyID), "select a job"); err == nil && changed == 0 {
+		j, err = oneJob(tx.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ? AND key_id = ?`, id, keyID), "select a job")
+		if err == nil && changed == 0 {
 			err = job.ErrEnded
 		}
 		return err
@@ -82,20 +84,18 @@ func (s *Jobs) PutAnswer(ctx context.Context, keyID, id string, n int, value jso
 			return job.ErrNotFound
 		case err != nil:
 			return err
+		case state.Ended():
+			return job.ErrEnded
 		}
-		result, err := tx.ExecContext(ctx, `INSERT INTO job_answers (job, n, value) SELECT ?1, ?2, ?3 WHERE ?4 OR EXISTS (SELECT 1 FROM job_answers WHERE job = ?1 AND n = ?2)
-			ON CONFLICT DO NOTHING`, seq, n, request(value), !state.Ended())
+		result, err := tx.ExecContext(ctx, `INSERT INTO job_answers (job, n, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, seq, n, request(value))
 		if err != nil {
 			return err
 		}
 		kept, err := result.RowsAffected()
-		switch {
-		case err != nil || kept > 0:
-			return err
-		case state.Ended():
-			return job.ErrEnded
+		if err == nil && kept == 0 {
+			err = job.ErrAnswered
 		}
-		return job.ErrAnswered
+		return err
 	})
 }
 
