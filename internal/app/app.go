@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
@@ -134,6 +133,7 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.openTrace(ctx, db); err != nil {
 		return err
 	}
+	a.later(a.returnShares)
 	a.later(a.lastRequests)
 
 	catalogue, err := readPrices(a.config.Prices)
@@ -154,9 +154,7 @@ func (a *App) build(ctx context.Context) error {
 	a.later(func(context.Context) error { refusals.Close(); return nil })
 	a.lasting = lasting{
 		backends: backends, ledger: ledger, refusals: refusals,
-		admitter: admission.New(admission.Options{
-			Store: db, OutputCap: a.config.BudgetOutputCap, Models: dearest{a.catalogue}, Crossed: a.crossed(db),
-		}),
+		admitter: a.makeAdmitter(),
 	}
 	if a.config.TLS() {
 		if a.certificate, err = readCertificate(a.config.TLSCert, a.config.TLSKey); err != nil {
@@ -181,6 +179,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.adopt(first)
+	a.handleProcess()
 	a.server = a.newServer(first)
 	return nil
 }

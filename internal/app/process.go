@@ -15,10 +15,17 @@ import (
 // processOptions are for the endpoints of the former service's own family.
 func (a *App) processOptions(n *generation, g *gateway.Gateway) processapi.Options {
 	return processapi.Options{
-		Gateway: g, Archive: a.archive, Once: a.once, Usage: usage.NewReports(usage.ReportsOptions{Store: a.store}),
+		Gateway: g, Jobs: a.jobs, Callers: a.authenticator, Once: a.once, Usage: usage.NewReports(usage.ReportsOptions{Store: a.store}),
 		Budget: a.lasting.admitter.TokensLeft, Recommend: route.Recommend, Providers: a.providers(n.catalogue),
 		Models: processModels(n.config.ModelMap), Rules: rules(n.catalogue, n.config.ModelMap),
 		MaxBody: n.config.MaxBodyBytes, Log: a.log,
+	}
+}
+
+// handleProcess has the present generation do what was asked for later.
+func (a *App) handleProcess() {
+	for kind, work := range processapi.Works(func() *processapi.Handler { return a.now().process }) {
+		a.jobs.Handle(kind, work)
 	}
 }
 

@@ -83,7 +83,7 @@ func rooms() map[string]room {
 		},
 		"internal/taskapi":    {row: "protocols", may: with(walk, "capability", "job", "openapi", "protocol", "sse", "task"), outside: []string{jsonLibrary}},
 		"internal/sessionapi": {row: "protocols", may: with(walk, "openapi", "protocol", "session"), outside: []string{jsonLibrary}},
-		"internal/processapi": {row: "protocols", may: with(walk, "archive", "budget", "job", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
+		"internal/processapi": {row: "protocols", may: with(walk, "budget", "job", "openapi", "protocol", "sse", "usage"), outside: []string{jsonLibrary}},
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.

@@ -12,17 +12,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
-	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/job"
+	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/protocol"
 )
 
-// archiveKind is what the archive calls these documents.
-const archiveKind = "process"
+// maxWaiting is how many asynchronous requests of a kind one key may have waiting.
+const maxWaiting = 1_000
 
-// putTimeout bounds the writing of an outcome, which doesn't end with its
-// request.
-const putTimeout = 5 * time.Second
+// maxWait is how long one may wait for its key's limits.
+const maxWait = 24 * time.Hour
 
 // The states of an asynchronous request.
 const (
@@ -31,98 +31,99 @@ const (
 	statusFailed    = "failed"
 )
 
-// run is an asynchronous request, as the archive keeps it and GET gives it.
+// Jobs keeps asynchronous requests: a job.Engine.
+type Jobs interface {
+	Submit(ctx context.Context, j job.Job) (job.Job, error)
+	Job(ctx context.Context, keyID, id string) (job.Job, error)
+	List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error)
+}
+
+// Run is one attempt at a job: a job.Run.
+type Run interface {
+	Job() job.Job
+	Note(ctx context.Context, progress jsontext.Value) error
+}
+
+// Callers finds who a key belongs to now: an apikey.Authenticator.
+type Callers interface {
+	// Caller gives an error for a key that isn't valid any more.
+	Caller(ctx context.Context, keyID string) (*gateway.Caller, error)
+}
+
+// order is an asynchronous request, as its job keeps it.
+type order struct {
+	RequestID string `json:"request_id"`
+	Address   string `json:"address,omitzero"`
+	Prefer    string `json:"prefer,omitzero"`
+	Body      []byte `json:"body"`
+}
+
+func orderOf(call *gateway.Call, body []byte) (jsontext.Value, error) {
+	return json.Marshal(order{RequestID: call.RequestID, Address: call.Address, Prefer: call.Prefer, Body: body})
+}
+
+// run is an asynchronous request as GET gives it.
 type run struct {
 	ID          string         `json:"id"`
 	Status      string         `json:"status"`
 	CreatedAt   time.Time      `json:"created_at"`
 	CompletedAt time.Time      `json:"completed_at,omitzero"`
-	Response    jsontext.Value `json:"response,omitzero"` // of POST /v1/process
-	Detail      string         `json:"detail,omitzero"`
-	Error       jsontext.Value `json:"error,omitzero"`
+	Response    jsontext.Value `json:"response,omitzero"` // of the POST
+	failure
 }
 
-// fail makes the run a failed one.
-func (u *run) fail(e *apierror.Error) error {
-	var told struct {
-		Detail string         `json:"detail"`
-		Error  jsontext.Value `json:"error"`
+// failure is what GET says of a request that failed, as the POST would have.
+type failure struct {
+	Detail string         `json:"detail,omitzero"`
+	Error  jsontext.Value `json:"error,omitzero"`
+}
+
+func failureOf(e *apierror.Error) (told failure, err error) {
+	err = json.Unmarshal(append(protocol.AppendFlatError([]byte{'{'}, e), '}'), &told)
+	return told, err
+}
+
+// runOf gives what is known of a job, except its response.
+func runOf(j *job.Job) (u run, err error) {
+	u = run{ID: j.ID, Status: statusRunning, CreatedAt: j.Created.UTC(), CompletedAt: j.Ended.UTC()}
+	if j.Ended.IsZero() {
+		u.CompletedAt = time.Time{}
 	}
-	if err := json.Unmarshal(append(protocol.AppendFlatError([]byte{'{'}, e), '}'), &told); err != nil {
-		return err
+	switch {
+	case !j.State.Ended():
+	case j.State == job.Completed:
+		u.Status = statusCompleted
+	default:
+		u.Status = statusFailed
+		e := &apierror.Error{Category: apierror.Category(j.Category), Message: j.Message}
+		if j.Category == job.CategoryInterrupted {
+			e = apierror.From(errStopped)
+		}
+		u.failure, err = failureOf(e)
 	}
-	u.Status, u.Detail, u.Error = statusFailed, told.Detail, told.Error
-	return nil
+	return u, err
 }
 
-// asyncWriter keeps the answer for the archive.
-type asyncWriter struct {
-	whole
-	body []byte
-}
-
-// End implements gateway.EventWriter.
-func (a *asyncWriter) End(result gateway.Result) (err error) {
-	a.body, err = a.document(result)
-	return err
-}
-
-// serveAsync starts a request that outlives its caller's connection. It answers
-// when the request has been admitted and routed, so that a refusal has its own
-// status, and what the 202 names can be asked for.
-func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gateway.Call, request *processRequest, asked asked) error {
-	u := &run{ID: newRunID(), Status: statusRunning, CreatedAt: h.options.Now().UTC()}
-	ctx, done, err := h.runs.begin(r.Context(), u.ID, h.options.AsyncTimeout)
+// submit queues a job of the call's key, with what is to be served.
+func (h *Handler) submit(ctx context.Context, call *gateway.Call, j job.Job, body []byte) (job.Job, error) {
+	waiting, err := h.options.Jobs.List(ctx, call.Caller.KeyID, job.Filter{Kind: j.Kind, State: job.Queued, Limit: maxWaiting})
 	if err != nil {
-		return err
+		return j, err
 	}
-	admitted, kept := make(chan http.Header, 1), false
-	// The header is made there, because the call belongs to the goroutine that
-	// serves it.
-	call.Admitted = func() error {
-		if err := h.keep(ctx, call.Caller, u); err != nil {
-			return err
-		}
-		kept = true
-		header := http.Header{}
-		protocol.SetHeader(header, call)
-		admitted <- header
-		return nil
+	if len(waiting) >= maxWaiting {
+		return j, &apierror.Error{Category: apierror.RateLimited, Message: "too many asynchronous requests of the key wait already", RetryAfter: time.Minute}
 	}
-	refused := make(chan error, 1)
-	go func() {
-		defer done()
-		deadline, cancel := withTimeout(ctx, request.timeout)
-		defer cancel()
-		out := &asyncWriter{whole: whole{call: call, asked: asked, scanners: &h.scanners}}
-		err := h.serveApart(deadline, call, out)
-		if out.body == nil && err == nil {
-			err = protocol.ErrForm
-		}
-		refused <- err
-		if kept {
-			h.finish(ctx, call, *u, out.body, err)
-		}
-	}()
-	select {
-	case header := <-admitted:
-		return h.accept(w, header, u.ID)
-	case err := <-refused:
-		select {
-		case header := <-admitted: // it ended at once
-			return h.accept(w, header, u.ID)
-		default:
-			return err
-		}
+	if j.Request, err = orderOf(call, body); err != nil {
+		return j, err
 	}
+	j.KeyID, j.ProjectID = call.Caller.KeyID, call.Caller.ProjectID
+	return h.options.Jobs.Submit(ctx, j)
 }
 
 // accept answers 202.
-func (h *Handler) accept(w http.ResponseWriter, header http.Header, id string) error {
-	url := pathProcess + "/" + id
-	for name, values := range header {
-		w.Header()[name] = values
-	}
+func accept(w http.ResponseWriter, call *gateway.Call, path, id string) error {
+	url := path + "/" + id
+	protocol.SetHeader(w.Header(), call)
 	w.Header().Set("Location", url)
 	dst := protocol.AppendText([]byte(`{"id":`), id)
 	dst = protocol.AppendText(append(dst, `,"status":`...), statusRunning)
@@ -130,78 +131,43 @@ func (h *Handler) accept(w http.ResponseWriter, header http.Header, id string) e
 	return protocol.WriteJSON(w, http.StatusAccepted, append(dst, '}'))
 }
 
-// finish keeps the outcome of a run.
-func (h *Handler) finish(ctx context.Context, call *gateway.Call, u run, body []byte, err error) {
-	u.CompletedAt = h.options.Now().UTC()
-	u.Status, u.Response = statusCompleted, body
+// taken reads the order of a job, and makes the call that serves it.
+func (h *Handler) taken(ctx context.Context, j *job.Job, endpoint string) (*gateway.Call, *order, error) {
+	o := &order{}
+	if err := json.Unmarshal(j.Request, o); err != nil {
+		return nil, nil, err
+	}
+	caller, err := h.options.Callers.Caller(ctx, j.KeyID)
 	if err != nil {
-		u.Response = nil
-		protocol.Log(ctx, h.log, call.RequestID, err)
-		err = u.fail(apierror.From(err))
+		return nil, nil, err
 	}
-	if err == nil {
-		err = h.keep(ctx, call.Caller, &u)
+	call := &gateway.Call{
+		RequestID: o.RequestID, Endpoint: endpoint, Address: o.Address, Prefer: o.Prefer,
+		Caller: caller, Strict: h.gateway.Strict, Clock: latency.Start(),
 	}
-	if err != nil {
-		// GET says failed then, because the run isn't under way any more.
-		protocol.Log(ctx, h.log, call.RequestID, err)
-	}
+	call.Clock.Mark(latency.Auth)
+	return call, o, nil
 }
 
-// keep writes a run to the archive. It doesn't end with ctx.
-func (h *Handler) keep(ctx context.Context, caller *gateway.Caller, u *run) error {
-	body, err := json.Marshal(u)
-	if err != nil {
-		return err
+// find gives an asynchronous request of the caller's.
+func (h *Handler) find(r *http.Request, call *gateway.Call, kind job.Kind) (*job.Job, error) {
+	j, err := h.options.Jobs.Job(r.Context(), call.Caller.KeyID, r.PathValue("id"))
+	if err == nil && j.Kind != kind {
+		err = job.ErrNotFound
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTimeout)
-	defer cancel()
-	return h.options.Archive.Put(ctx, archiveKind, caller.KeyID, u.ID, h.options.AsyncTTL, body)
-}
-
-// serveRun gives an asynchronous request of the caller's.
-func (h *Handler) serveRun(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
-	id := r.PathValue("id")
-	// Asked before the document is read: a run leaves when its outcome is kept.
-	live := h.runs.has(id)
-	document, err := h.options.Archive.Get(r.Context(), archiveKind, call.Caller.KeyID, id)
-	if errors.Is(err, archive.ErrNotFound) {
-		return notFound("id", "there is no such request, or its outcome isn't kept any more")
-	}
-	if err != nil {
-		if r.Context().Err() != nil {
-			return gone(r.Context())
-		}
-		return err
-	}
-	body := document.Body
-	if !live {
-		if body, err = ended(body); err != nil {
-			return err
-		}
-	}
-	protocol.SetHeader(w.Header(), call)
-	return protocol.WriteJSON(w, http.StatusOK, body)
-}
-
-// ended gives the document of a run that isn't under way: one that says that it
-// is was ended together with the service.
-func ended(body []byte) ([]byte, error) {
-	var u run
-	if err := json.Unmarshal(body, &u); err != nil {
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return nil, notFound("id", "there is no such request, or its outcome isn't kept any more")
+	case err != nil && r.Context().Err() != nil:
+		return nil, gone(r.Context())
+	case err != nil:
 		return nil, err
 	}
-	if u.Status != statusRunning {
-		return body, nil
-	}
-	if err := u.fail(errStopped()); err != nil {
-		return nil, err
-	}
-	return json.Marshal(&u)
+	return &j, nil
 }
 
-func newRunID() string {
+func newID(prefix string) string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand's own promise
-	return "proc_" + hex.EncodeToString(b[:])
+	return prefix + hex.EncodeToString(b[:])
 }

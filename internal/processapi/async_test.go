@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/processapi"
 	"claude-code-api-service/internal/protocol/protocoltest"
 )
@@ -108,26 +111,34 @@ func TestAsyncFailsLater(t *testing.T) {
 	}
 }
 
+// full is a desk that takes nothing.
+type full struct{ *desk }
+
+func (full) Submit(context.Context, job.Job) (job.Job, error) {
+	return job.Job{}, errors.New("disk full")
+}
+
 // What refuses a request before anything is spent has its own status.
 func TestAsyncIsRefused(t *testing.T) {
-	full := &shelf{fail: errors.New("disk full")}
 	for _, tt := range []struct {
 		name   string
 		rooms  *protocoltest.Rooms
-		shelf  *shelf
+		full   bool
 		status int
 	}{
-		{"by the limits", &protocoltest.Rooms{AdmitErr: &apierror.Error{Category: apierror.RateLimited, Message: "slow down", RetryAfter: time.Second}}, &shelf{}, 429},
-		{"by the archive", &protocoltest.Rooms{}, full, 500},
+		{"by the limits", &protocoltest.Rooms{AdmitErr: &apierror.Error{Category: apierror.RateLimited, Message: "slow down", RetryAfter: time.Second}}, false, 429},
+		{"by the store", &protocoltest.Rooms{}, true, 500},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options(tt.rooms)
-			o.Archive = tt.shelf
+			if tt.full {
+				o.Jobs = full{&desk{t: t, path: filepath.Join(t.TempDir(), "tasks.db")}}
+			}
 			answer := protocoltest.Post(t, start(t, o)+"/v1/process", later)
 			if answer.Status != tt.status || answer.Header.Get("Location") != "" {
 				t.Errorf("%d %s", answer.Status, answer.Body)
 			}
-			if len(tt.rooms.Calls()) != 0 || len(tt.shelf.kept) != 0 {
+			if len(tt.rooms.Calls()) != 0 || len(tt.rooms.Entries()) != 0 {
 				t.Error("it ran all the same")
 			}
 		})
@@ -135,14 +146,19 @@ func TestAsyncIsRefused(t *testing.T) {
 }
 
 func TestAsyncIsTheKeysOwn(t *testing.T) {
-	o := options(&protocoltest.Rooms{})
-	shelf := &shelf{kept: map[string][]byte{"process/other/proc_1": []byte(`{}`)}}
-	o.Archive = shelf
-	url := start(t, o)
-	for _, id := range []string{"proc_1", "proc_2", "..%2fx"} {
-		answer := protocoltest.Do(t, http.MethodGet, url+"/v1/process/"+id, "", "X-Api-Key", protocoltest.Key)
+	url, d := startDesk(t, options(&protocoltest.Rooms{}))
+	for _, j := range []job.Job{
+		{ID: "proc_1", Kind: job.KindProcess, KeyID: "other", Request: jsontext.Value(`{}`)},
+		{ID: "batch_1", Kind: job.KindBatch, KeyID: "k1", Request: jsontext.Value(`{}`)},
+	} {
+		if _, err := d.Submit(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/v1/process/proc_1", "/v1/process/proc_2", "/v1/process/..%2fx", "/v1/process/batch_1", "/v1/batch/proc_1"} {
+		answer := protocoltest.Do(t, http.MethodGet, url+path, "", "X-Api-Key", protocoltest.Key)
 		if answer.Status != http.StatusNotFound || !strings.Contains(answer.Body, `"code":"not_found"`) {
-			t.Errorf("%s: %d %s", id, answer.Status, answer.Body)
+			t.Errorf("%s: %d %s", path, answer.Status, answer.Body)
 		}
 	}
 	if answer := protocoltest.Do(t, http.MethodGet, url+"/v1/process/proc_1", ""); answer.Status != http.StatusUnauthorized {
@@ -150,13 +166,92 @@ func TestAsyncIsTheKeysOwn(t *testing.T) {
 	}
 }
 
-// One that a former process was running when it was killed.
-func TestAsyncAfterACrash(t *testing.T) {
-	o := options(&protocoltest.Rooms{})
-	o.Archive = &shelf{kept: map[string][]byte{"process/k1/proc_1": []byte(`{"id":"proc_1","status":"running","created_at":"2026-01-02T03:04:05Z"}`)}}
-	if got := get(t, start(t, o)+"/v1/process/proc_1"); got.Status != "failed" || got.Error.Type != "overloaded" || !strings.Contains(got.Detail, "stopped") || got.CreatedAt.Year() != 2026 {
+// TestAsyncOfARevokedKey: nobody's request is served.
+func TestAsyncOfARevokedKey(t *testing.T) {
+	rooms := &protocoltest.Rooms{Message: []byte(whole)}
+	o := options(rooms)
+	o.Callers = callers{apierror.New(apierror.AuthError, "invalid API key")}
+	url := start(t, o)
+	if got := settled(t, url+accepted(t, url).StatusURL); got.Status != "failed" || got.Error.Type != "auth_error" || len(rooms.Calls()) != 0 {
+		t.Errorf("outcome = %+v, %d calls", got, len(rooms.Calls()))
+	}
+}
+
+// limits refuses the first calls that a request makes when it runs.
+type limits struct {
+	*protocoltest.Rooms
+	refuse atomic.Int64 // so many, after the first of all
+}
+
+func (l *limits) options() processapi.Options {
+	o := options(l.Rooms)
+	o.Gateway = gateway.New(gateway.Options{Authenticator: l, Admitter: l, Router: l, Recorder: l, Observer: l})
+	return o
+}
+
+func (l *limits) Reserve(ctx context.Context, call *gateway.Call) error {
+	if n := l.refuse.Add(-1); n >= 0 {
+		return &apierror.Error{Category: apierror.RateLimited, Message: "slow down", RetryAfter: time.Millisecond}
+	}
+	return l.Rooms.Reserve(ctx, call)
+}
+
+// TestLimitsAreWaitedFor: what was accepted isn't refused later, and has one row.
+func TestLimitsAreWaitedFor(t *testing.T) {
+	rooms := &limits{Rooms: &protocoltest.Rooms{Message: []byte(whole)}}
+	url := start(t, rooms.options())
+	for _, tt := range []struct{ path, body string }{{"/v1/process", later}, {"/v1/batch", laterBatch}} {
+		before := len(rooms.Entries())
+		rooms.refuse.Store(0)
+		if tt.path == "/v1/batch" {
+			rooms.refuse.Store(1)
+		}
+		answer := protocoltest.Post(t, url+tt.path, tt.body)
+		if got := settled(t, url+parse(t, answer.Body).StatusURL); got.Status != "completed" {
+			t.Errorf("outcome = %+v", got)
+		}
+		if n := len(rooms.Entries()) - before; tt.path == "/v1/process" && n != 1 || tt.path == "/v1/batch" && n != 3 {
+			t.Errorf("%s: %d rows", tt.path, n)
+		}
+	}
+}
+
+// TestAsyncGoesOn after the service stopped in the middle, with a new one.
+func TestAsyncGoesOn(t *testing.T) {
+	rooms := &waiting{Rooms: &protocoltest.Rooms{Message: []byte(whole)}, began: make(chan *gateway.Call, 1), let: make(chan struct{}, 1)}
+	url, d := startDesk(t, rooms.options())
+	o := accepted(t, url)
+	<-rooms.began
+	cut(t, d)
+	if got := get(t, url+o.StatusURL); got.Status != "running" {
+		t.Errorf("between two services: %+v", got)
+	}
+	<-rooms.began
+	rooms.let <- struct{}{}
+	if got := settled(t, url+o.StatusURL); got.Status != "completed" || got.Response == nil {
 		t.Errorf("outcome = %+v", got)
 	}
+	if entries := rooms.Entries(); len(entries) != 2 || entries[0].Status != 503 || entries[1].Status != 200 {
+		t.Errorf("entries = %+v", entries)
+	}
+}
+
+// cut stops the service without waiting, and makes another one on the same jobs.
+func cut(t *testing.T, d *desk) {
+	t.Helper()
+	former := d.handler
+	ctx, cancel := context.WithCancel(t.Context())
+	handed := make(chan error, 1)
+	go func() { handed <- d.engine.Hand(t.Context()) }()
+	cancel()
+	if err := former.Stop(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Stop = %v", err)
+	}
+	if err := <-handed; err != nil {
+		t.Error(err)
+	}
+	d.close()
+	d.handler = processapi.New(d.options)
 }
 
 func TestAsyncTimeouts(t *testing.T) {
@@ -179,52 +274,58 @@ func TestAsyncTimeouts(t *testing.T) {
 	}
 }
 
-func TestStop(t *testing.T) {
-	rooms := &waiting{Rooms: &protocoltest.Rooms{Message: []byte(whole)}, began: make(chan *gateway.Call, 2), let: make(chan struct{})}
-	h := processapi.New(rooms.options())
-	url := protocoltest.Server(t, h.Register).URL
-	quick, slow := accepted(t, url), accepted(t, url)
+// TestStopWaits for what runs.
+func TestStopWaits(t *testing.T) {
+	rooms := &waiting{Rooms: &protocoltest.Rooms{Message: []byte(whole)}, began: make(chan *gateway.Call, 1), let: make(chan struct{})}
+	url, d := startDesk(t, rooms.options())
+	o := accepted(t, url)
 	<-rooms.began
-	<-rooms.began
-	rooms.let <- struct{}{} // one of the two goes on
-	for get(t, url+quick.StatusURL).Status == "running" && get(t, url+slow.StatusURL).Status == "running" {
-		continue
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- h.Stop(ctx) }()
-	// Nothing new begins while it waits.
-	for {
-		answer := protocoltest.Post(t, url+"/v1/process", later)
-		if answer.Status == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") != "" {
-			break
-		}
-		<-rooms.began
-	}
+	handed := make(chan error, 1)
+	go func() { handed <- d.engine.Hand(t.Context()) }()
+	go func() { stopped <- d.handler.Stop(t.Context()) }()
 	select {
 	case err := <-stopped:
 		t.Fatalf("it didn't wait: %v", err)
 	default:
 	}
-	cancel()
-	if err := <-stopped; !errors.Is(err, context.Canceled) {
-		t.Errorf("err = %v", err)
+	close(rooms.let)
+	if err := errors.Join(<-stopped, <-handed, d.handler.Stop(t.Context())); err != nil {
+		t.Error(err)
 	}
-	if err := h.Stop(t.Context()); err != nil {
-		t.Errorf("a second time: %v", err)
+	if got := get(t, url+o.StatusURL); got.Status != "completed" || len(rooms.Entries()) != 1 {
+		t.Errorf("outcome = %+v, %d rows", got, len(rooms.Entries()))
 	}
-	outcomes := []outcome{get(t, url+quick.StatusURL), get(t, url+slow.StatusURL)}
-	failed := 0
-	for _, o := range outcomes {
-		if o.Status == "failed" {
-			failed++
-			if o.Error.Type != "overloaded" || !strings.Contains(o.Detail, "the service stopped") || o.CompletedAt.IsZero() {
-				t.Errorf("outcome = %+v", o)
-			}
-		}
+}
+
+const laterBatch = `{"prompts":["a","b",{"prompt":"c","id":"x"}],"async_processing":true}`
+
+func TestAsyncBatch(t *testing.T) {
+	rooms := &waiting{Rooms: &protocoltest.Rooms{Message: []byte(whole)}, began: make(chan *gateway.Call, 3), let: make(chan struct{})}
+	o := rooms.options()
+	o.BatchParallel = 1
+	url, d := startDesk(t, o)
+	answer := protocoltest.Post(t, url+"/v1/batch", laterBatch)
+	accepted := parse(t, answer.Body)
+	if answer.Status != http.StatusAccepted || accepted.Status != "running" || accepted.StatusURL != "/v1/batch/"+accepted.ID || answer.Header.Get("Location") != accepted.StatusURL {
+		t.Fatalf("%d %s %v", answer.Status, answer.Body, answer.Header)
 	}
-	if failed != 1 {
-		t.Errorf("outcomes = %+v, want one that failed", outcomes)
+	<-rooms.began
+	rooms.let <- struct{}{}
+	<-rooms.began // the second
+	so := get(t, url+accepted.StatusURL)
+	if want := `{"total":3,"completed":1,"failed":0,"results":[{"id":"0","prompt":"a",`; so.Status != "running" || !strings.HasPrefix(string(so.Response), want) {
+		t.Errorf("so far: %+v", so)
+	}
+	cut(t, d)
+	get(t, url+accepted.StatusURL) // another one goes on
+	<-rooms.began
+	close(rooms.let)
+	all := settled(t, url+accepted.StatusURL)
+	if want := `{"total":3,"completed":3,"failed":0,"results":[{"id":"0","prompt":"a",`; all.Status != "completed" || !strings.HasPrefix(string(all.Response), want) || !strings.Contains(string(all.Response), `{"id":"x","prompt":"c","status":"completed"`) {
+		t.Errorf("all: %+v", all)
+	}
+	if entries := rooms.Entries(); len(entries) != 4 || entries[1].Status != 503 {
+		t.Errorf("%d rows, want one for each prompt, and that which was cut off: %+v", len(entries), entries)
 	}
 }

@@ -29,6 +29,7 @@ type batchRequest struct {
 	system           jsontext.Value
 	timeout          *float64 // seconds
 	useCLI           *bool
+	async            bool
 	generation
 	warnings
 
@@ -60,6 +61,7 @@ var (
 		protocol.Field[batchRequest]{Name: "max_tokens", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens}), Read: protocol.ReadCount(1, func(b *batchRequest) *int64 { return &b.maxTokens })},
 		protocol.Field[batchRequest]{Name: "temperature", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Default: defaultTemperature}), Read: protocol.ReadNumber(0, maxTemperature, func(b *batchRequest) **float64 { return &b.temperature })},
 		protocol.Field[batchRequest]{Name: "timeout", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTimeout, Default: defaultBatchTimeout, Description: "Seconds for the whole batch; what isn't done by then fails."}), Read: protocol.ReadNumber(0, maxTimeout, func(b *batchRequest) **float64 { return &b.timeout })},
+		protocol.Field[batchRequest]{Name: "async_processing", Schema: openapi.Nullable(openapi.Flag("Answers 202 with an id at once; GET /v1/batch/{id} gives the results, those that are there so far too.")), Read: protocol.ReadFlag(func(b *batchRequest) *bool { return &b.async })},
 		protocol.Field[batchRequest]{Name: "use_cli", Schema: useCLISchema(), Read: protocol.ReadBool(func(b *batchRequest) **bool { return &b.useCLI })},
 		protocol.Field[batchRequest]{Name: "project_id", Schema: projectSchema(), Read: protocol.ReadString(func(b *batchRequest) *string { return &b.projectID })},
 	)
@@ -131,37 +133,41 @@ type outcome struct {
 	paid   bool            // it has cost something, or may have
 }
 
+// work is a batch that is ready to run.
+type work struct {
+	*batchRequest
+	call  *gateway.Call
+	model string // of every prompt
+	head  []byte // what the Messages requests have in common
+	told  warnings
+	// timeout is for the whole batch.
+	timeout time.Duration
+	// known says which prompts needn't be asked any more; nil: none.
+	known map[int]bool
+	// done hears of each prompt's end, one at a time; nil: nobody listens.
+	done func(i int, o outcome)
+	// waits says that a prompt waits for the key's limits instead of failing at them.
+	waits bool
+}
+
 func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
-	batch, _, err := read(h, w, r, decodeBatch)
+	batch, body, err := read(h, w, r, decodeBatch)
 	if err != nil {
 		return err
 	}
 	if most := h.options.BatchPrompts; len(batch.prompts) > most {
 		return apierror.Invalid("prompts", "prompts: at most %d are allowed, there are %d", most, len(batch.prompts))
 	}
-	protocol.PreferBackend(call, batch.useCLI)
-	// What every prompt has in common is written once.
-	model := modelAuto
-	if batch.model != "" {
-		var mapped bool
-		if model, mapped = substitute(h.options.Models, batch.model); mapped {
-			batch.warn("model", model+" answers in its place")
-		}
-	}
-	head, told, err := batch.head(model, h.options.Rules(model))
+	b, err := h.prepareBatch(call, batch, defaultBatchTimeout*time.Second)
 	if err != nil {
 		return err
 	}
-	call.Warnings = slices.Clip(batch.warnings)
-	billing(call, batch.projectID)
-
-	seconds := float64(defaultBatchTimeout)
-	if batch.timeout != nil && *batch.timeout > 0 {
-		seconds = *batch.timeout
+	if batch.async {
+		return h.serveBatchAsync(w, r, call, body)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds*float64(time.Second)))
+	ctx, cancel := context.WithTimeout(r.Context(), b.timeout)
 	defer cancel()
-	outcomes := h.runBatch(ctx, call, batch, model, head, told)
+	outcomes := h.runBatch(ctx, b)
 	if r.Context().Err() != nil {
 		return gone(r.Context())
 	}
@@ -170,7 +176,33 @@ func (h *Handler) serveBatch(w http.ResponseWriter, r *http.Request, call *gatew
 	}
 	call.Clock.Finish()
 	protocol.SetHeader(w.Header(), call)
-	return protocol.WriteJSON(w, http.StatusOK, appendBatch(nil, batch.prompts, outcomes))
+	results := results{Total: len(outcomes)}
+	for i, o := range outcomes {
+		results.Prompts = append(results.Prompts, resultOf(i, batch.prompts[i], o))
+	}
+	return protocol.WriteJSON(w, http.StatusOK, results.append(nil))
+}
+
+// prepareBatch reads what of a batch its prompts have in common.
+func (h *Handler) prepareBatch(call *gateway.Call, batch *batchRequest, timeout time.Duration) (*work, error) {
+	protocol.PreferBackend(call, batch.useCLI)
+	b := &work{batchRequest: batch, call: call, model: modelAuto, timeout: timeout}
+	if batch.model != "" {
+		var mapped bool
+		if b.model, mapped = substitute(h.options.Models, batch.model); mapped {
+			batch.warn("model", b.model+" answers in its place")
+		}
+	}
+	var err error
+	if b.head, b.told, err = batch.head(b.model, h.options.Rules(b.model)); err != nil {
+		return nil, err
+	}
+	call.Warnings = slices.Clip(batch.warnings)
+	billing(call, batch.projectID)
+	if seconds := batch.timeout; seconds != nil && *seconds > 0 {
+		b.timeout = time.Duration(*seconds * float64(time.Second))
+	}
+	return b, nil
 }
 
 // head writes what the Messages requests of the prompts have in common, for a
@@ -186,48 +218,39 @@ func (b *batchRequest) head(model string, rules message.Rules) (head []byte, tol
 	return append(head, `"messages":[{"role":"user","content":`...), told, nil
 }
 
-// runBatch answers every prompt, so many at once as the options say. What the
+// runBatch answers every prompt that isn't known, so many at once as the options say. What the
 // calls warn of becomes the batch's. Where the service chooses the model (auto),
 // and where another one serves a prompt instead, its head is written anew for that.
-func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batchRequest, model string, head []byte, told warnings) []outcome {
-	outcomes := make([]outcome, len(batch.prompts))
-	common := slices.Clip(call.Warnings)
+func (h *Handler) runBatch(ctx context.Context, b *work) []outcome {
+	outcomes := make([]outcome, len(b.prompts))
+	common := slices.Clip(b.call.Warnings)
 	var next atomic.Int64
-	var mu sync.Mutex // guards call.Warnings and backends
+	var mu sync.Mutex // guards b.call.Warnings and backends, and lets one done through
 	var backends []string
 	var workers sync.WaitGroup
-	for range min(h.options.BatchParallel, len(batch.prompts)) {
+	for range min(h.options.BatchParallel, len(b.prompts)) {
 		workers.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(batch.prompts) {
+				if i >= len(b.prompts) {
 					return
 				}
-				prompt := batch.prompts[i].text
-				child := call.Child(call.RequestID + "-" + strconv.Itoa(i+1))
-				child.Requested, child.Defaults = batch.model, batch.defaults()
-				child.Warnings = slices.Concat(common, told) // a strict call minds them
-				child.Rerouted = func() error {
-					head, again, err := batch.head(model, h.options.Rules(child.Model))
-					if err != nil {
-						return err
-					}
-					child.Warnings = slices.Concat(common, again, child.Warnings[len(common)+len(told):])
-					child.Request, err = promptRequest(head, prompt)
-					return err
+				if b.known[i] {
+					continue
 				}
-				if model == modelAuto {
-					child.Routed = child.Rerouted
-				}
-				outcomes[i] = h.runPrompt(ctx, child, head, prompt)
+				var child *gateway.Call
+				child, outcomes[i] = h.runPrompt(ctx, b, i, common)
 				mu.Lock()
 				if child.Backend != "" && !slices.Contains(backends, child.Backend) {
 					backends = append(backends, child.Backend)
 				}
 				for _, text := range child.Warnings {
-					if !slices.Contains(call.Warnings, text) {
-						call.Warn(text)
+					if !slices.Contains(b.call.Warnings, text) {
+						b.call.Warn(text)
 					}
+				}
+				if b.done != nil {
+					b.done(i, outcomes[i])
 				}
 				mu.Unlock()
 			}
@@ -235,9 +258,29 @@ func (h *Handler) runBatch(ctx context.Context, call *gateway.Call, batch *batch
 	}
 	workers.Wait()
 	if len(backends) == 1 {
-		call.Backend = backends[0]
+		b.call.Backend = backends[0]
 	}
 	return outcomes
+}
+
+// child makes the call of a prompt.
+func (h *Handler) child(b *work, i int, common warnings) *gateway.Call {
+	child := b.call.Child(b.call.RequestID + "-" + strconv.Itoa(i+1))
+	child.Requested, child.Defaults = b.batchRequest.model, b.defaults()
+	child.Warnings = slices.Concat(common, b.told) // a strict call minds them
+	child.Rerouted = func() error {
+		head, again, err := b.batchRequest.head(b.model, h.options.Rules(child.Model))
+		if err != nil {
+			return err
+		}
+		child.Warnings = slices.Concat(common, again, child.Warnings[len(common)+len(b.told):])
+		child.Request, err = promptRequest(head, b.prompts[i].text)
+		return err
+	}
+	if b.model == modelAuto {
+		child.Routed = child.Rerouted
+	}
+	return child
 }
 
 // promptRequest writes the Messages request of a prompt.
@@ -246,19 +289,43 @@ func promptRequest(head []byte, prompt jsontext.Value) (*message.Request, error)
 	return message.ParseRequest(append(append(append(body, head...), prompt...), "}]}"...))
 }
 
-// runPrompt answers one prompt. One that comes too late fails without being
-// tried.
-func (h *Handler) runPrompt(ctx context.Context, call *gateway.Call, head []byte, prompt jsontext.Value) outcome {
+// runPrompt answers one prompt, and gives the call that did. One that comes too late
+// fails without being tried.
+func (h *Handler) runPrompt(ctx context.Context, b *work, i int, common warnings) (*gateway.Call, outcome) {
+	for {
+		call, begun := h.child(b, i, common), false
+		call.Admitted = func() error { begun = true; return nil }
+		o := h.tryPrompt(ctx, b, call, b.prompts[i].text)
+		wait, limited := limitedFor(o.err)
+		if !b.waits || begun || !limited {
+			return call, o
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func (h *Handler) tryPrompt(ctx context.Context, b *work, call *gateway.Call, prompt jsontext.Value) outcome {
 	if ctx.Err() != nil {
 		return outcome{err: apierror.Wrap(apierror.Timeout, "the batch took longer than allowed", ctx.Err())}
 	}
 	var err error
-	if call.Request, err = promptRequest(head, prompt); err != nil {
+	if call.Request, err = promptRequest(b.head, prompt); err != nil {
 		return outcome{err: apierror.From(err)}
 	}
+	g := h.gateway
+	if b.waits {
+		g = untoldOf(g)
+	}
 	out := &promptWriter{whole: whole{call: call, scanners: &h.scanners}}
-	if err := h.serveApart(ctx, call, out); err != nil {
-		protocol.Log(ctx, h.log, call.RequestID, err)
+	if err := serveApart(ctx, g, call, out); err != nil {
+		if _, limited := limitedFor(apierror.From(err)); !b.waits || !limited {
+			protocol.Log(ctx, h.log, call.RequestID, err)
+		}
 		return outcome{err: apierror.From(err), paid: call.Paid()}
 	}
 	return outcome{answer: out.answer, result: out.result, paid: call.Paid()}
@@ -279,43 +346,65 @@ func (p *promptWriter) End(result gateway.Result) error {
 	return nil
 }
 
-// appendBatch appends the answer to a batch.
-func appendBatch(dst []byte, prompts []prompt, outcomes []outcome) []byte {
+// results are those of a batch so far, as a job keeps them too.
+type results struct {
+	Total   int      `json:"total"`
+	Prompts []result `json:"prompts"`
+}
+
+// result is what a batch tells of one prompt.
+type result struct {
+	Place  int            `json:"place"` // in the batch, from 0
+	Failed bool           `json:"failed,omitzero"`
+	Tokens int64          `json:"tokens,omitzero"`
+	Cost   int64          `json:"cost,omitzero"` // in millionths of a US dollar; 0 where it isn't known
+	Told   jsontext.Value `json:"told"`
+}
+
+func resultOf(i int, p prompt, o outcome) result {
+	r := result{Place: i, Failed: o.err != nil}
+	dst := []byte(`{"id":`)
+	if p.id != nil {
+		dst = append(dst, p.id...)
+	} else {
+		dst = append(strconv.AppendInt(append(dst, '"'), int64(i), 10), '"')
+	}
+	dst = append(append(dst, `,"prompt":`...), p.text...)
+	if r.Failed {
+		dst = append(dst, `,"status":"failed","content":null,"usage":null,"cost":null,"error":`...)
+		r.Told = append(protocol.AppendText(dst, o.err.Message), '}')
+		return r
+	}
+	r.Tokens = o.result.Usage.Total()
+	if c := o.result.CostMicroUSD; c != nil {
+		r.Cost = *c
+	}
+	dst = append(append(append(dst, `,"status":"completed","content":"`...), o.answer.text...), '"')
+	dst = appendUsage(append(dst, `,"usage":`...), o.result.Usage)
+	r.Told = append(appendCost(append(dst, `,"cost":`...), o.result.CostMicroUSD), `,"error":null}`...)
+	return r
+}
+
+// append appends the answer to a batch.
+func (r *results) append(dst []byte) []byte {
 	var completed int
 	var cost, tokens int64
-	for _, o := range outcomes {
-		if o.err != nil {
-			continue
+	for _, p := range r.Prompts {
+		if !p.Failed {
+			completed++
 		}
-		completed++
-		tokens += o.result.Usage.Total()
-		if c := o.result.CostMicroUSD; c != nil {
-			cost += *c
-		}
+		tokens += p.Tokens
+		cost += p.Cost
 	}
-	dst = strconv.AppendInt(append(dst, `{"total":`...), int64(len(outcomes)), 10)
+	dst = strconv.AppendInt(append(dst, `{"total":`...), int64(r.Total), 10)
 	dst = strconv.AppendInt(append(dst, `,"completed":`...), int64(completed), 10)
-	dst = strconv.AppendInt(append(dst, `,"failed":`...), int64(len(outcomes)-completed), 10)
+	dst = strconv.AppendInt(append(dst, `,"failed":`...), int64(len(r.Prompts)-completed), 10)
 	dst = append(dst, `,"results":[`...)
-	for i, o := range outcomes {
+	for i, p := range r.Prompts {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, `{"id":`...)
-		if id := prompts[i].id; id != nil {
-			dst = append(dst, id...)
-		} else {
-			dst = append(strconv.AppendInt(append(dst, '"'), int64(i), 10), '"')
-		}
-		dst = append(append(dst, `,"prompt":`...), prompts[i].text...)
-		if o.err != nil {
-			dst = append(dst, `,"status":"failed","content":null,"usage":null,"cost":null,"error":`...)
-			dst = append(protocol.AppendText(dst, o.err.Message), '}')
-			continue
-		}
-		dst = append(append(append(dst, `,"status":"completed","content":"`...), o.answer.text...), '"')
-		dst = appendUsage(append(dst, `,"usage":`...), o.result.Usage)
-		dst = append(appendCost(append(dst, `,"cost":`...), o.result.CostMicroUSD), `,"error":null}`...)
+		dst = append(dst, p.Told...)
 	}
 	dst = appendCost(append(dst, `],"total_cost":`...), &cost)
 	dst = strconv.AppendInt(append(dst, `,"total_tokens":`...), tokens, 10)

@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
@@ -25,6 +24,7 @@ const (
 	pathProcess  = "/v1/process"
 	pathRun      = "/v1/process/{id}"
 	pathBatch    = "/v1/batch"
+	pathBatchRun = "/v1/batch/{id}"
 	pathRoute    = "/v1/route"
 	pathUsage    = "/v1/usage"
 	pathProvider = "/v1/providers"
@@ -36,8 +36,6 @@ const (
 	// DefaultAsyncTimeout is how long an asynchronous request may run: longer
 	// than any answer takes that a model writes in one go.
 	DefaultAsyncTimeout = 30 * time.Minute
-	// DefaultAsyncTTL is how long the outcome of one can be asked for.
-	DefaultAsyncTTL = 24 * time.Hour
 	// DefaultBatchParallel is how many prompts of one batch run at once.
 	DefaultBatchParallel = 16
 	// DefaultBatchPrompts is how many prompts a batch may hold: all answers are in
@@ -45,23 +43,17 @@ const (
 	DefaultBatchPrompts = 1_000
 )
 
-// Archive keeps the outcome of asynchronous requests: an archive.Archive.
-type Archive interface {
-	Put(ctx context.Context, kind, keyID, id string, ttl time.Duration, body []byte) error
-	// Get gives a document of the key, or archive.ErrNotFound.
-	Get(ctx context.Context, kind, keyID, id string) (archive.Document, error)
-}
-
 // Reports adds up the ledger: a usage.Reports.
 type Reports interface {
 	Report(ctx context.Context, caller *gateway.Caller, period budget.Period) (usage.Report, error)
 }
 
-// Options are what a Handler needs. Gateway, Archive, Usage and Recommend are
+// Options are what a Handler needs. Gateway, Jobs, Callers, Usage and Recommend are
 // required.
 type Options struct {
 	Gateway *gateway.Gateway
-	Archive Archive
+	Jobs    Jobs
+	Callers Callers
 	Usage   Reports
 	// Once serves requests that carry an Idempotency-Key; nil: nobody reads the
 	// header.
@@ -85,12 +77,10 @@ type Options struct {
 	MaxBody int64
 
 	AsyncTimeout  time.Duration // 0 is DefaultAsyncTimeout
-	AsyncTTL      time.Duration // 0 is DefaultAsyncTTL
 	BatchParallel int           // 0 is DefaultBatchParallel
 	BatchPrompts  int           // 0 is DefaultBatchPrompts
 
-	Log *slog.Logger     // nil: silent
-	Now func() time.Time // nil: time.Now
+	Log *slog.Logger // nil: silent
 }
 
 // Handler serves the endpoints. It is safe for concurrent use. Stop must be
@@ -100,7 +90,7 @@ type Handler struct {
 	gateway  *gateway.Gateway
 	log      *slog.Logger
 	scanners protocol.Scanners
-	runs     *runs
+	grace    *grace
 }
 
 // New makes a Handler.
@@ -114,21 +104,17 @@ func New(options Options) *Handler {
 	if options.Budget == nil {
 		options.Budget = func(context.Context, *gateway.Caller) (limit, remaining *int64, err error) { return nil, nil, nil }
 	}
-	if options.Now == nil {
-		options.Now = time.Now
-	}
 	options.AsyncTimeout = positive(options.AsyncTimeout, DefaultAsyncTimeout)
-	options.AsyncTTL = positive(options.AsyncTTL, DefaultAsyncTTL)
 	options.BatchParallel = positive(options.BatchParallel, DefaultBatchParallel)
 	options.BatchPrompts = positive(options.BatchPrompts, DefaultBatchPrompts)
-	return &Handler{options: options, gateway: options.Gateway, log: options.Log, runs: newRuns()}
+	return &Handler{options: options, gateway: options.Gateway, log: options.Log, grace: newGrace()}
 }
 
 // With makes a Handler with other options that knows the asynchronous requests of
 // this one: the Stop of either stops those of both.
 func (h *Handler) With(options Options) *Handler {
 	other := New(options)
-	other.runs = h.runs
+	other.grace = h.grace
 	return other
 }
 
@@ -148,6 +134,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 		serve        protocol.HandlerFunc
 	}{
 		{http.MethodGet, pathRun, h.serveRun},
+		{http.MethodGet, pathBatchRun, h.serveBatchRun},
 		{http.MethodPost, pathRoute, h.serveRoute},
 		{http.MethodGet, pathUsage, h.serveUsage},
 		{http.MethodGet, pathProvider, h.serveProviders},
@@ -157,32 +144,32 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	}
 }
 
-// Stop takes no more asynchronous requests and waits until those that run have
-// ended. When ctx ends first, they are cancelled and kept as failed, and Stop
-// returns ctx's error. It may be called more than once.
-func (h *Handler) Stop(ctx context.Context) error { return h.runs.stop(ctx) }
+// Stop waits until the asynchronous requests that run here have ended. When ctx ends
+// first, they are cut off, so that their jobs go back to the queue, and Stop returns ctx's
+// error. It may be called more than once.
+func (h *Handler) Stop(ctx context.Context) error { return h.grace.stop(ctx) }
 
 // serveApart is gateway.Serve for a goroutine that isn't the server's own, which
 // would catch a panic.
-func (h *Handler) serveApart(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (err error) {
+func serveApart(ctx context.Context, g *gateway.Gateway, call *gateway.Call, out gateway.EventWriter) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	return h.gateway.Serve(ctx, call, out)
+	return g.Serve(ctx, call, out)
 }
 
 // read reads the body of a request and decodes it.
-func read[T any](h *Handler, w http.ResponseWriter, r *http.Request, decode func(s *protocol.Scanner) (*T, error)) (*T, int, error) {
+func read[T any](h *Handler, w http.ResponseWriter, r *http.Request, decode func(s *protocol.Scanner) (*T, error)) (*T, []byte, error) {
 	body, err := protocol.ReadBody(w, r, h.options.MaxBody)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	scanner := h.scanners.Get(body)
 	defer h.scanners.Put(scanner)
 	request, err := decode(scanner)
-	return request, len(body), err
+	return request, body, err
 }
 
 // billing warns of a project that isn't the key's.

@@ -1,21 +1,19 @@
 package processapi_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"claude-code-api-service/internal/apierror"
-	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/processapi"
@@ -35,7 +33,7 @@ const (
 // options are those of a handler in front of the rooms.
 func options(rooms *protocoltest.Rooms) processapi.Options {
 	return processapi.Options{
-		Gateway: rooms.Gateway(), Archive: &shelf{}, Usage: &reports{}, Recommend: route.Recommend, MaxBody: 1 << 20,
+		Gateway: rooms.Gateway(), Callers: callers{}, Usage: &reports{}, Recommend: route.Recommend, MaxBody: 1 << 20,
 		Rules: func(model string) message.Rules { return modelRules[model] },
 	}
 }
@@ -51,52 +49,32 @@ var modelRules = map[string]message.Rules{
 
 func start(t testing.TB, o processapi.Options) (url string) {
 	t.Helper()
+	url, _ = startDesk(t, o)
+	return url
+}
+
+// startDesk starts a handler with the jobs of its own.
+func startDesk(t testing.TB, o processapi.Options) (url string, d *desk) {
+	t.Helper()
+	if o.Jobs == nil {
+		d = &desk{t: t, path: filepath.Join(t.TempDir(), "tasks.db")}
+		o.Jobs = d
+	}
 	h := processapi.New(o)
+	if d != nil {
+		d.handler, d.options = h, o
+	}
 	url = protocoltest.Server(t, h.Register).URL
 	t.Cleanup(func() {
 		if err := h.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	return url
+	return url, d
 }
 
 func serve(t testing.TB, rooms *protocoltest.Rooms) (url string) {
 	return start(t, options(rooms)) + "/v1/process"
-}
-
-// shelf is an archive in memory.
-type shelf struct {
-	mu   sync.Mutex
-	kept map[string][]byte
-	fail error // of Put
-	puts int
-}
-
-func (s *shelf) Put(_ context.Context, kind, keyID, id string, ttl time.Duration, body []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.puts++; s.fail != nil {
-		return s.fail
-	}
-	if ttl != processapi.DefaultAsyncTTL {
-		return errors.New("kept for the wrong time")
-	}
-	if s.kept == nil {
-		s.kept = map[string][]byte{}
-	}
-	s.kept[kind+"/"+keyID+"/"+id] = bytes.Clone(body)
-	return nil
-}
-
-func (s *shelf) Get(_ context.Context, kind, keyID, id string) (archive.Document, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	body, ok := s.kept[kind+"/"+keyID+"/"+id]
-	if !ok {
-		return archive.Document{}, fmt.Errorf("read: %w", archive.ErrNotFound)
-	}
-	return archive.Document{Body: body}, nil
 }
 
 // measured is what differs between runs.

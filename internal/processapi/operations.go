@@ -27,25 +27,35 @@ func (h *Handler) Operations() []openapi.Operation {
 			Responses: protocol.WithHeaders(true, nil, append([]openapi.Response{
 				{Status: http.StatusOK, Description: "The answer.", Schema: answer},
 				{Status: http.StatusOK, Description: "The answer.", ContentType: openapi.EventStream, Schema: eventSchema()},
-				{Status: http.StatusAccepted, Description: "The request runs. Location says where its outcome will be.", Schema: acceptedSchema()},
+				{Status: http.StatusAccepted, Description: "The request is kept and will run. Location says where its outcome will be.", Schema: acceptedSchema()},
 			}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge,
 				http.StatusUnprocessableEntity, http.StatusTooManyRequests,
 				http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...)),
 		},
 		{
 			Method: http.MethodGet, Path: pathRun, ID: "getProcess", Tag: tag, Summary: "The outcome of an asynchronous request.",
-			Description: "It is kept for a day by default, for the key that made the request.",
+			Description: "Any node gives it, also after a restart, to the key that made the request; it is kept for `--task-ttl`. A request whose node died is begun again on another one.",
 			Parameters:  []openapi.Parameter{{Name: "id", In: "path", Description: "As the 202 named it.", Schema: openapi.Text("")}},
-			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "What is known of it.", Schema: runSchema(answer)}},
+			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "What is known of it.", Schema: runSchema("ProcessRun", answer)}},
 				failures(http.StatusUnauthorized, http.StatusNotFound)...),
 		},
 		{
 			Method: http.MethodPost, Path: pathBatch, ID: "batch", Tag: tag, Summary: "Answer many prompts in parallel.",
-			Description: "Each prompt is a request of its own: it counts against the key's limits, and has its own row in the ledger. One that fails fails only itself.",
-			Parameters:  []openapi.Parameter{protocol.OnceParameter()}, Request: batchObject.Schema(),
+			Description: "Each prompt is a request of its own: it counts against the key's limits, and has its own row in the ledger. One that fails fails only itself. " +
+				"With `async_processing`, it is 202 and the results are got from `GET /v1/batch/{id}`; prompts then wait for the key's limits instead of failing at them.",
+			Parameters: []openapi.Parameter{protocol.OnceParameter()}, Request: batchObject.Schema(),
 			Example: jsontext.Value(`{"model":"haiku","prompts":[{"id":"a","prompt":"Name a river."},{"id":"b","prompt":"Name a lake."}]}`),
-			Responses: protocol.WithHeaders(true, nil, append([]openapi.Response{{Status: http.StatusOK, Description: "All results, in the order of the prompts.", Schema: batchSchema()}},
-				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)...)),
+			Responses: protocol.WithHeaders(true, nil, append([]openapi.Response{{Status: http.StatusOK, Description: "All results, in the order of the prompts.", Schema: batchSchema()},
+				{Status: http.StatusAccepted, Description: "The batch is kept and will run. Location says where its results will be.", Schema: acceptedSchema()}},
+				failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity,
+					http.StatusTooManyRequests, http.StatusServiceUnavailable)...)),
+		},
+		{
+			Method: http.MethodGet, Path: pathBatchRun, ID: "getBatch", Tag: tag, Summary: "The results of an asynchronous batch.",
+			Description: "Those that are there so far, while it runs. After its node's death another one goes on: what is done isn't asked again.",
+			Parameters:  []openapi.Parameter{{Name: "id", In: "path", Description: "As the 202 named it.", Schema: openapi.Text("")}},
+			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "What is known of it.", Schema: runSchema("BatchRun", batchSchema())}},
+				failures(http.StatusUnauthorized, http.StatusNotFound)...),
 		},
 		{
 			Method: http.MethodPost, Path: pathRoute, ID: "route", Tag: tag, Summary: "Say which model the automatic choice takes.",
@@ -163,12 +173,12 @@ func acceptedSchema() *openapi.Schema {
 }
 
 func statusSchema() *openapi.Schema {
-	return &openapi.Schema{Type: openapi.String, Enum: []string{"pending", statusRunning, statusCompleted, statusFailed}}
+	return &openapi.Schema{Type: openapi.String, Enum: []string{statusRunning, statusCompleted, statusFailed}}
 }
 
-func runSchema(answer *openapi.Schema) *openapi.Schema {
+func runSchema(name string, answer *openapi.Schema) *openapi.Schema {
 	at := func() *openapi.Schema { return &openapi.Schema{Type: openapi.String, Format: "date-time"} }
-	return openapi.Members("ProcessRun", "", append([]openapi.Property{
+	return openapi.Members(name, "", append([]openapi.Property{
 		openapi.Always("id", openapi.Text("")),
 		openapi.Always("status", statusSchema()),
 		openapi.Always("created_at", at()),

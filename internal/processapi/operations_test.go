@@ -81,6 +81,8 @@ func TestDocument(t *testing.T) {
 		{"async", "POST", "/v1/process", "", later, protocoltest.Rooms{Message: []byte(whole)}, 202},
 		{"timeout", "POST", "/v1/process", "", plain, protocoltest.Rooms{Err: apierror.New(apierror.Timeout, "slow")}, 504},
 		{"budget", "POST", "/v1/process", "", plain, protocoltest.Rooms{AdmitErr: apierror.New(apierror.BudgetExceeded, "spent")}, 403},
+		{"async batch", "POST", "/v1/batch", "", laterBatch, protocoltest.Rooms{Message: []byte(whole)}, 202},
+		{"no batch", "GET", "/v1/batch/{id}", "/v1/batch/x", "", protocoltest.Rooms{}, 404},
 		{"no run", "GET", "/v1/process/{id}", "/v1/process/x", "", protocoltest.Rooms{}, 404},
 		{"batch", "POST", "/v1/batch", "", `{"prompts":["a",{"prompt":"b","id":"x"},{"prompt":"c","id":3}],"model":"gpt-4","system":"s","max_tokens":5,"temperature":1,"timeout":5,"use_cli":true,"project_id":"p"}`, protocoltest.Rooms{Message: []byte(whole)}, 200},
 		{"batch that fails", "POST", "/v1/batch", "", `{"prompts":["a"],"model":null,"timeout":null}`, protocoltest.Rooms{Err: apierror.New(apierror.CLIError, "died")}, 200},
@@ -116,7 +118,7 @@ func TestDocument(t *testing.T) {
 			checkAnswer(t, operation, answer)
 			if location := answer.Header.Get("Location"); location != "" {
 				settled(t, base+location)
-				checkAnswer(t, doc.Paths.Value("/v1/process/{id}").Get, protocoltest.Do(t, http.MethodGet, base+location, "", "X-Api-Key", protocoltest.Key))
+				checkAnswer(t, doc.Paths.Value(tt.path+"/{id}").Get, protocoltest.Do(t, http.MethodGet, base+location, "", "X-Api-Key", protocoltest.Key))
 			}
 		})
 	}

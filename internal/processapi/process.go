@@ -11,19 +11,19 @@ import (
 )
 
 func (h *Handler) serveProcess(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
-	request, size, err := read(h, w, r, decode)
+	request, body, err := read(h, w, r, decode)
 	if err == nil {
 		err = request.work.Ask(h.gateway, call, request.timeout)
 	}
 	if err != nil {
 		return err
 	}
-	asked, err := h.prepare(call, request, size)
+	asked, err := h.prepare(call, request, len(body))
 	if err != nil {
 		return err
 	}
 	if request.async {
-		return h.serveAsync(w, r, call, request, asked)
+		return h.serveAsync(w, r, call, body)
 	}
 	ctx, cancel := withTimeout(r.Context(), request.timeout)
 	defer cancel()

@@ -64,16 +64,18 @@ func FuzzDecodeBatch(f *testing.F) {
 			}
 			return
 		}
-		outcomes := make([]outcome, len(b.prompts))
+		all := results{Total: len(b.prompts)}
 		for i, p := range b.prompts {
 			if !p.text.IsValid() {
 				t.Fatalf("prompt %s", p.text)
 			}
+			var o outcome
 			if i%2 == 1 {
-				outcomes[i] = outcome{err: apierror.New(apierror.Internal, "x")}
+				o.err = apierror.New(apierror.Internal, "x")
 			}
+			all.Prompts = append(all.Prompts, resultOf(i, p, o))
 		}
-		if out := jsontext.Value(appendBatch(nil, b.prompts, outcomes)); !out.IsValid() {
+		if out := jsontext.Value(all.append(nil)); !out.IsValid() {
 			t.Fatalf("the answer is %s", out)
 		}
 	})
