@@ -277,3 +277,172 @@ func TestNodesShareBudgets(t *testing.T) {
 	}
 	atRest(t, nodes, address)
 }
+
+// fill begins calls until the node has so many, or time is up.
+func (n *limiter) fill(caller *gateway.Caller, many int, within time.Duration) (calls []*gateway.Call) {
+	n.t.Helper()
+	for deadline := time.Now().Add(within); len(calls) < many; {
+		call, err := n.begin(caller)
+		if err == nil {
+			calls = append(calls, call)
+			continue
+		}
+		n.refusal(err)
+		if time.Now().After(deadline) {
+			break
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	return calls
+}
+
+// TestWhatIsntUsedIsTheOthers has each of three nodes use the whole of each limit
+// after another has.
+func TestWhatIsntUsedIsTheOthers(t *testing.T) {
+	nodes, address := cluster3(t)
+	const slots, tokens = 9, 9 * (inputBound + 100)
+	caller := callerWith(func(c *gateway.Caller) {
+		c.Key.ConcurrentRequests = slots
+		c.Project.RequestsPerMinute = 1 << 40
+		c.Budgets = []budget.Limit{{Owner: budget.Owner{Kind: budget.Project, ID: "p"}, Period: budget.Day, Unit: budget.Tokens, Hard: tokens}}
+	})
+	for round := range 6 {
+		n := nodes[round%3]
+		began := time.Now()
+		calls := n.fill(caller, slots, 5*time.Second)
+		if len(calls) != slots {
+			t.Errorf("round %d: %d of %d", round, len(calls), slots)
+		}
+		if _, err := n.begin(caller); n.refusal(err) == nil {
+			t.Error("one more was admitted")
+		}
+		for _, call := range calls {
+			n.end(call, 0)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("round %d took %v", round, took)
+		}
+	}
+	atRest(t, nodes, address)
+}
+
+// TestANodeIsCutOff loses the way to the database, with calls that run: the node
+// stops using what it had before the others have it, and has what it had in the end.
+func TestANodeIsCutOff(t *testing.T) {
+	address := pgtest.Database(t)
+	swamp, way := newSwamp(t, address)
+	lost, other := newLimiter(t, way), newLimiter(t, address)
+	caller := callerWith(func(c *gateway.Caller) {
+		c.Key.ConcurrentRequests = 10
+		c.Budgets = []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: "k"}, Period: budget.Total, Unit: budget.Tokens, Hard: 1 << 40}}
+	})
+	defer close(swamp.cut)
+	if calls := lost.fill(caller, 8, 5*time.Second); len(calls) != 8 {
+		t.Fatalf("%d calls", len(calls))
+	}
+	close(swamp.frozen)
+	frozen := time.Now()
+	// The other gets no more than the rest while the lost one may still use its part.
+	had := other.fill(caller, 3, 3*time.Second)
+	if len(had) > 2 {
+		t.Errorf("%d calls on the other node", len(had))
+	}
+	fenced := make(chan time.Duration, 1)
+	go func() {
+		for {
+			call, err := lost.begin(callerWith(func(c *gateway.Caller) { c.Key.ConcurrentRequests, c.KeyID = 1000, fmt.Sprint(time.Now()) }))
+			if call != nil {
+				t.Error("a node that is cut off is lent something")
+			}
+			var e *apierror.Error
+			if errors.As(err, &e) && e.Category == apierror.Overloaded && e.RetryAfter > 0 && !lost.member.Valid() {
+				fenced <- time.Since(frozen)
+				return
+			}
+		}
+	}()
+	got := other.fill(caller, 10-len(had), 20*time.Second)
+	passed := time.Since(frozen)
+	if len(got)+len(had) != 10 || passed < 8*time.Second || passed > 15*time.Second {
+		t.Errorf("the other node got %d after %v", len(got), passed)
+	}
+	if at := <-fenced; at >= passed {
+		t.Errorf("the lost node stopped after %v, when others had its part after %v", at, passed)
+	}
+	if _, err := other.begin(caller); other.refusal(err) == nil {
+		t.Error("more than the limit")
+	}
+	for _, call := range append(had, got...) {
+		other.end(call, 1)
+	}
+}
+
+// TestALimitThatIsLoweredIsKept lowers limits of which everything is leased.
+func TestALimitThatIsLoweredIsKept(t *testing.T) {
+	nodes, _ := cluster3(t)
+	with := func(slots int, tokens int64) *gateway.Caller {
+		return callerWith(func(c *gateway.Caller) {
+			c.Key.ConcurrentRequests = slots
+			c.Budgets = []budget.Limit{{Owner: budget.Owner{Kind: budget.Key, ID: "k"}, Period: budget.Total, Unit: budget.Tokens, Hard: tokens}}
+		})
+	}
+	before, after := with(12, 1<<30), with(6, 5_000)
+	running := make([][]*gateway.Call, 3)
+	for i, n := range nodes {
+		running[i] = n.fill(before, 4, 5*time.Second)
+	}
+	// Each node hears of it with its next call.
+	for i, n := range nodes {
+		if _, err := n.begin(after); n.refusal(err) == nil {
+			t.Errorf("node %d admits beyond what the lowered limit allows", i)
+		}
+	}
+	for i, n := range nodes {
+		for _, call := range running[i] {
+			n.end(call, 0)
+		}
+	}
+	var calls []*gateway.Call
+	for _, n := range nodes {
+		calls = append(calls, n.fill(after, 6, 2*time.Second)...)
+	}
+	// The budget holds four: 1,100 for the input and some of the answer.
+	if len(calls) != 4 {
+		t.Errorf("%d calls", len(calls))
+	}
+	raised := with(20, 1<<30)
+	more := nodes[2].fill(raised, 16, 5*time.Second)
+	if len(more) != 16 {
+		t.Errorf("%d more after the limits were raised", len(more))
+	}
+}
+
+// TestNodesShareTokensAMinute takes tokens by an estimate and uses fewer.
+func TestNodesShareTokensAMinute(t *testing.T) {
+	const limit = 12_000
+	nodes, address := cluster3(t)
+	caller := callerWith(func(c *gateway.Caller) { c.Key.TokensPerMinute = limit })
+	began := time.Now()
+	var used atomic.Int64
+	deadline := began.Add(6 * time.Second)
+	crowd(nodes, func(n *limiter, random *rand.Rand) bool {
+		call, err := n.begin(caller)
+		if err != nil {
+			n.refusal(err)
+			<-time.After(50 * time.Millisecond)
+			return time.Now().Before(deadline)
+		}
+		output := random.Int64N(50)
+		most := int64(limit) + int64(time.Since(began)*limit/time.Minute) + 1
+		if got := used.Add(output); got > most {
+			t.Errorf("%d were used, at most %d may be", got, most)
+		}
+		n.end(call, output)
+		return time.Now().Before(deadline)
+	})
+	if least := int64(limit * 9 / 10); used.Load() < least {
+		t.Errorf("only %d were used", used.Load())
+	}
+	t.Logf("%d used, the limit and what came back are %d", used.Load(), int64(limit)+int64(time.Since(began)*limit/time.Minute))
+	atRest(t, nodes, address)
+}
