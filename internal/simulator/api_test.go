@@ -209,6 +209,25 @@ func TestToolResultWithBlocks(t *testing.T) {
 	}
 }
 
+// TestThen answers the results of tools as the prompt says, whatever stands beside them.
+func TestThen(t *testing.T) {
+	prompt := `{"role":"user","content":[{"type":"text","text":"[[tool=a]] [[then]] [[tool=a text=second]] [[then]] [[text=third]]"},{"type":"text","text":"<system-reminder>x"}]}`
+	call := func(id string) string {
+		return `,{"role":"assistant","content":[{"type":"tool_use","id":"` + id + `","name":"a","input":{}}]},` +
+			`{"role":"user","content":[{"type":"tool_result","tool_use_id":"` + id + `","content":"r"},{"type":"text","text":"<system-reminder>y"}]}`
+	}
+	for calls, want := range []struct{ stop, text string }{{"tool_use", ""}, {"tool_use", "second"}, {"end_turn", "third"}, {"end_turn", "Tool result: r"}} {
+		messages := prompt
+		for i := range calls {
+			messages += call(string(rune('a' + i)))
+		}
+		got := answer200(t, post(t, New(Options{}), `{"model":"claude-x","max_tokens":99,"tools":[{"name":"a","input_schema":{"type":"object"}}],"messages":[`+messages+`]}`))
+		if got.StopReason != want.stop || got.Content[0].Text != want.text {
+			t.Errorf("after %d calls: %+v", calls, got)
+		}
+	}
+}
+
 func TestBetaMembersAreAccepted(t *testing.T) {
 	r := newRequest(t, http.MethodPost, "/v1/messages?beta=true",
 		`{"model":"claude-x","max_tokens":9,"context_management":{"edits":[]},"messages":[{"role":"user","content":"hi"},{"role":"system","content":"note","output_config":{"effort":"low"}}]}`)
