@@ -151,3 +151,81 @@ func TestChatWithTools(t *testing.T) {
 		})
 	}
 }
+
+// TestChatWithToolsUnderALogin: without a credential the CLI's own login is what the
+// upstream sees, and what is asked with it is charged all the same.
+func TestChatWithToolsUnderALogin(t *testing.T) {
+	for _, version := range clitest.Versions {
+		t.Run(version, func(t *testing.T) {
+			home := t.TempDir()
+			if err := os.Mkdir(filepath.Join(home, ".claude"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			const login = `{"claudeAiOauth":{"accessToken":"sk-ant-oat01-invented","refreshToken":"sk-ant-ort01-invented","expiresAt":4102444800000,` +
+				`"scopes":["user:inference","user:profile"],"subscriptionType":"max"}}`
+			if err := os.WriteFile(filepath.Join(home, ".claude", ".credentials.json"), []byte(login), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			a, upstream, folder := working(t, version, func(c *config.Config) { c.Anthropic.APIKey, c.ClaudeHome = "", home })
+			key, _, err := a.Keys().Create(t.Context(), apikey.Create{ProjectID: "alpha", Profile: apikey.ProfileEnterprise})
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, answer := ask(t, a, "POST", "/v1/chat/completions", key, `{"model":"haiku","allowed_tools":["Read"],"working_directory":`+strconv.Quote(folder)+
+				`,"messages":[{"role":"user","content":"`+reads(folder)+`"}]}`)
+			if status != http.StatusOK || !strings.Contains(answer, "It is marmalade") {
+				t.Fatalf("%d %s", status, answer)
+			}
+			for _, r := range upstream.Requests() {
+				if r.Method == http.MethodPost && (r.Header.Get("Authorization") != "Bearer sk-ant-oat01-invented" || r.Header.Get("X-Api-Key")+r.Header.Get("X-Claude-Run") != "") {
+					t.Errorf("the upstream got %v", r.Header)
+				}
+			}
+			var cost int64
+			for _, row := range ledger(t, a) {
+				cost += *row.CostMicroUSD
+			}
+			if cost == 0 {
+				t.Error("nothing is charged")
+			}
+			if left, err := os.ReadFile(filepath.Join(home, ".claude", ".credentials.json")); err != nil || string(left) != login {
+				t.Errorf("the login has become %s, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestARunUsesTheCredentialOfTheDay: one that is rotated, and not the service's other
+// key, which is nowhere in what the CLI has.
+func TestARunUsesTheCredentialOfTheDay(t *testing.T) {
+	a, upstream, folder := working(t, clitest.Versions[0], nil)
+	key, _, err := a.Keys().Create(t.Context(), apikey.Create{ProjectID: "alpha", Profile: apikey.ProfileEnterprise})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat := `{"model":"haiku","allowed_tools":["Bash"],"working_directory":` + strconv.Quote(folder) +
+		`,"messages":[{"role":"user","content":"[[tool=Bash input={\"command\":\"env; cat /proc/$PPID/environ\"}]] [[then]] [[text=done]]"}]}`
+	for _, want := range []config.Secret{"sk-planted", "sk-rotated"} {
+		c := *a.config
+		c.Anthropic.APIKey = want
+		if err := a.Reload(t.Context(), &c); err != nil {
+			t.Fatal(err)
+		}
+		upstream.Reset()
+		if status, answer := ask(t, a, "POST", "/v1/chat/completions", key, chat); status != http.StatusOK || !strings.Contains(answer, "done") {
+			t.Fatalf("%d %s", status, answer)
+		}
+		seen := upstream.Requests()
+		for _, r := range seen {
+			if r.Header.Get("X-Api-Key") != string(want) {
+				t.Errorf("the upstream got %s", r.Header.Get("X-Api-Key"))
+			}
+			if strings.Contains(string(r.Body), "sk-planted") || strings.Contains(string(r.Body), "sk-rotated") {
+				t.Errorf("the model was shown the service's credential: %s", r.Body)
+			}
+		}
+		if len(seen) < 2 || !strings.Contains(string(seen[len(seen)-1].Body), "ANTHROPIC_BASE_URL") {
+			t.Errorf("the environment wasn't read: %d calls", len(seen))
+		}
+	}
+}
