@@ -2,8 +2,10 @@ package job_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -426,4 +428,32 @@ func TestForget(t *testing.T) {
 			t.Errorf("again: %v", err)
 		}
 	})
+}
+
+// TestClockJumps sets the file's leases so far into the past as a clock that jumps ahead
+// makes them: nobody loses a job that runs.
+func TestClockJumps(t *testing.T) {
+	p := place{file: filepath.Join(t.TempDir(), "tasks.db")}
+	began := make(chan *job.Run, 2)
+	n := start(t, p, 1, until(began))
+	submit(t, n, task("lasts"))
+	r := <-began
+	raw, err := sql.Open("sqlite", p.file+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = raw.Close() }()
+	for range 3 {
+		if _, err := raw.ExecContext(t.Context(), "UPDATE jobs SET lease_until = 1"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the lease is renewed", func() bool {
+			var until int64
+			err := raw.QueryRowContext(t.Context(), "SELECT lease_until FROM jobs").Scan(&until)
+			return err == nil && until > 1
+		})
+	}
+	if j, err := n.Job(t.Context(), "key_1", "lasts"); err != nil || j.State != job.Running || j.Attempt != 1 || r.Context().Err() != nil {
+		t.Errorf("%+v, %v; the run's context: %v", j, err, context.Cause(r.Context()))
+	}
 }

@@ -52,6 +52,14 @@ func (p place) open(ctx context.Context) (store job.Store, bus job.Bus, closeAll
 	return jobs, db, func() error { return errors.Join(jobs.Close(), db.Close()) }, nil
 }
 
+// another is an empty one of the same kind.
+func (p place) another(t *testing.T) place {
+	if p.file != "" {
+		return place{file: filepath.Join(t.TempDir(), "tasks.db")}
+	}
+	return place{url: pgtest.Database(t)}
+}
+
 // each runs a test with each kind of store.
 func each(t *testing.T, test func(t *testing.T, p place)) {
 	t.Helper()
