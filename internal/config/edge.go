@@ -19,7 +19,7 @@ type Edge struct {
 	CORSOrigin []string `name:"cors-origin" help:"Origins whose pages may call the service from a browser, as https://app.example; none by default." env:"CLAUDE_API_CORS_ORIGIN"`
 
 	RequestTimeout Seconds `help:"How long one request may take in all; 0: as long as it takes." default:"0" env:"CLAUDE_API_REQUEST_TIMEOUT"`
-	DrainDelay     Seconds `help:"How long the service goes on listening when it is stopped, at the least, for balancers to see that /ready is 503; part of --shutdown-timeout." default:"0" env:"CLAUDE_API_DRAIN_DELAY"`
+	DrainDelay     Seconds `help:"How long the service goes on serving when it is stopped, for balancers to see that /ready is 503; part of --shutdown-timeout." default:"0" env:"CLAUDE_API_DRAIN_DELAY"`
 }
 
 // UnixPrefix begins the addresses that are paths of unix sockets.

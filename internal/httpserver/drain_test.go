@@ -71,18 +71,24 @@ func TestDrainRefusesNewRequests(t *testing.T) {
 	}
 }
 
-// Balancers may be given time to see that /ready says no.
+// Balancers may be given time to see that /ready says no. What they send meanwhile is
+// served.
 func TestDrainDelay(t *testing.T) {
-	s, url := start(t, Options{DrainDelay: 300 * time.Millisecond})
+	s, url := start(t, Options{DrainDelay: 300 * time.Millisecond, Endpoints: []string{"GET /work"}, Register: routes(func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /work", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") })
+	})})
 	if got := <-get(url + "/ready"); got.status != http.StatusOK {
 		t.Fatalf("/ready: %+v", got)
 	}
 	began := time.Now()
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Shutdown(t.Context()) }()
-	<-s.stopping
+	<-s.leaving
 	if got := <-get(url + "/ready"); got.status != http.StatusServiceUnavailable {
 		t.Errorf("/ready: %+v", got)
+	}
+	if got := <-get(url + "/work"); got.status != http.StatusOK || got.body != "done" {
+		t.Errorf("a request during the delay: %+v", got)
 	}
 	if err := <-stopped; err != nil || time.Since(began) < 300*time.Millisecond {
 		t.Errorf("stopped after %v: %v", time.Since(began), err)

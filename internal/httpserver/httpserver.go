@@ -59,8 +59,8 @@ type Options struct {
 	// that are asked for later. Each is called once when the server stops, and gives
 	// what runs until ctx ends to finish; then it must return soon.
 	Drain []func(ctx context.Context) error
-	// DrainDelay is how long the server goes on listening, when it stops, at the
-	// least: until balancers have seen that /ready says 503.
+	// DrainDelay is how long the server goes on serving when it is to stop: until
+	// balancers have seen that /ready says 503.
 	DrainDelay time.Duration
 	// TLS is what ServeTLS needs: at least GetCertificate. May be nil.
 	TLS *tls.Config
@@ -97,6 +97,8 @@ type Server struct {
 	cancel context.CancelCauseFunc
 
 	served   atomic.Bool   // Serve or ServeTLS was called
+	leaving  chan struct{} // closed when the server is to stop
+	leave    func()        // closes leaving, once
 	stopping chan struct{} // closed when nothing new is welcome
 	begin    func()        // closes stopping, once
 	active   atomic.Int64  // requests that run
@@ -116,8 +118,9 @@ func New(options Options) *Server {
 	options.WriteTimeout = or(options.WriteTimeout, DefaultWriteTimeout)
 	s := &Server{
 		options: options, log: options.Logger, started: time.Now(),
-		stopping: make(chan struct{}), idle: make(chan struct{}, 1),
+		leaving: make(chan struct{}), stopping: make(chan struct{}), idle: make(chan struct{}, 1),
 	}
+	s.leave = sync.OnceFunc(func() { close(s.leaving) })
 	s.begin = sync.OnceFunc(func() { close(s.stopping) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

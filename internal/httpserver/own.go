@@ -111,7 +111,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	ready, reason := true, ""
 	switch {
-	case s.isStopping():
+	case s.isLeaving():
 		ready, reason = false, "stopping"
 	case s.options.Ready != nil:
 		ready, reason = s.options.Ready()

@@ -75,7 +75,7 @@ func (r *recorder) written() {
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		r.status = status
-		if status >= http.StatusOK && r.server.isStopping() {
+		if status >= http.StatusOK && r.server.isLeaving() {
 			r.Header()["Connection"] = []string{"close"}
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuseStopping(rec)
 			return
 		}
-		defer s.leave()
+		defer s.exit()
 	}
 	// What generates is no GET: nobody escapes the limit by a header.
 	upgrade := r.Method == http.MethodGet && r.Header["Upgrade"] != nil

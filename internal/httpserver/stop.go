@@ -11,23 +11,23 @@ import (
 // callers so.
 const lastWords = 2 * time.Second
 
-// Shutdown welcomes nothing new: requests get 503, on connections that are closed
-// behind it, and /ready says so. It goes on listening until the requests in flight
-// have ended, and for DrainDelay at the least, so that nobody is refused a
-// connection who could have been told. When ctx ends first, it cancels them, gives
-// them two seconds, closes their connections and returns ctx's error. Further calls
-// wait for the first one's end and return the same; Close hurries it.
+// Shutdown says no in /ready at once, and goes on serving for DrainDelay, with connections
+// that are closed behind each answer, so that no request fails whose sender asks
+// there. Then nothing new is welcome: requests get 503. It goes on listening until
+// those in flight have ended, so that nobody is refused a connection who could have
+// been told. When ctx ends first, it cancels them, gives them two seconds, closes
+// their connections and returns ctx's error. Further calls wait for the first one's
+// end and return the same; Close hurries it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() { s.stopErr = s.shutdown(ctx) })
 	return s.stopErr
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	delay := time.NewTimer(0)
+	s.leave()
 	if s.served.Load() { // who has never listened tells nobody
-		delay.Reset(s.options.DrainDelay)
+		s.delay(ctx)
 	}
-	defer delay.Stop()
 	s.begin()
 	// Nothing else ends connections that were taken over.
 	drained := make(chan error, len(s.options.Drain))
@@ -35,7 +35,7 @@ func (s *Server) shutdown(ctx context.Context) error {
 		go func() { drained <- drain(ctx) }()
 	}
 	var err error
-	if s.quiet(ctx) && s.late(ctx, delay.C) {
+	if s.quiet(ctx) {
 		err = s.server.Shutdown(ctx)
 	} else {
 		err = ctx.Err()
@@ -49,6 +49,17 @@ func (s *Server) shutdown(ctx context.Context) error {
 	}
 	s.cancel(ErrStopped)
 	return err
+}
+
+// delay waits for DrainDelay, or until ctx ends or the server is closed.
+func (s *Server) delay(ctx context.Context) {
+	timer := time.NewTimer(s.options.DrainDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.base.Done():
+	case <-ctx.Done():
+	}
 }
 
 // quiet waits until no request runs, or the server is closed. It says no when ctx
@@ -66,18 +77,6 @@ func (s *Server) quiet(ctx context.Context) bool {
 	return true
 }
 
-// late waits for a timer, or until the server is closed. It says no when ctx ended
-// first.
-func (s *Server) late(ctx context.Context, timer <-chan time.Time) bool {
-	select {
-	case <-timer:
-	case <-s.base.Done():
-	case <-ctx.Done():
-		return false
-	}
-	return true
-}
-
 // Idle waits until no request runs any more, also none whose connection was closed:
 // what records requests must not end before. After ctx it gives up.
 func (s *Server) Idle(ctx context.Context) error {
@@ -91,18 +90,18 @@ func (s *Server) Idle(ctx context.Context) error {
 	return nil
 }
 
-// enter counts a request, unless nothing new is welcome. leave must be called
+// enter counts a request, unless nothing new is welcome. exit must be called
 // after one that was.
 func (s *Server) enter() (welcome bool) {
 	s.active.Add(1)
 	if s.isStopping() {
-		s.leave()
+		s.exit()
 		return false
 	}
 	return true
 }
 
-func (s *Server) leave() {
+func (s *Server) exit() {
 	if s.active.Add(-1) > 0 || !s.isStopping() {
 		return
 	}
@@ -112,9 +111,15 @@ func (s *Server) leave() {
 	}
 }
 
-func (s *Server) isStopping() bool {
+func (s *Server) isStopping() bool { return isClosed(s.stopping) }
+
+// isLeaving says that the server is to be asked for nothing more, though it may still
+// answer.
+func (s *Server) isLeaving() bool { return isClosed(s.leaving) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-s.stopping:
+	case <-c:
 		return true
 	default:
 		return false
@@ -135,6 +140,7 @@ func (s *Server) lastWords() {
 // connections. It may be called at any time and more than once, also during a
 // Shutdown, which then returns soon.
 func (s *Server) Close() error {
+	s.leave()
 	s.begin()
 	s.cancel(ErrStopped)
 	return s.server.Close()
