@@ -73,6 +73,7 @@ type App struct {
 	capabilities  *capability.Catalogue // nil without a CLI
 	direct        *directPath           // nil without a credential
 	meter         *meter.Meter          // nil without a CLI
+	login         *directPath           // of the meter; nil with a credential
 	agents        *agent.Runner         // nil without a CLI, or --max-tasks 0
 	sessions      *session.Sessions     // nil where there are no agents
 	jobs          *job.Engine

@@ -25,6 +25,7 @@ type generation struct {
 	config    *config.Config
 	catalogue *pricing.Catalogue
 	direct    *anthropic.Backend // nil without a credential
+	login     *anthropic.Backend // for the CLI's own; nil with a credential, or without a CLI
 
 	gateway   *gateway.Gateway
 	process   *processapi.Handler
@@ -61,6 +62,11 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 	}
 	if a.direct != nil {
 		if n.direct, err = a.makeDirect(n); err != nil {
+			return nil, err
+		}
+	}
+	if a.login != nil {
+		if n.login, err = a.makeLogin(n); err != nil {
 			return nil, err
 		}
 	}
@@ -112,6 +118,12 @@ func (a *App) adopt(n *generation) {
 	}
 	if former != nil && former.direct != nil {
 		former.direct.Close() // what it has in use goes on
+	}
+	if n.login != nil {
+		a.login.Store(n.login)
+	}
+	if former != nil && former.login != nil {
+		former.login.Close()
 	}
 	a.once.SetMaxBody(n.config.MaxBodyBytes)
 }

@@ -2,15 +2,12 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"time"
 
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/anthropic"
 	"claude-code-api-service/internal/anthropicapi"
 	"claude-code-api-service/internal/gateway"
-	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/meter"
 	"claude-code-api-service/internal/route"
 )
@@ -23,15 +20,9 @@ func (a *App) makeMeter() error {
 	}
 	backend, login := a.lasting.backends[gateway.BackendDirect], a.direct == nil
 	if login {
-		options := a.directOptions(a.config)
-		options.CallersLogin = true
-		options.Price = func(model string, at time.Time, u message.Usage) (int64, bool) { return a.catalogue().Cost(model, at, u) }
-		through, err := anthropic.New(options)
-		if err != nil {
-			return fmt.Errorf("make the way to the API for the CLI's login: %w", err)
-		}
-		a.later(func(context.Context) error { through.Close(); return nil })
-		backend = a.breakers.Guard(gateway.BackendDirect, through)
+		a.login = &directPath{}
+		a.later(func(context.Context) error { a.login.close(); return nil })
+		backend = a.breakers.Guard(gateway.BackendDirect, a.login)
 	}
 	a.meter = meter.New(meter.Options{
 		Walk:  func() gateway.Options { return a.walkOfRuns(backend) },
@@ -40,6 +31,13 @@ func (a *App) makeMeter() error {
 	})
 	a.later(func(context.Context) error { a.meter.Close(); return nil })
 	return nil
+}
+
+// makeLogin makes the way to the API for the CLI's own login.
+func (a *App) makeLogin(n *generation) (*anthropic.Backend, error) {
+	options := a.directOptions(n.config)
+	options.CallersLogin, options.Price = true, n.catalogue.Cost
+	return anthropic.New(options)
 }
 
 // agentic answers calls that ask for tools of the CLI's own; nil: nothing does.
