@@ -28,9 +28,9 @@ const claudeFolder = ".claude"
 // and skills: instructions, commands and settings of the operator.
 var shared = []string{"CLAUDE.md", "rules", "commands", "settings.json", "output-styles"}
 
-// credentials is the CLI's login. It is linked, never copied, and only where there is
-// no other credential.
-const credentials = ".credentials.json"
+// loginVariable names the folder in which the CLI finds its login, and renews it: by
+// replacing the file, which no link would outlive (seen with both versions).
+const loginVariable = "CLAUDE_SECURESTORAGE_CONFIG_DIR"
 
 // home is a run's private HOME.
 type home struct {
@@ -40,7 +40,8 @@ type home struct {
 	reads []string
 	// skills are those of them that the run's tools may read too.
 	skills []string
-	// login is the folder in which the CLI renews its login; "" without one.
+	// login is the folder that has the CLI's login, which stays where it is; "" where
+	// there is another credential.
 	login string
 }
 
@@ -74,9 +75,7 @@ func (r *Runner) makeHome(folder string, p place, agents, skills []string) (home
 		}
 	}
 	if r.options.Login {
-		if l.link(filepath.Join(l.from, credentials), credentials) != "" {
-			h.login = l.from
-		}
+		h.login = l.from
 	}
 	return h, l.err
 }

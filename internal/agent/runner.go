@@ -366,6 +366,9 @@ func (r *Runner) startWorker(ctx context.Context, s *shape) (w *worker, err erro
 	options := r.options.Process
 	options.BaseURL, options.APIKey, options.AuthToken, options.Model = w.account.BaseURL(), "", "", s.model
 	options.Env = append(append([]string(nil), options.Env...), w.account.Env()...)
+	if home.login != "" {
+		options.Env = append(options.Env, loginVariable+"="+home.login)
+	}
 	agentic := claudecli.Agentic{
 		Tools: s.tools, Allow: s.allow, Deny: s.deny, Directory: w.directory, Home: home.path, TempDir: temp,
 		Session: w.session, Resume: s.session != "", Fork: s.fork, NoProject: s.noProject,

@@ -32,7 +32,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, clitest.IgnoreSpawner()) }
 
-const testModel = "claude-haiku-5-5"
+const (
+	testModel = "claude-haiku-5-5"
+	// credential is the service's own, which no process may see.
+	credential = "sk-of-the-service"
+)
 
 // service is a Runner on the real CLI, whose calls go through a real meter to the
 // simulator.
@@ -53,7 +57,7 @@ func newService(t testing.TB, version string, files map[string]string, change fu
 	s.marker = fmt.Sprintf("test%d", time.Now().UnixNano())
 	write(t, filepath.Join(s.home, ".claude"), files)
 	options := agent.Options{
-		Folder: s.folder, Home: s.home, Meter: newMeter(t, s.upstream.URL()), Max: 2, ArtifactBytes: 1 << 20,
+		Folder: s.folder, Home: s.home, Meter: newMeter(t, s.upstream.URL(), false), Max: 2, ArtifactBytes: 1 << 20,
 		Process: claudecli.Options{Path: clitest.Path(t, version), Root: s.root, Marker: s.marker},
 	}
 	if change != nil {
@@ -93,7 +97,7 @@ type nobody struct{}
 
 func (nobody) Observe(gateway.Entry) {}
 
-func newMeter(t testing.TB, url string) *meter.Meter {
+func newMeter(t testing.TB, url string, login bool) *meter.Meter {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "usage.db")})
 	if err != nil {
@@ -105,7 +109,11 @@ func newMeter(t testing.TB, url string) *meter.Meter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	direct, err := anthropic.New(anthropic.Options{BaseURL: url, APIKey: "sk-of-the-service", Price: catalogue.Cost})
+	toAPI := anthropic.Options{BaseURL: url, Price: catalogue.Cost, CallersLogin: login}
+	if !login {
+		toAPI.APIKey = credential
+	}
+	direct, err := anthropic.New(toAPI)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +129,7 @@ func newMeter(t testing.TB, url string) *meter.Meter {
 			anthropicapi.New(anthropicapi.Options{Gateway: g, Models: []anthropicapi.Model{{ID: "haiku"}}}).Register(mux)
 			return mux
 		},
+		Login: login,
 	})
 	t.Cleanup(m.Close)
 	return m

@@ -1,0 +1,61 @@
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/claudecli/clitest"
+)
+
+// invented is an OAuth login that no upstream has given, as the CLI keeps its own.
+const invented = `{"claudeAiOauth":{"accessToken":"sk-ant-oat01-invented","refreshToken":"sk-ant-ort01-invented","expiresAt":4102444800000,` +
+	`"scopes":["user:inference","user:profile"],"subscriptionType":"max"}}`
+
+// TestARunUsesTheConfiguredLogin where it is: no copy of it, and no link, is in the run's
+// home.
+func TestARunUsesTheConfiguredLogin(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		upstream := clitest.NewUpstream(t)
+		s := newService(t, version, map[string]string{".credentials.json": invented}, func(o *agent.Options) {
+			o.Login, o.Meter = true, newMeter(t, upstream.URL(), true)
+		})
+		h := &heard{}
+		o, err := s.Run(t.Context(), spec("key_1", call("Bash", map[string]any{"command": "find ~ -name '*credentials*'"})), h)
+		if err != nil || strings.Contains(h.results(), "credentials.json") {
+			t.Errorf("%+v, %v\n%s", o, err, h.results())
+		}
+		seen := upstream.Requests()
+		for _, r := range seen {
+			if got := r.Header.Get("Authorization") + r.Header.Get("X-Api-Key"); got != "Bearer sk-ant-oat01-invented" {
+				t.Errorf("the upstream got %q", got)
+			}
+		}
+		if len(seen) != 2 || o.CostMicroUSD == nil || *o.CostMicroUSD == 0 {
+			t.Errorf("%d calls, %+v", len(seen), o)
+		}
+		if data, err := os.ReadFile(filepath.Join(s.home, ".claude", ".credentials.json")); err != nil || string(data) != invented {
+			t.Errorf("the login is %s, %v", data, err)
+		}
+	})
+}
+
+// TestARunKnowsNoCredential of the service's: not its environment, and nothing in its
+// home or argument list.
+func TestARunKnowsNoCredential(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		s := newService(t, version, nil, nil)
+		look := "env; tr '\\0' '\\n' </proc/$PPID/environ; tr '\\0' '\\n' </proc/$PPID/cmdline; cat ~/.claude/*.json ~/.claude.json"
+		want := spec("key_1", call("Bash", map[string]any{"command": look}))
+		want.System = "A secret of the request."
+		h := &heard{}
+		if _, err := s.Run(t.Context(), want, h); err != nil {
+			t.Fatal(err)
+		}
+		if results := h.results(); !strings.Contains(results, "HOME=") || strings.Contains(results, credential) || strings.Contains(results, want.System) {
+			t.Errorf("it sees %s", results)
+		}
+	})
+}
