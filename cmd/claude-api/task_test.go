@@ -123,6 +123,7 @@ func TestTasks(t *testing.T) {
 			t.Run("cancelled", func(t *testing.T) { testTaskCancelled(t, s) })
 			t.Run("refused", func(t *testing.T) { testTaskRefused(t, s) })
 			t.Run("max_cost", func(t *testing.T) { testTaskCost(t, s) })
+			t.Run("on a WebSocket", func(t *testing.T) { testTaskSocket(t, s) })
 		})
 	}
 }
@@ -352,5 +353,40 @@ func TestTaskKilled(t *testing.T) {
 				t.Errorf("artifacts %+v", got.Artifacts)
 			}
 		})
+	}
+}
+
+// testTaskSocket does a task on a WebSocket, which asks, and another one that is
+// cancelled.
+func testTaskSocket(t *testing.T, s *stand) {
+	c := s.socket(t)
+	body := strings.Replace(taskBody(writes("a", "b"), `"id":"t"`, `"allow_tools":[]`, `"approval":"ask"`), "{", `{"type":"agentic_task",`, 1)
+	c.send(body)
+	var seen []string
+	for {
+		m := c.receive()
+		seen = append(seen, m.Type)
+		if m.ID != "t" || m.RequestID == "" {
+			t.Errorf("%+v", m)
+		}
+		if m.Type == "approval" {
+			c.send(`{"type":"approval","id":"t","n":1,"decision":"allow"}`)
+		}
+		if m.Type == "result" || m.Type == "error" {
+			break
+		}
+	}
+	if got, want := strings.Join(seen, " "), "status status tool_use approval approval_resolved tool_result token"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "text result") {
+		t.Errorf("%s", got)
+	}
+	c.send(strings.Replace(taskBody(`[[tool=Bash input={"command":"sleep 60"}]]`, `"id":"u"`), "{", `{"type":"agentic_task",`, 1))
+	for m := c.receive(); m.Type != "tool_use"; m = c.receive() {
+		if m.ID != "u" {
+			t.Errorf("%+v", m)
+		}
+	}
+	c.send(`{"type":"cancel"}`)
+	if m := c.receive(); m.Type != "error" || m.Error.Code != "cancelled" {
+		t.Errorf("%+v", m)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // streamOptions are for the WebSocket.
 func (a *App) streamOptions(n *generation, g *gateway.Gateway) streamapi.Options {
-	return streamapi.Options{Gateway: g, Rules: rules(n.catalogue, n.config.ModelMap), MaxBody: n.config.MaxBodyBytes, Origins: n.config.CORSOrigin, Log: a.log}
+	return streamapi.Options{Gateway: g, Tasks: a.desk, Rules: rules(n.catalogue, n.config.ModelMap), MaxBody: n.config.MaxBodyBytes, Origins: n.config.CORSOrigin, Log: a.log}
 }
 
 // registerStream makes the metric of the WebSocket's connections: their chats are

@@ -12,9 +12,10 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/task"
 )
 
-// chat is one chat on a connection. Its goroutine serves it; it may be ended
+// chat is one chat, or one task, on a connection. Its goroutine serves it; it may be ended
 // from any.
 type chat struct {
 	conn   *conn
@@ -22,6 +23,8 @@ type chat struct {
 	call   *gateway.Call
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	task   *task.Request // nil: it is a chat of messages
+	taskID string        // the task's, once it has begun; the connection's mutex guards it
 }
 
 // end cancels the chat for the given reason; nil: the client left.
@@ -67,6 +70,9 @@ func (c *chat) walk(out *encoder) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
+	if c.task != nil {
+		return c.runTask()
+	}
 	return c.conn.h.gateway.Serve(c.ctx, c.call, out)
 }
 

@@ -208,7 +208,7 @@ func TestComplaints(t *testing.T) {
 		{"no type", `{}`, `"param":"type"`},
 		{"unknown type", `{"type":"sing","id":"s"}`, `{"type":"error","id":"s","detail":"type: must be chat`},
 		{"auth without a key", `{"type":"auth"}`, `"param":"api_key"`},
-		{"agentic task", `{"type":"agentic_task","id":"t","description":"x","timeout":3}`, `{"type":"error","id":"t","detail":"agentic tasks aren't available yet","error":{"message":"agentic tasks aren't available yet","type":"bad_request","param":"type","code":"not_implemented"}`},
+		{"agentic task", `{"type":"agentic_task","id":"t","description":"x","timeout":3}`, `{"type":"error","id":"t","detail":"agentic tasks aren't available here","error":{"message":"agentic tasks aren't available here","type":"bad_request","param":"type","code":"not_implemented"}`},
 		{"no messages", `{"type":"chat","id":"7"}`, `{"type":"error","id":"7","detail":"messages: field required"`},
 		{"only a system message", `{"type":"chat","messages":[{"role":"system","content":"x"}]}`, `"param":"messages"`},
 		{"a bad role", `{"type":"chat","messages":[{"role":"robot","content":"x"}]}`, `"param":"messages.0.role"`},

@@ -24,6 +24,8 @@ type Options struct {
 	// Rules give what a model takes of a request, by the name that it is asked for
 	// by; nil: all take everything.
 	Rules func(model string) message.Rules
+	// Tasks does agentic tasks; nil: there are none.
+	Tasks Tasks
 	// MaxBody is the largest message of a client in bytes; 0 means
 	// protocol.DefaultBodyLimit.
 	MaxBody int64
@@ -37,6 +39,7 @@ type Options struct {
 type Handler struct {
 	gateway  *gateway.Gateway
 	rules    func(model string) message.Rules
+	tasks    Tasks
 	maxBody  int64
 	origins  []string
 	log      *slog.Logger
@@ -57,7 +60,7 @@ type connections struct {
 // New makes a Handler.
 func New(options Options) *Handler {
 	h := &Handler{
-		gateway: options.Gateway, rules: options.Rules, maxBody: options.MaxBody, log: options.Log,
+		gateway: options.Gateway, rules: options.Rules, tasks: options.Tasks, maxBody: options.MaxBody, log: options.Log,
 		origins: patterns(options.Origins),
 		table:   incomingTable(), connections: &connections{conns: map[*conn]struct{}{}, ended: make(chan struct{})},
 	}

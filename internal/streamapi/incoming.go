@@ -9,6 +9,7 @@ import (
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/task"
 )
 
 // The types of a client's messages.
@@ -18,6 +19,8 @@ const (
 	typePing    = "ping"
 	typeAuth    = "auth"
 	typeAgentic = "agentic_task"
+	// typeApproval answers a task that asks.
+	typeApproval = "approval"
 )
 
 const (
@@ -47,6 +50,12 @@ type incoming struct {
 	hasMessages   bool
 	tools         bool
 
+	// Of a task; it has the chat's model and system.
+	task task.Request
+	// Of an answer to a task's question.
+	question int64
+	approval task.Approval
+
 	unknown  int
 	warnings []string
 }
@@ -70,82 +79,106 @@ func incomingTable() *protocol.Object[incoming] {
 		protocol.Field[thinking]{Name: "budget_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: minBudget}, Read: protocol.ReadCount(minBudget, func(t *thinking) *int64 { return &t.budget })},
 	)
 	return protocol.NewObject(
-		openapi.Schema{Name: "StreamClientMessage", Description: "A client's message. The members below api_key belong to `chat`. A chat's unknown members are named in the warnings of its `done`."},
+		openapi.Schema{Name: "StreamClientMessage", Description: "A client's message. The members below api_key belong to `chat`, those from description on to `agentic_task`, which has model and system too, and those from n on to `approval`. A chat's unknown members are named in the warnings of its `done`."},
 		func(m *incoming, s *protocol.Scanner, name string) error {
 			if s.Kind() != 'n' {
 				m.warnUnknown(name)
 			}
 			return s.Skip()
 		},
-		protocol.Field[incoming]{
+		append([]protocol.Field[incoming]{{
 			Name: "type", Required: true,
-			Schema: &openapi.Schema{Type: openapi.String, Enum: []string{typeChat, typeCancel, typePing, typeAuth, typeAgentic}},
+			Schema: &openapi.Schema{Type: openapi.String, Enum: []string{typeChat, typeCancel, typePing, typeAuth, typeAgentic, typeApproval}},
 			Read:   protocol.ReadString(func(m *incoming) *string { return &m.kind }),
 		},
-		protocol.Field[incoming]{
-			Name: "id", Schema: &openapi.Schema{Type: openapi.String, MaxLength: maxID, Description: "Chosen by the client and repeated in all messages that answer this one."},
-			Read: readID,
-		},
-		protocol.Field[incoming]{
-			Name: "api_key", Schema: openapi.Text("The key, where the upgrade brought none."),
-			Read: protocol.ReadString(func(m *incoming) *string { return &m.key }),
-		},
-		protocol.Field[incoming]{
-			Name: "model", Schema: openapi.Text("haiku, sonnet, opus, auto or a full model id. Absent: auto."),
-			Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.model }),
-		},
-		protocol.Field[incoming]{
-			Name: "messages", Read: readMessages,
-			Schema: &openapi.Schema{
-				Type: openapi.Array, Items: protocol.MessageSchema(),
-				Description: "The conversation. Content blocks of the Messages API pass too. Required in a chat.",
+			{
+				Name: "id", Schema: &openapi.Schema{Type: openapi.String, MaxLength: maxID, Description: "Chosen by the client and repeated in all messages that answer this one."},
+				Read: readID,
 			},
-		},
-		protocol.Field[incoming]{
-			Name: "system", Schema: openapi.Text("A system prompt, in front of the system messages."),
-			Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.system }),
-		},
-		protocol.Field[incoming]{
-			Name: "max_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens},
-			Read: protocol.ReadCount(1, func(m *incoming) *int64 { return &m.maxTokens }),
-		},
-		protocol.Field[incoming]{
-			Name: "temperature", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Description: "Above 1 it is set to 1, with a warning."},
-			Read: protocol.ReadNumber(0, maxTemperature, func(m *incoming) **float64 { return &m.temperature }),
-		},
-		protocol.Field[incoming]{
-			Name: "stop", Read: readStop,
-			Schema: &openapi.Schema{
-				Description: "Texts at which the answer ends.",
-				AnyOf:       []*openapi.Schema{{Type: openapi.String}, {Type: openapi.Array, MaxItems: maxStops, Items: &openapi.Schema{Type: openapi.String}}},
+			{
+				Name: "api_key", Schema: openapi.Text("The key, where the upgrade brought none."),
+				Read: protocol.ReadString(func(m *incoming) *string { return &m.key }),
 			},
-		},
-		protocol.Field[incoming]{
-			Name: "thinking", Schema: thinkingObject.Schema(),
-			Read: func(m *incoming, s *protocol.Scanner) error { return m.thinking.read(s, thinkingObject) },
-		},
-		protocol.Field[incoming]{
-			Name: "use_cli", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "true asks for the CLI, false for the direct API, absent for the configured default."},
-			Read: protocol.ReadBool(func(m *incoming) **bool { return &m.useCLI }),
-		},
-		protocol.Field[incoming]{
-			Name: "project_id", Schema: openapi.Text("Has no effect: the key's project is billed."),
-			Read: protocol.ReadString(func(m *incoming) *string { return &m.projectID }),
-		},
-		protocol.Field[incoming]{
-			Name: "stream", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "Answers are always streamed."},
-			Read: func(m *incoming, s *protocol.Scanner) error {
-				stream, err := s.Bool()
-				if stream != nil && !*stream {
-					m.warn("stream", "answers are always streamed here")
-				}
-				return err
+			{
+				Name: "model", Schema: openapi.Text("haiku, sonnet, opus, auto or a full model id. Absent: auto."),
+				Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.model }),
 			},
-		},
-		protocol.Field[incoming]{
-			Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "Isn't available on this endpoint."},
-			Read: readTools,
-		},
+			{
+				Name: "messages", Read: readMessages,
+				Schema: &openapi.Schema{
+					Type: openapi.Array, Items: protocol.MessageSchema(),
+					Description: "The conversation. Content blocks of the Messages API pass too. Required in a chat.",
+				},
+			},
+			{
+				Name: "system", Schema: openapi.Text("A system prompt, in front of the system messages."),
+				Read: protocol.ReadText(func(m *incoming) *jsontext.Value { return &m.system }),
+			},
+			{
+				Name: "max_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Default: defaultMaxTokens},
+				Read: protocol.ReadCount(1, func(m *incoming) *int64 { return &m.maxTokens }),
+			},
+			{
+				Name: "temperature", Schema: &openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxTemperature, Description: "Above 1 it is set to 1, with a warning."},
+				Read: protocol.ReadNumber(0, maxTemperature, func(m *incoming) **float64 { return &m.temperature }),
+			},
+			{
+				Name: "stop", Read: readStop,
+				Schema: &openapi.Schema{
+					Description: "Texts at which the answer ends.",
+					AnyOf:       []*openapi.Schema{{Type: openapi.String}, {Type: openapi.Array, MaxItems: maxStops, Items: &openapi.Schema{Type: openapi.String}}},
+				},
+			},
+			{
+				Name: "thinking", Schema: thinkingObject.Schema(),
+				Read: func(m *incoming, s *protocol.Scanner) error { return m.thinking.read(s, thinkingObject) },
+			},
+			{
+				Name: "use_cli", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "true asks for the CLI, false for the direct API, absent for the configured default."},
+				Read: protocol.ReadBool(func(m *incoming) **bool { return &m.useCLI }),
+			},
+			{
+				Name: "project_id", Schema: openapi.Text("Has no effect: the key's project is billed."),
+				Read: protocol.ReadString(func(m *incoming) *string { return &m.projectID }),
+			},
+			{
+				Name: "stream", Schema: &openapi.Schema{Type: openapi.Boolean, Description: "Answers are always streamed."},
+				Read: func(m *incoming, s *protocol.Scanner) error {
+					stream, err := s.Bool()
+					if stream != nil && !*stream {
+						m.warn("stream", "answers are always streamed here")
+					}
+					return err
+				},
+			},
+			{
+				Name: "tools", Schema: &openapi.Schema{Type: openapi.Array, Items: &openapi.Schema{Type: openapi.Object}, Description: "Isn't available on this endpoint."},
+				Read: readTools,
+			},
+		}, taskFields()...)...,
+	)
+}
+
+// taskFields are the members of tasks and of answers to them which a chat doesn't have.
+func taskFields() []protocol.Field[incoming] {
+	var fields []protocol.Field[incoming]
+	for _, f := range task.Fields(func(m *incoming) *task.Request { return &m.task }) {
+		if f.Name == "model" || f.Name == "system" {
+			continue
+		}
+		f.Required = false // of a message of another type
+		fields = append(fields, f)
+	}
+	return append(
+		fields,
+		protocol.Field[incoming]{Name: "n", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: 1, Description: "The question's number."}, Read: protocol.ReadCount(1, func(m *incoming) *int64 { return &m.question })},
+		protocol.Field[incoming]{Name: "decision", Schema: openapi.Words(task.Allow, task.Deny), Read: protocol.ReadString(func(m *incoming) *string { return &m.approval.Decision })},
+		protocol.Field[incoming]{Name: "reason", Schema: openapi.Text("What the model is told of a refusal."), Read: protocol.ReadString(func(m *incoming) *string { return &m.approval.Reason })},
+		protocol.Field[incoming]{Name: "input", Schema: &openapi.Schema{Type: openapi.Object, Description: "The tool's input, in place of the model's."}, Read: func(m *incoming, s *protocol.Scanner) error {
+			value, err := s.ObjectValue()
+			m.approval.Input = value
+			return err
+		}},
 	)
 }
 

@@ -2,6 +2,7 @@ package streamapi
 
 import (
 	"net/http"
+	"strings"
 
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
@@ -19,7 +20,8 @@ func (h *Handler) Operations() []openapi.Operation {
 		Description: "An upgrade to a WebSocket (RFC 6455). All messages are JSON objects in text frames. " +
 			"The key comes in a header, in the subprotocol `key.` followed by the key beside the subprotocol `claude-api`, " +
 			"or as `api_key` in the first message, within 10 seconds.\n\n" +
-			"A `chat` is answered by `token` and `thinking` messages and ends with one `done` or `error`. One chat runs at a time.",
+			"A `chat` is answered by `token` and `thinking` messages and ends with one `done` or `error`. An `agentic_task` is answered by its events as " +
+			"`POST /v1/task` streams them, and ends with one `result` or `error`. One of either runs at a time.",
 		Public: true, // the key may come later
 		Parameters: []openapi.Parameter{{
 			Name: "Sec-WebSocket-Protocol", In: "header", Description: "`claude-api`, and `key.` followed by the key.",
@@ -56,7 +58,10 @@ func serverSchemas() []*openapi.Schema {
 			{Name: "type", Schema: &openapi.Schema{Type: openapi.String, Enum: []string{kind}}, Required: true},
 			{Name: "id", Schema: openapi.Text("The client's id, where it gave one.")},
 		}
-		name := "Stream" + string(kind[0]-'a'+'A') + kind[1:]
+		name := "Stream"
+		for word := range strings.SplitSeq(kind, "_") {
+			name += string(word[0]-'a'+'A') + word[1:]
+		}
 		if kind == "error" {
 			name = "StreamErrorMessage"
 		}
@@ -64,9 +69,23 @@ func serverSchemas() []*openapi.Schema {
 	}
 	content := openapi.Property{Name: "content", Schema: openapi.Text(""), Required: true}
 	requestID := openapi.Property{Name: "request_id", Schema: openapi.Text("As in the log and the ledger.")}
+	tool := func(more ...openapi.Property) []openapi.Property {
+		return append([]openapi.Property{
+			openapi.Always("tool", openapi.Text("The CLI's name of it.")), openapi.Always("tool_use_id", openapi.Text("")),
+			openapi.Maybe("parent", openapi.Text("The tool_use_id that started the agent in which it happened.")), openapi.Maybe("agent", openapi.Text("That agent's name.")),
+		}, append(more, requestID)...)
+	}
 	return []*openapi.Schema{
 		of("token", "A piece of the answer's text.", content),
-		of("thinking", "A piece of the model's thinking.", content),
+		of("thinking", "A piece of the model's thinking; of a task: all of one.", content),
+		of("status", "Of a task: it begins.", openapi.Always("status", openapi.Text("starting or running")), openapi.Maybe("task_id", openapi.Text("For the endpoints below /v1/tasks.")), requestID),
+		of("text", "Of a task: what the tokens before it were pieces of.", content, requestID),
+		of("tool_use", "Of a task: a tool is called.", tool(openapi.Maybe("input", &openapi.Schema{}))...),
+		of("tool_result", "Of a task: what it gave.", tool(openapi.Maybe("output", &openapi.Schema{}), openapi.Always("is_error", openapi.Flag("")))...),
+		of("approval", "Of a task: it asks whether it may use a tool.", tool(openapi.Always("n", openapi.Int("The question's number.")), openapi.Maybe("input", &openapi.Schema{}), openapi.Always("expires_at", openapi.Text("When it is denied by itself.")))...),
+		of("approval_resolved", "Of a task: what was decided.", tool(openapi.Always("n", openapi.Int("")), openapi.Always("decision", openapi.Words("allow", "deny")), openapi.Always("by", openapi.Words("caller", "timeout")), openapi.Maybe("reason", openapi.Text("")))...),
+		of("warning", "Of a task.", content, requestID),
+		of("result", "The end of a task that succeeded, with all that GET /v1/tasks/{id} gives.", openapi.Always("task_id", openapi.Text("")), openapi.Always("status", openapi.Text("completed")), openapi.Always("result", openapi.Text("The last answer's text.")), requestID),
 		of(
 			"done", "The end of a chat that succeeded; it has been recorded.",
 			openapi.Property{Name: "usage", Schema: usage, Required: true},

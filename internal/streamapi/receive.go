@@ -10,6 +10,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/task"
 )
 
 func unauthorized(text string) *apierror.Error {
@@ -31,7 +32,7 @@ func (c *conn) handle(text []byte) error {
 		return c.refuse(m.id, unauthorized("the key must come with the upgrade or in the first message, as api_key"), closeUnauthorized)
 	}
 	switch m.kind {
-	case typeChat:
+	case typeChat, typeAgentic:
 		return c.handleChat(m, &clock, len(text))
 	case typeAuth:
 		if m.key == "" {
@@ -51,13 +52,10 @@ func (c *conn) handle(text []byte) error {
 	case typeCancel:
 		c.cancelChat(m.id)
 		return nil
-	case typeAgentic:
-		return c.complain(m.id, c.requestID, &apierror.Error{
-			Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Param: "type",
-			Message: "agentic tasks aren't available yet",
-		})
+	case typeApproval:
+		return c.answerTask(m)
 	}
-	return c.complain(m.id, c.requestID, apierror.Invalid("type", "type: must be chat, cancel, ping, auth or agentic_task"))
+	return c.complain(m.id, c.requestID, apierror.Invalid("type", "type: must be chat, cancel, ping, auth, agentic_task or approval"))
 }
 
 // complain tells the client of an error that leaves the connection open.
@@ -126,8 +124,14 @@ func (c *conn) startChat(call *gateway.Call, m *incoming, size int) (err error) 
 	case c.chat != nil:
 		return &apierror.Error{Category: apierror.BadRequest, Code: codeBusy, Message: "a chat is running on this connection: wait for its end, cancel it, or open another connection"}
 	}
-	rules := c.h.rules(protocol.Unquote(m.model))
-	if call.Request, err = m.translate(&rules, size); err != nil {
+	var work *task.Request
+	if m.kind == typeAgentic {
+		work, err = c.h.taskOf(m)
+	} else {
+		rules := c.h.rules(protocol.Unquote(m.model))
+		call.Request, err = m.translate(&rules, size)
+	}
+	if err != nil {
 		return err
 	}
 	call.Warnings = m.warnings
@@ -136,7 +140,7 @@ func (c *conn) startChat(call *gateway.Call, m *incoming, size int) (err error) 
 	}
 	protocol.PreferBackend(call, m.useCLI)
 	ctx, cancel := context.WithCancelCause(c.base)
-	c.chat = &chat{conn: c, id: m.id, call: call, ctx: ctx, cancel: cancel}
+	c.chat = &chat{conn: c, id: m.id, call: call, ctx: ctx, cancel: cancel, task: work}
 	c.tasks.Go(c.chat.serve)
 	return nil
 }
@@ -147,7 +151,12 @@ func (c *conn) cancelChat(id string) {
 	c.mu.Lock()
 	running := c.chat
 	c.mu.Unlock()
-	if running != nil && (id == "" || id == running.id) {
-		running.end(&apierror.Error{Category: apierror.ClientClosed, Code: codeCancelled, Message: "the chat was cancelled"})
+	if running == nil || id != "" && id != running.id {
+		return
 	}
+	what := "the chat was cancelled"
+	if running.task != nil {
+		what = "the task was cancelled"
+	}
+	running.end(&apierror.Error{Category: apierror.ClientClosed, Code: codeCancelled, Message: what})
 }
