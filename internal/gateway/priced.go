@@ -9,7 +9,7 @@ func (g *Gateway) tellBefore(call *Call) {
 		return
 	}
 	text := g.unpriced(call, call.Model)
-	if call.Backend == BackendCLI {
+	if call.Backend == BackendCLI && !call.Metered {
 		text += " here: the answer has a cost only where the CLI has a price"
 	}
 	call.Tell(text)

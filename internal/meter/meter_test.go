@@ -1,6 +1,7 @@
 package meter_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -361,6 +362,18 @@ func TestCloseEndsWhatIsOpen(t *testing.T) {
 	}
 	if err := s.upstream.Wait(t.Context(), func(stats simulator.Stats) bool { return stats.Streams == 1 }); err != nil {
 		t.Fatal(err)
+	}
+	stalled, err := net.Dial("tcp", strings.TrimPrefix(a.BaseURL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stalled.Close() }()
+	if _, err := io.WriteString(stalled, request+"1000\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	// It is asked to go on once its call has begun.
+	if line, err := bufio.NewReader(stalled).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("%q, %v", line, err)
 	}
 	a.Close()
 	rows := s.rows(t)

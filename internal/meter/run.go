@@ -122,7 +122,9 @@ func (r *run) Reserve(ctx context.Context, call *gateway.Call) error {
 			err = r.walk.Admitter.Reserve(ctx, call)
 		}
 	}
-	r.sum.judged(err)
+	if !call.CountOnly {
+		r.sum.judged(err)
+	}
 	return err
 }
 

@@ -39,8 +39,10 @@ func (m *Meter) serve(w http.ResponseWriter, r *http.Request) {
 	defer cancel(nil)
 	stop := context.AfterFunc(run.ctx, func() {
 		cancel(context.Cause(run.ctx))
-		// A process that has stopped reading must not hold up the end.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+		// A process that has stopped reading, or sending, must not hold up the end.
+		connection := http.NewResponseController(w)
+		_ = connection.SetReadDeadline(time.Now())
+		_ = connection.SetWriteDeadline(time.Now())
 	})
 	defer stop()
 	if m.options.Login {
