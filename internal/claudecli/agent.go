@@ -67,7 +67,7 @@ type Agent struct {
 func StartAgent(options Options, agentic Agentic) (*Agent, error) {
 	options.setDefaults()
 	a := &Agent{child: newChild(options), agentic: agentic, id: newUUID()}
-	a.own, a.ended = a.refuseAll, func() {}
+	a.own, a.ended = a.refuseAsked, func() {}
 	err := options.check()
 	if err == nil {
 		err = agentic.check()
@@ -169,13 +169,13 @@ func (a *Agent) Close() {
 	}
 }
 
-// refuseAll answers what the CLI asks while no turn runs.
-func (a *Agent) refuseAll(l *line) error {
-	var r serverRequest
+// refuseAsked answers what the CLI asks while no turn runs, or one is being stopped.
+func (a *Agent) refuseAsked(l *line) error {
+	var r agentRequest
 	if err := decode(l.Raw, &r); err != nil {
 		return fmt.Errorf("decode control request: %w", err)
 	}
-	return a.refuse(r.RequestID)
+	return a.send(refusal(r.RequestID))
 }
 
 // ToolCall is a tool that the model wants to use.

@@ -1,7 +1,6 @@
 package claudecli
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -53,7 +52,7 @@ func (t *agentTurn) asked(l *line) error {
 		t.permit(&r)
 		return nil
 	}
-	return t.reject(r.RequestID)
+	return t.send(refusal(r.RequestID))
 }
 
 // judge answers the hook before a tool use. One of an answer after which the model
@@ -80,7 +79,7 @@ func (t *agentTurn) judge(r *agentRequest) error {
 	if verdict.Decision == Deny {
 		t.deny(call)
 	}
-	return t.reply(r.RequestID, hookAnswer(verdict))
+	return t.send(success(r.RequestID, hookAnswer(verdict)))
 }
 
 // hookAnswer is a hook's answer in the CLI's words.
@@ -135,7 +134,7 @@ func (t *agentTurn) permit(r *agentRequest) {
 		if verdict.Decision != Allow {
 			t.deny(call)
 		}
-		_ = t.reply(requestID, permitAnswer(call, verdict)) // a process that has died says so to its reader
+		_ = t.send(success(requestID, permitAnswer(call, verdict))) // a process that has died says so to its reader
 	})
 }
 
@@ -188,44 +187,4 @@ func (t *agentTurn) deny(call ToolCall) {
 	if len(t.denied) < maxDenied {
 		t.denied = append(t.denied, call)
 	}
-}
-
-// refuseWhileEnding answers what the CLI asks of a turn that is being stopped.
-func (t *agentTurn) refuseWhileEnding(l *line) error {
-	var r agentRequest
-	if err := decode(l.Raw, &r); err != nil {
-		return fmt.Errorf("decode control request: %w", err)
-	}
-	return t.reject(r.RequestID)
-}
-
-// controlAnswer is the line that answers a request of the CLI.
-type controlAnswer struct {
-	Type     string `json:"type"`
-	Response any    `json:"response"`
-}
-
-func (a *Agent) reply(requestID string, response any) error {
-	type success struct {
-		Subtype   string `json:"subtype"`
-		RequestID string `json:"request_id"`
-		Response  any    `json:"response"`
-	}
-	return a.send(controlAnswer{lineControlResponse, success{"success", requestID, response}})
-}
-
-// reject answers a request with an error.
-func (a *Agent) reject(requestID string) error {
-	type failure struct {
-		Subtype   string `json:"subtype"`
-		RequestID string `json:"request_id"`
-		Error     string `json:"error"`
-	}
-	return a.send(controlAnswer{lineControlResponse, failure{"error", requestID, "not available here"}})
-}
-
-func encodeLine(v any) ([]byte, error) {
-	var line bytes.Buffer
-	err := appendLine(&line, v)
-	return line.Bytes(), err
 }

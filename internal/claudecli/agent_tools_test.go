@@ -79,7 +79,7 @@ func TestAgentsAndSkills(t *testing.T) {
 		}
 		a.agentic.Read = []string{elsewhere}
 		a.agentic.Tools = []string{"Agent", "Bash", "Read", "Skill"}
-		a.agentic.Deny = []string{"Agent(denied)", "Agent(Explore)", "Skill(denied)"}
+		a.agentic.Deny = []string{"Agent(denied)", "Task(Explore)", "Skill(denied)"}
 		h, _ := a.turn(t, `[[tool=Agent input={"description":"d","subagent_type":"linked","prompt":"[[text=helped]]"}]] `+
 			`[[tool=Agent input={"description":"d","subagent_type":"denied","prompt":"[[text=helped]]"}]] `+
 			`[[tool=Skill input={"skill":"linked"}]] [[tool=Skill input={"skill":"denied"}]] [[then]] [[text=done]]`)

@@ -1,6 +1,7 @@
 package claudecli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,6 @@ type agentTurn struct {
 	agents  map[string]startedAgent // by the CLI's names for them
 	held    bool                    // a call was left without an answer since the turn is over
 	whole   bool                    // the answer that is being written has ended
-	stopped error
 
 	ctx     context.Context //nolint:containedctx // of the calls of Permit, which end with the turn
 	permits sync.WaitGroup
@@ -113,8 +113,7 @@ func (t *agentTurn) run(ctx context.Context, prompt jsontext.Value) error {
 	if err != nil {
 		return asCLIError("the prompt can't be sent", err)
 	}
-	t.setDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = t.stdout.SetReadDeadline(time.Unix(1, 0)) }) // a closed pipe says so at the read
+	free := t.readUntil(ctx)
 	err = t.send(userLine{Type: lineUser, Message: message.Turn{Role: message.RoleUser, Content: content}, UUID: newUUID()})
 	if err != nil {
 		t.broken = err
@@ -122,7 +121,7 @@ func (t *agentTurn) run(ctx context.Context, prompt jsontext.Value) error {
 		t.running = true
 		err = t.read(ctx)
 	}
-	stop()
+	free()
 	if err != nil && t.running && t.broken == nil {
 		t.interrupt()
 	}
@@ -133,18 +132,40 @@ func (t *agentTurn) run(ctx context.Context, prompt jsontext.Value) error {
 	return err
 }
 
-// read takes lines until the turn's result.
+// readUntil makes reads end when ctx does. The function that it returns must be called
+// before another deadline is set. Writes have their own: see send.
+func (t *agentTurn) readUntil(ctx context.Context) func() {
+	_ = t.stdout.SetReadDeadline(time.Time{}) // a closed pipe says so at the read
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = t.stdout.SetReadDeadline(time.Unix(1, 0))
+		close(done)
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
+}
+
+// read takes lines until the turn's result. A result that has come counts though ctx
+// has ended meanwhile.
 func (t *agentTurn) read(ctx context.Context) error {
 	for t.running {
 		l, err := t.child.read()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		switch {
+		case err == nil:
+			err = t.take(l)
+		case ctx.Err() == nil:
+			err = asCLIError("the Claude Code CLI ended unexpectedly", err)
+		default:
+			err = nil // the deadline
 		}
 		if err != nil {
-			return asCLIError("the Claude Code CLI ended unexpectedly", err)
-		}
-		if err := t.take(l); err != nil {
 			return err
+		}
+		if ctx.Err() != nil && t.running {
+			return context.Cause(ctx)
 		}
 	}
 	return nil
@@ -203,11 +224,7 @@ func (t *agentTurn) interrupt() {
 	t.stopAsking()
 	_ = t.stdout.SetReadDeadline(time.Now().Add(t.options.ControlTimeout)) // a closed pipe says so at the read
 	t.requests++
-	err := t.send(struct {
-		Type      string  `json:"type"`
-		RequestID string  `json:"request_id"`
-		Request   control `json:"request"`
-	}{lineControlRequest, controlID(t.requests), control{Subtype: "interrupt"}})
+	err := t.send(controlRequest{lineControlRequest, controlID(t.requests), control{Subtype: "interrupt"}})
 	for err == nil && t.running {
 		var l *line
 		if l, err = t.child.read(); err != nil {
@@ -217,7 +234,7 @@ func (t *agentTurn) interrupt() {
 		case lineResult:
 			_, err = t.result(l)
 		case lineControlRequest:
-			err = t.refuseWhileEnding(l)
+			err = t.refuseAsked(l)
 		}
 	}
 	if err != nil {
@@ -239,14 +256,14 @@ func (t *agentTurn) finish() {
 
 // send writes one line. Several goroutines may.
 func (a *Agent) send(v any) error {
-	text, err := encodeLine(v)
-	if err != nil {
+	var text bytes.Buffer
+	if err := appendLine(&text, v); err != nil {
 		return err
 	}
 	a.writing.Lock()
 	defer a.writing.Unlock()
 	_ = a.stdin.SetWriteDeadline(time.Now().Add(a.options.ControlTimeout)) // a closed pipe says so at the write
-	if _, err := a.stdin.Write(text); err != nil {
+	if _, err := a.stdin.Write(text.Bytes()); err != nil {
 		// Half a line may have gone out: the reading end hears of it.
 		a.Kill()
 		if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -141,13 +141,42 @@ func controlNumber(id string) int {
 	return n
 }
 
+// controlRequest is the line of a control request.
+type controlRequest struct {
+	Type      string  `json:"type"`
+	RequestID string  `json:"request_id"`
+	Request   control `json:"request"`
+}
+
+// controlAnswer is the line that answers a request of the CLI's own.
+type controlAnswer struct {
+	Type     string `json:"type"`
+	Response any    `json:"response"`
+}
+
+// success answers a request of the CLI's own.
+func success(requestID string, response any) controlAnswer {
+	type body struct {
+		Subtype   string `json:"subtype"`
+		RequestID string `json:"request_id"`
+		Response  any    `json:"response"`
+	}
+	return controlAnswer{lineControlResponse, body{"success", requestID, response}}
+}
+
+// refusal answers a request of the CLI's own with an error.
+func refusal(requestID string) controlAnswer {
+	type body struct {
+		Subtype   string `json:"subtype"`
+		RequestID string `json:"request_id"`
+		Error     string `json:"error"`
+	}
+	return controlAnswer{lineControlResponse, body{"error", requestID, "not available here"}}
+}
+
 // appendControl adds the line of the nth control request.
 func appendControl(dst *bytes.Buffer, n int, request control) error {
-	return appendLine(dst, struct {
-		Type      string  `json:"type"`
-		RequestID string  `json:"request_id"`
-		Request   control `json:"request"`
-	}{lineControlRequest, controlID(n), request})
+	return appendLine(dst, controlRequest{lineControlRequest, controlID(n), request})
 }
 
 func appendLine(dst *bytes.Buffer, v any) error {

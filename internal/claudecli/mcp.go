@@ -113,40 +113,22 @@ func (p *Process) reply(call openCall, result any) error {
 	type wrapped struct {
 		Response rpcResponse `json:"mcp_response"`
 	}
-	type response struct {
-		Subtype   string  `json:"subtype"`
-		RequestID string  `json:"request_id"`
-		Response  wrapped `json:"response"`
-	}
 	id := call.rpcID
 	if len(id) == 0 {
 		id = jsontext.Value("0")
 	}
 	p.buffer.Reset()
-	err := appendLine(&p.buffer, struct {
-		Type     string   `json:"type"`
-		Response response `json:"response"`
-	}{lineControlResponse, response{"success", call.requestID, wrapped{rpcResponse{"2.0", id, result}}}})
-	if err != nil {
+	if err := appendLine(&p.buffer, success(call.requestID, wrapped{rpcResponse{"2.0", id, result}})); err != nil {
 		return err
 	}
 	return p.write(p.buffer.Bytes())
 }
 
 // refuse answers a request of the CLI's own with an error.
-func (c *child) refuse(requestID string) error {
-	type response struct {
-		Subtype   string `json:"subtype"`
-		RequestID string `json:"request_id"`
-		Error     string `json:"error"`
-	}
-	c.buffer.Reset()
-	err := appendLine(&c.buffer, struct {
-		Type     string   `json:"type"`
-		Response response `json:"response"`
-	}{lineControlResponse, response{"error", requestID, "not available here"}})
-	if err != nil {
+func (p *Process) refuse(requestID string) error {
+	p.buffer.Reset()
+	if err := appendLine(&p.buffer, refusal(requestID)); err != nil {
 		return err
 	}
-	return c.write(c.buffer.Bytes())
+	return p.write(p.buffer.Bytes())
 }
