@@ -88,7 +88,7 @@ func cover(claims []claim, now time.Duration) (short []claim, none *claim) {
 		switch {
 		case l.known && l.free(now) >= c.n:
 		case l.known && l.whole() || now < l.refused:
-			if none == nil || none.lease.spending != nil {
+			if none == nil {
 				none = c
 			}
 		default:
@@ -244,15 +244,13 @@ func (a *Admitter) reserveShared(ctx context.Context, call *gateway.Call, r *res
 		now := a.now()
 		id, valid := a.lender.held()
 		r.hold(s, -1)
-		claims := s.reservationClaims(room[:0], call, r, need, id.epoch, now)
-		short, none := cover(claims, now)
+		claims, short, err := s.reservationClaims(room[:0], call, r, need, id.epoch, now)
 		r.hold(s, 1)
 		switch {
 		case len(claims) > 0 && !valid:
 			s.mu.Unlock()
 			return unreachable(errFenced)
-		case none != nil && none.lease.spending == nil:
-			err := none.refusal(now)
+		case err != nil:
 			a.fillShared(&call.Limits, s.scopes(call.Caller), now)
 			s.mu.Unlock()
 			return err
@@ -273,17 +271,11 @@ func (a *Admitter) reserveShared(ctx context.Context, call *gateway.Call, r *res
 	}
 }
 
-// reservationClaims are what a call needs of tokens a minute and budgets at most.
-func (s *shard) reservationClaims(claims []claim, call *gateway.Call, r *reservation, need need, epoch int64, now time.Duration) []claim {
-	for i, sc := range s.scopes(call.Caller) {
-		limit := min(int64(sc.limits.TokensPerMinute), maxShared)
-		if limit == 0 || r.tokens[i].n > 0 {
-			continue
-		}
-		l := sc.account.lease(&sc.account.lent.tokens, s, sc.owner, sharedTokens, &sc.account.tokens)
-		l.touch(epoch, limit, now)
-		claims = append(claims, claim{l, min(need.estimate+need.output, limit), sc.name})
-	}
+// reservationClaims are what a call needs of budgets and of tokens a minute, and for what of
+// it more has to be asked. Where no more of a budget is to be had the answer gets
+// what is left, and takes as many tokens fewer. The call holds nothing of its budgets
+// meanwhile.
+func (s *shard) reservationClaims(claims []claim, call *gateway.Call, r *reservation, need need, epoch int64, now time.Duration) (all, short []claim, err error) {
 	most := need.amount(need.output)
 	for _, b := range call.Caller.Budgets {
 		if b.Owner.Kind == budget.Run {
@@ -298,7 +290,30 @@ func (s *shard) reservationClaims(claims []claim, call *gateway.Call, r *reserva
 		}
 		claims = append(claims, c)
 	}
-	return claims
+	output := need.output
+	if short, _ = cover(claims, now); len(short) == 0 {
+		if output, err = need.fit(s, call.Caller.Budgets, r.arrived); err != nil {
+			return claims, nil, err
+		}
+	}
+	budgets := len(claims)
+	for i, sc := range s.scopes(call.Caller) {
+		limit := min(int64(sc.limits.TokensPerMinute), maxShared)
+		if limit == 0 || r.tokens[i].n > 0 {
+			continue
+		}
+		l := sc.account.lease(&sc.account.lent.tokens, s, sc.owner, sharedTokens, &sc.account.tokens)
+		l.touch(epoch, limit, now)
+		claims = append(claims, claim{l, min(need.estimate+output, limit), sc.name})
+	}
+	more, none := cover(claims[budgets:], now)
+	switch {
+	case none == nil:
+		return claims, append(short, more...), nil
+	case len(short) == 0:
+		return claims, nil, none.refusal(now)
+	}
+	return claims, short, nil // the budget's refusal would come first
 }
 
 // paced notes what was taken, and asks for more of a budget before somebody has to
