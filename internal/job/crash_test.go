@@ -30,6 +30,10 @@ const (
 	serve     = "serve"
 )
 
+// childLease is longer than this machine ever lets a process wait, and short enough for
+// those who wait for its end.
+const childLease = 3 * time.Second
+
 // die ends this process as kill -9 does.
 func die() {
 	self, err := os.FindProcess(os.Getpid())
@@ -184,7 +188,7 @@ func child() {
 	if strings.HasSuffix(step, "Submit") {
 		workers = nil // they might be faster
 	}
-	e := job.New(job.Options{Store: &mortal{store, step}, Bus: bus, Lease: time.Second, Workers: workers})
+	e := job.New(job.Options{Store: &mortal{store, step}, Bus: bus, Lease: childLease, Workers: workers})
 	e.Handle(job.KindTask, w.work)
 	if err := e.Start(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -263,7 +263,7 @@ func TestLostLease(t *testing.T) {
 		if cause := context.Cause(r.Context()); !errors.Is(cause, job.ErrLost) {
 			t.Errorf("the cause is %v", cause)
 		}
-		second := engine(t, p, job.Options{})
+		second := engine(t, p, job.Options{Lease: time.Second})
 		if err := second.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -435,7 +435,11 @@ func TestForget(t *testing.T) {
 func TestClockJumps(t *testing.T) {
 	p := place{file: filepath.Join(t.TempDir(), "tasks.db")}
 	began := make(chan *job.Run, 2)
-	n := start(t, p, 1, until(began))
+	n := engine(t, p, job.Options{Lease: time.Second, Workers: map[job.Kind]int{job.KindTask: 1}})
+	n.Handle(job.KindTask, until(began))
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	submit(t, n, task("lasts"))
 	r := <-began
 	raw, err := sql.Open("sqlite", p.file+"?_pragma=busy_timeout(5000)")

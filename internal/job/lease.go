@@ -24,8 +24,10 @@ func (e *Engine) keepLeases(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			e.renew(ctx)
-			e.recover(ctx)
+			// What couldn't be renewed isn't to be taken for another's that is lost.
+			if e.renew(ctx) {
+				e.recover(ctx)
+			}
 		case <-e.look:
 			e.renew(ctx)
 		}
@@ -50,18 +52,19 @@ func (e *Engine) held() map[Hold]*Run {
 	return held
 }
 
-// renew prolongs the leases, and ends the runs that have lost theirs or are to end.
-func (e *Engine) renew(ctx context.Context) {
+// renew prolongs the leases, and ends the runs that have lost theirs or are to end. It
+// says whether the store could be asked.
+func (e *Engine) renew(ctx context.Context) bool {
 	held := e.held()
 	if len(held) == 0 {
-		return
+		return true
 	}
 	holds := make([]Hold, 0, len(held))
 	for h := range held {
 		holds = append(holds, h)
 	}
 	asked := time.Now()
-	asking, cancel := context.WithTimeout(ctx, e.options.Lease/5)
+	asking, cancel := context.WithTimeout(ctx, e.options.Lease*2/5)
 	defer cancel()
 	still, err := e.store.Renew(asking, holds, e.options.Lease)
 	if err != nil {
@@ -73,7 +76,7 @@ func (e *Engine) renew(ctx context.Context) {
 				r.cancel(ErrLost)
 			}
 		}
-		return
+		return false
 	}
 	for _, h := range still {
 		cancelling := h.Cancelling
@@ -90,6 +93,7 @@ func (e *Engine) renew(ctx context.Context) {
 	for _, r := range held {
 		r.cancel(ErrLost)
 	}
+	return true
 }
 
 // recover hands on what others have lost.

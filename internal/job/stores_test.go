@@ -82,9 +82,6 @@ func engine(t testing.TB, p place, options job.Options) *node {
 		t.Fatal(err)
 	}
 	options.Store, options.Bus = store, bus
-	if options.Lease == 0 {
-		options.Lease = time.Second
-	}
 	n := &node{Engine: job.New(options), store: store}
 	stopped := false
 	n.stop = func() {

@@ -2,8 +2,10 @@ package postgres_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,4 +85,37 @@ func TestManyNodesOpenJobsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestNoTicketNoJob breaks the insertion of tickets: the job isn't kept either.
+func TestNoTicketNoJob(t *testing.T) {
+	address := pgtest.Database(t)
+	jobs := openJobs(t, openURL(t, address))
+	conn := connect(t, address)
+	execute(t, conn, "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'broken'; END $$")
+	execute(t, conn, "CREATE TRIGGER broken BEFORE INSERT ON claude_api_river.river_job FOR EACH ROW EXECUTE FUNCTION broken()")
+	j := job.Job{ID: "task_1", Kind: job.KindTask, KeyID: "key_1", Priority: 2, MaxAttempts: 1}
+	if _, err := jobs.Submit(t.Context(), j); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("submitted: %v", err)
+	}
+	if _, err := jobs.Job(t.Context(), "key_1", "task_1"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("the job: %v", err)
+	}
+}
+
+// TestPriorityRises lets a job wait so long that it is as urgent as one of a higher
+// priority, and so comes first.
+func TestPriorityRises(t *testing.T) {
+	address := pgtest.Database(t)
+	jobs := openJobs(t, openURL(t, address))
+	for _, j := range []job.Job{{ID: "patient", Priority: job.PriorityLast}, {ID: "urgent", Priority: job.PriorityFirst}} {
+		j.Kind, j.KeyID, j.MaxAttempts = job.KindTask, j.ID, 1
+		if _, err := jobs.Submit(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(t, connect(t, address), fmt.Sprintf("UPDATE jobs SET created_at = created_at - interval '%d seconds' WHERE id = 'patient'", int(3*job.AgeEvery.Seconds())))
+	if j, err := jobs.Claim(t.Context(), job.KindTask, "node", time.Minute); err != nil || j.ID != "patient" {
+		t.Errorf("first comes %s, %v", j.ID, err)
+	}
 }
