@@ -25,6 +25,9 @@ func TestJobsEnd(t *testing.T) {
 			"refused": func(*job.Run) (jsontext.Value, error) {
 				return jsontext.Value(`{"half":1}`), &apierror.Error{Category: apierror.BudgetExceeded, Message: "the budget is spent", Cause: errBroken}
 			},
+			"garbles": func(*job.Run) (jsontext.Value, error) {
+				return nil, &apierror.Error{Category: apierror.CLIError, Message: "no \x00 \xff text"}
+			},
 			"breaks": func(*job.Run) (jsontext.Value, error) { return nil, errBroken },
 			"panics": func(*job.Run) (jsontext.Value, error) { panic(errBroken) },
 			"late":   func(*job.Run) (jsontext.Value, error) { return nil, fmt.Errorf("late: %w", context.DeadlineExceeded) },
@@ -43,6 +46,7 @@ func TestJobsEnd(t *testing.T) {
 		}{
 			{"completes", job.Completed, "", "", `{"n":1}`},
 			{"refused", job.Failed, "budget_exceeded", "the budget is spent", `{"half":1}`},
+			{"garbles", job.Failed, "cli_error", "no  ? text", ""},
 			{"breaks", job.Failed, "internal", "internal error", ""},
 			{"panics", job.Failed, "internal", "internal error", ""},
 			{"late", job.Failed, "timeout", "it took too long", ""},

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 )
 
 // Run is one attempt at a job, on this node. It is safe for concurrent use.
@@ -272,12 +273,15 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 	return func(ctx context.Context) error { return store.Finish(ctx, r.hold(), end) }
 }
 
+// mostMessage is how many bytes of an error's message are kept.
+const mostMessage = 2000
+
 // describe gives what of an error the job's key may read.
 func describe(err error) (category, message string) {
 	var told *apierror.Error
 	switch {
 	case errors.As(err, &told):
-		return string(told.Category), told.Message
+		return string(told.Category), gateway.Storable(told.Message, mostMessage)
 	case errors.Is(err, context.Canceled):
 		return string(apierror.ClientClosed), "the caller left"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -30,6 +30,13 @@ const (
 // child is the other process.
 func child(job string) {
 	err := func() error {
+		if job == "open jobs" {
+			jobs, err := sqlite.OpenJobs(context.Background(), sqlite.JobOptions{Path: os.Getenv(childPath)})
+			if err != nil {
+				return err
+			}
+			return jobs.Close()
+		}
 		db, err := sqlite.Open(context.Background(), sqlite.Options{Path: os.Getenv(childPath)})
 		if err != nil {
 			return err
