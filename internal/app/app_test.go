@@ -19,10 +19,11 @@ import (
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/config"
+	"claude-code-api-service/internal/postgres/pgtest"
 	"claude-code-api-service/internal/simulator"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, clitest.IgnoreSpawner()) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m), clitest.IgnoreSpawner()) }
 
 // settings are those of a service on the direct path alone.
 func settings(t *testing.T) *config.Config {

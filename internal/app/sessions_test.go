@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -16,6 +18,7 @@ import (
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/postgres/pgtest"
 	"claude-code-api-service/internal/simulator"
 )
 
@@ -266,4 +269,79 @@ func TestSessionsNeedACLI(t *testing.T) {
 			t.Errorf("%s: %d %s", path, status, answer)
 		}
 	}
+}
+
+// TestSessionsMoveBetweenNodes that share a database, and nothing else.
+func TestSessionsMoveBetweenNodes(t *testing.T) {
+	address := pgtest.Database(t)
+	shared := func(c *config.Config) { c.DatabaseURL = config.Secret(address) }
+	first, upstream, _ := working(t, clitest.Versions[0], shared)
+	second, _, _ := working(t, clitest.Versions[0], func(c *config.Config) {
+		shared(c)
+		c.Anthropic.BaseURL = upstream.URL()
+	})
+	key := newKey(t, first, apikey.ProfileEnterprise)
+	on := talk{first, upstream, key, made(t, first, key, "/v1/sessions", `{"system":"speak like a zebra"}`)}
+	other := on
+	other.a = second
+	var said []string
+	for n, c := range []talk{on, other, on, other, other, on} {
+		text := "word " + strconv.Itoa(n) + " of the nodes"
+		if _, body := c.says(t, text); !holdsAll(body, append(said, "zebra")...) {
+			t.Errorf("message %d: the body lacks one of %q: %.4000s", n, said, body)
+		}
+		said = append(said, text)
+	}
+
+	// While one node is at work, the other one refuses.
+	slow := "slow word [[tokens=2000 interval=20ms]]"
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	began := streaming(ctx, t, first, key, on.chat(slow, `"stream":true,`))
+	if status, answer := ask(t, second, "POST", "/v1/chat/completions", key, on.chat("impatient", "")); status != http.StatusConflict || !strings.Contains(answer, "session_busy") {
+		t.Errorf("%d %s", status, answer)
+	}
+	if status, answer := ask(t, second, "DELETE", "/v1/sessions/"+on.id, key, ""); status != http.StatusConflict {
+		t.Errorf("%d %s", status, answer)
+	}
+	leave()
+	_ = began.Close()
+	// The caller has left: what was begun hasn't been.
+	deadline := time.Now().Add(30 * time.Second)
+	for ; ; time.Sleep(500 * time.Millisecond) { // the other node's process is outside, and each try counts
+		status, answer := ask(t, second, "POST", "/v1/chat/completions", key, on.chat("patient word", ""))
+		if status == http.StatusOK {
+			break
+		}
+		if status != http.StatusConflict || time.Now().After(deadline) {
+			t.Fatalf("%d %s", status, answer)
+		}
+	}
+	if body := on.last(t, "patient word"); !holdsAll(body, said...) || strings.Contains(body, "slow word") {
+		t.Errorf("after the caller left: %.4000s", body)
+	}
+	if status, answer := ask(t, second, "DELETE", "/v1/sessions/"+on.id, key, ""); status != http.StatusOK {
+		t.Errorf("%d %s", status, answer)
+	}
+	if status, answer := ask(t, first, "POST", "/v1/chat/completions", key, on.chat("gone", "")); status != http.StatusNotFound {
+		t.Errorf("%d %s", status, answer)
+	}
+}
+
+// streaming begins a streamed answer and waits for its first byte.
+func streaming(ctx context.Context, t *testing.T, a *App, key, body string) io.Closer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL()+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Api-Key", key)
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(response.Body, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return response.Body
 }
