@@ -127,14 +127,15 @@ type reservation struct {
 // scope is one of the two accounts that a call counts on.
 type scope struct {
 	name    string
-	owner   budget.Owner
 	account *account
 	limits  gateway.RateLimits
 }
 
 func (s *shard) scopes(c *gateway.Caller) [2]scope {
-	key, project := budget.Owner{Kind: budget.Key, ID: c.KeyID}, budget.Owner{Kind: budget.Project, ID: c.ProjectID}
-	return [2]scope{{"key", key, s.account(key), c.Key}, {"project", project, s.account(project), c.Project}}
+	return [2]scope{
+		{"key", s.account(budget.Owner{Kind: budget.Key, ID: c.KeyID}), c.Key},
+		{"project", s.account(budget.Owner{Kind: budget.Project, ID: c.ProjectID}), c.Project},
+	}
 }
 
 func (a *Admitter) shard(c *gateway.Caller) *shard {
@@ -156,15 +157,16 @@ func (a *Admitter) Admit(ctx context.Context, call *gateway.Call) error {
 	scopes := s.scopes(call.Caller)
 	err := admissible(scopes, now)
 	if err == nil {
-		a.take(s, call, scopes, now)
+		a.take(s, call, &scopes, now)
 	}
 	fill(&call.Limits, scopes, now)
 	return err
 }
 
 // take admits a call. The shard's lock is held.
-func (a *Admitter) take(s *shard, call *gateway.Call, scopes [2]scope, now time.Duration) {
-	for _, scope := range scopes {
+func (a *Admitter) take(s *shard, call *gateway.Call, scopes *[2]scope, now time.Duration) {
+	for i := range scopes {
+		scope := &scopes[i]
 		scope.account.running++
 		if call.Part {
 			scope.account.parts++
@@ -200,15 +202,6 @@ func admissible(scopes [2]scope, now time.Duration) error {
 
 func limited(wait time.Duration, format string, args ...any) error {
 	return &apierror.Error{Category: apierror.RateLimited, Message: fmt.Sprintf(format, args...), RetryAfter: wait}
-}
-
-// fill tells the limits of a caller that leave least. The shard's lock is held.
-func (a *Admitter) fill(l *gateway.Limits, s *shard, caller *gateway.Caller, now time.Duration) {
-	if a.lender != nil {
-		a.fillShared(l, s.scopes(caller), now)
-		return
-	}
-	fill(l, s.scopes(caller), now)
 }
 
 // fill tells the limits that leave least.

@@ -20,7 +20,6 @@ type commons struct {
 	recalls   map[int]func(node string, owner budget.Owner, resource string)
 	next      int
 	exchanges int
-	away      bool
 }
 
 // resource is one that is shared.
@@ -61,7 +60,7 @@ func (c *commons) Recalls(fn func(node string, owner budget.Owner, resource stri
 func (c *commons) Exchange(_ context.Context, node string, turn int64, asks []Ask) (answers []Answer, nodes int, err error) {
 	c.mu.Lock()
 	c.exchanges++
-	if c.away || !c.nodes[node] {
+	if !c.nodes[node] {
 		c.mu.Unlock()
 		return nil, 0, errors.New("not a member")
 	}
@@ -155,7 +154,7 @@ func (c *commons) spend(node string, owners []budget.Owner, amount budget.Amount
 	}
 }
 
-// leased is how much all nodes have of what isn't a rate, beside what is spent.
+// check reports what is leased or spent beyond its limit.
 func (c *commons) check(report func(string, ...any)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,6 +170,19 @@ func (c *commons) check(report func(string, ...any)) {
 			report("%s: %d of %d are leased or spent", name, leased, r.about.Limit)
 		}
 	}
+}
+
+func (c *commons) join(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[node] = true
+}
+
+// asked is how many exchanges there were.
+func (c *commons) asked() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.exchanges
 }
 
 // die is a node's death: what it had is there again, of a rate as if it were used.

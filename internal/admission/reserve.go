@@ -84,11 +84,14 @@ func (a *Admitter) reserve(s *shard, call *gateway.Call, r *reservation, need ne
 	limits := call.Caller.Budgets
 	now := a.now()
 	scopes := s.scopes(call.Caller)
-	defer func() { a.fill(&call.Limits, s, call.Caller, now) }()
 	if a.lender != nil {
+		shared := scopes
+		defer func() { a.fillShared(&call.Limits, shared, now) }()
 		for i := range scopes {
 			scopes[i].limits = scopes[i].leased()
 		}
+	} else {
+		defer func() { fill(&call.Limits, scopes, now) }()
 	}
 	r.hold(s, -1)
 	defer func() {

@@ -109,7 +109,7 @@ func (a *Admitter) admitShared(ctx context.Context, call *gateway.Call) error {
 		claims := room[:0]
 		id, valid := a.lender.held()
 		for i := range scopes {
-			claims = s.admissionClaims(claims, &scopes[i], id.epoch, now)
+			claims = s.admissionClaims(claims, &scopes[i], ownerOf(call.Caller, i), id.epoch, now)
 		}
 		short, none := cover(claims, now)
 		switch {
@@ -122,14 +122,15 @@ func (a *Admitter) admitShared(ctx context.Context, call *gateway.Call) error {
 			s.mu.Unlock()
 			return err
 		case len(short) == 0:
-			for i := range scopes {
-				scopes[i].limits = scopes[i].leased()
+			part := scopes
+			for i := range part {
+				part[i].limits = scopes[i].leased()
 			}
 			for _, c := range claims {
 				c.lease.pace.add(c.n, now)
 			}
-			a.take(s, call, scopes, now)
-			a.fillShared(&call.Limits, s.scopes(call.Caller), now)
+			a.take(s, call, &part, now)
+			a.fillShared(&call.Limits, scopes, now)
 			s.mu.Unlock()
 			return nil
 		}
@@ -148,16 +149,24 @@ func (a *Admitter) unheard(ctx context.Context, err error) error {
 	return unreachable(err)
 }
 
+// ownerOf is whose the i-th of a caller's scopes is.
+func ownerOf(c *gateway.Caller, i int) budget.Owner {
+	if i == 0 {
+		return budget.Owner{Kind: budget.Key, ID: c.KeyID}
+	}
+	return budget.Owner{Kind: budget.Project, ID: c.ProjectID}
+}
+
 // admissionClaims adds what a call needs to be admitted on one account.
-func (s *shard) admissionClaims(claims []claim, sc *scope, epoch int64, now time.Duration) []claim {
+func (s *shard) admissionClaims(claims []claim, sc *scope, owner budget.Owner, epoch int64, now time.Duration) []claim {
 	a := sc.account
 	if limit := sc.limits.RequestsPerMinute; limit > 0 {
-		l := a.lease(&a.lent.requests, s, sc.owner, sharedRequests, &a.requests)
+		l := a.lease(&a.lent.requests, s, owner, sharedRequests, &a.requests)
 		l.touch(epoch, min(int64(limit), maxShared), now)
 		claims = append(claims, claim{l, 1, sc.name})
 	}
 	if limit := sc.limits.ConcurrentRequests; limit > 0 {
-		l := a.lease(&a.lent.concurrent, s, sc.owner, sharedConcurrent, nil)
+		l := a.lease(&a.lent.concurrent, s, owner, sharedConcurrent, nil)
 		l.touch(epoch, int64(limit), now)
 		claims = append(claims, claim{l, 1, sc.name})
 	}
@@ -302,7 +311,7 @@ func (s *shard) reservationClaims(claims []claim, call *gateway.Call, r *reserva
 		if limit == 0 || r.tokens[i].n > 0 {
 			continue
 		}
-		l := sc.account.lease(&sc.account.lent.tokens, s, sc.owner, sharedTokens, &sc.account.tokens)
+		l := sc.account.lease(&sc.account.lent.tokens, s, ownerOf(call.Caller, i), sharedTokens, &sc.account.tokens)
 		l.touch(epoch, limit, now)
 		claims = append(claims, claim{l, min(need.estimate+output, limit), sc.name})
 	}

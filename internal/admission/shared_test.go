@@ -23,7 +23,7 @@ type site struct {
 }
 
 func newSite(c *commons, id string) *site {
-	c.nodes[id] = true
+	c.join(id)
 	member := &membership{id: id}
 	return &site{New(Options{Store: nothingSpent{}, Models: priced{}, Shares: c, Member: member}), member}
 }
@@ -149,9 +149,7 @@ func TestNodesNeverPassALimit(t *testing.T) {
 					next++
 				case action == 1 && len(running[i]) == 0: // it was away for too long
 					c.die(s.member.ID())
-					c.mu.Lock()
-					c.nodes[fmt.Sprint(next)] = true
-					c.mu.Unlock()
+					c.join(fmt.Sprint(next))
 					s.member.set(fmt.Sprint(next), false)
 					next++
 				case action <= 3:
@@ -221,7 +219,7 @@ func TestAFencedNodeUsesNothing(t *testing.T) {
 		}
 		// Under another id it has nothing of what it had.
 		c.die("one")
-		c.nodes["two"] = true
+		c.join("two")
 		s.member.set("two", false)
 		call := callWith(t, limits, 0)
 		if err := s.Admit(t.Context(), call); err == nil || retryOf(err) != 600*time.Millisecond {
@@ -243,12 +241,34 @@ func TestASpentLimitAsksForNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		before := c.exchanges
+		before := c.asked()
 		for range 10_000 {
 			refused(t, one.Admit(t.Context(), callWith(t, limits, 0)), apierror.RateLimited, true)
 		}
-		if asked := c.exchanges - before; asked > 10 {
+		if asked := c.asked() - before; asked > 10 {
 			t.Errorf("%d exchanges for 10,000 refusals", asked)
 		}
 	})
+}
+
+// BenchmarkSharedAdmission is BenchmarkAdmission on a node whose leases are warm.
+func BenchmarkSharedAdmission(b *testing.B) {
+	c := newCommons()
+	s := newSite(c, "one")
+	defer s.Stop(context.Background())
+	call := requestOf(b, "k", 100)
+	call.Caller.Key = gateway.RateLimits{RequestsPerMinute: 1 << 30, TokensPerMinute: 1 << 40, ConcurrentRequests: 1 << 20}
+	call.Caller.Budgets = []budget.Limit{
+		limitOf(budget.Key, "k", budget.Month, budget.Tokens, 1<<50), limitOf(budget.Project, "p", budget.Day, budget.USD, 1<<50),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Admit(context.Background(), call); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Reserve(context.Background(), call); err != nil {
+			b.Fatal(err)
+		}
+		s.Release(call, gateway.Result{})
+	}
 }
