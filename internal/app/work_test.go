@@ -65,7 +65,7 @@ func TestChatWithTools(t *testing.T) {
 				{"/v1/process", `{"provider":"x","model_name":"haiku",` + work + `,` + messages + `}`},
 			} {
 				status, answer := ask(t, a, "POST", body.path, key, body.body)
-				if status != http.StatusOK || !strings.Contains(answer, " marmalade") {
+				if status != http.StatusOK || !strings.Contains(answer, " marmalade") || strings.Contains(answer, "warnings") {
 					t.Fatalf("%s: %d %s", body.path, status, answer)
 				}
 				var told struct {

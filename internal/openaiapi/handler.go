@@ -21,6 +21,10 @@ const pathChat = "/v1/chat/completions"
 // modelAuto leaves the choice of the model to the service.
 const modelAuto = "auto"
 
+// maxTokensIsOurs is what is written where the caller names no limit. It is never
+// changed.
+var maxTokensIsOurs = []string{"max_tokens"}
+
 // Options are what a Handler needs.
 type Options struct {
 	Gateway *gateway.Gateway
@@ -118,6 +122,9 @@ func (h *Handler) translate(chat *chatRequest, call *gateway.Call, size int) (er
 		return err
 	}
 	call.Warnings = slices.Clip(chat.warnings)
+	if chat.maxTokens == 0 && chat.maxCompletion == 0 {
+		call.Defaults = maxTokensIsOurs
+	}
 	return nil
 }
 
