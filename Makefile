@@ -85,6 +85,14 @@ DURATION ?= 2m
 chaos: need-cc ## faults everywhere under load of all kinds, for DURATION (2m), as SEED says; the test's own short run is part of test-go
 	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 2h -run '^TestChaos$$' ./cmd/claude-api -chaos-seed $(SEED) -chaos-duration $(DURATION)
 
+.PHONY: cluster
+cluster: need-cc ## three nodes on one PostgreSQL under load for DURATION (2m): one killed, each restarted; the test's own short run is part of test-go
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 2h -run '^TestCluster$$' ./cmd/claude-api -cluster-duration $(DURATION)
+
+.PHONY: bench-cluster
+bench-cluster: ## measure a request through three nodes on one PostgreSQL against one node alone
+	$(GO) test -count=1 -v -timeout 30m -run '^TestClusterLatency$$' ./cmd/claude-api -cluster-latency
+
 .PHONY: bench-cli
 bench-cli: ## measure the CLI path against a bare warm process and a process per request
 	$(GO) run ./cmd/claude-api bench cli
