@@ -251,8 +251,8 @@ func childProcess(t *testing.T, step string, p place, folder string) (*exec.Cmd,
 	return cmd, stdin
 }
 
-// TestKilledAtEachStep kills the node between every two steps of a job's life, and looks at what
-// the next node makes of it.
+// TestKilledAtEachStep kills the node between every two steps of a job's life, and looks
+// at what the next node makes of it.
 func TestKilledAtEachStep(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		for _, tt := range []struct {

@@ -57,10 +57,10 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Work does a job. ctx ends when the job is to end, see ErrCancelled, ErrStopping and ErrLost; its
-// cause says why. The result is kept also beside an error. The job is then completed, or failed with
-// the error's apierror category and message; cancelled, if it was to be; or queued again, after
-// ErrStopping and Again.
+// Work does a job. ctx ends when the job is to end, see ErrCancelled, ErrStopping and
+// ErrLost; its cause says why. The result is kept also beside an error. The job is then
+// completed, or failed with the error's apierror category and message; cancelled, if it
+// was to be; or queued again, after ErrStopping and Again.
 //
 // A job may be begun more than once, if what ran it was killed: Attempt is then more
 // than 1, and Progress what was noted last.
@@ -120,9 +120,9 @@ func random(n int) string {
 // Handle says who does the jobs of a kind. It is called before Start.
 func (e *Engine) Handle(kind Kind, work Work) { e.works[kind] = work }
 
-// Forgotten says who is to be told, before it is, of a job of a kind that is forgotten: its
-// time is over, or its key has removed it. One node tells, perhaps not the one that ran it, and it may tell
-// again of the same job. It is called before Start.
+// Forgotten says who is to be told, before it is, of a job of a kind that is forgotten:
+// its time is over, or its key has removed it. One node tells, perhaps not the one that
+// ran it, and it may tell again of the same job. It is called before Start.
 func (e *Engine) Forgotten(kind Kind, tell func(ctx context.Context, j Job)) { e.forgets[kind] = tell }
 
 // Start begins to run jobs, and to keep the leases of those that run. ctx ends the
@@ -227,8 +227,8 @@ const retryAfter = 5 * time.Second
 
 // Begin makes a job that runs in the caller's own request, from now on and on this node.
 // The run's Context ends with ctx, and as a Work's does. finish must be called once, with
-// what a Work returns; the job is then never queued again. Should the node die before, the job fails with
-// CategoryInterrupted.
+// what a Work returns; the job is then never queued again. Should the node die before,
+// the job fails with CategoryInterrupted.
 func (e *Engine) Begin(ctx context.Context, j Job) (r *Run, finish func(result jsontext.Value, err error) error, err error) {
 	complete(&j)
 	j.Node, j.Attempt, j.MaxAttempts = e.node, 1, 1

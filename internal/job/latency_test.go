@@ -13,8 +13,8 @@ import (
 	"claude-code-api-service/internal/postgres/pgtest"
 )
 
-// BenchmarkInsertToWork measures from before Submit to the beginning of the work, one job after
-// the other.
+// BenchmarkInsertToWork measures from before Submit to the beginning of the work, one job
+// after the other.
 func BenchmarkInsertToWork(b *testing.B) {
 	for name, where := range map[string]func(b *testing.B) place{
 		"SQLite":     func(b *testing.B) place { return place{file: filepath.Join(b.TempDir(), "tasks.db")} },

@@ -28,8 +28,8 @@ type End struct {
 
 // Store keeps jobs: their rows, which are the truth about them, with their events and
 // answers, and River's tickets. Whatever a method changes, it changes whole or not at
-// all, and durably before it returns. All times are the store's own, so that nodes need no common clock.
-// It is safe for concurrent use.
+// all, and durably before it returns. All times are the store's own, so that nodes need
+// no common clock. It is safe for concurrent use.
 type Store interface {
 	Queue
 	Runs
@@ -84,8 +84,8 @@ type Runs interface {
 // Rows is what callers ask about jobs. A job of another key is ErrNotFound.
 type Rows interface {
 	Job(ctx context.Context, keyID, id string) (Job, error)
-	// List gives a key's jobs, the newest first, without Request, Progress and Result. A Filter's
-	// Limit is set.
+	// List gives a key's jobs, the newest first, without Request, Progress and Result. A
+	// Filter's Limit is set.
 	List(ctx context.Context, keyID string, filter Filter) ([]Job, error)
 	// Cancel ends a queued job and marks one that runs; ErrEnded: neither. ttl is
 	// End.TTL.
@@ -107,9 +107,9 @@ type Rows interface {
 type Recovery interface {
 	// Renew prolongs the leases of runs of one node and gives those that are still held.
 	Renew(ctx context.Context, holds []Hold, lease time.Duration) ([]Hold, error)
-	// Recover gives back to the queue, with new tickets, the jobs whose lease has ended, where they may be begun again,
-	// else it ends them; and makes the tickets that are missing. It gives the jobs that
-	// changed hands.
+	// Recover gives back to the queue, with new tickets, the jobs whose lease has ended,
+	// where they may be begun again, else it ends them; and makes the tickets that are
+	// missing. It gives the jobs that changed hands.
 	Recover(ctx context.Context, ttl time.Duration) ([]Job, error)
 	// Expired gives some jobs whose time is over.
 	Expired(ctx context.Context, limit int) ([]Job, error)

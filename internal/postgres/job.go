@@ -43,8 +43,9 @@ type Jobs struct {
 
 var _ job.Store = (*Jobs)(nil)
 
-// OpenJobs makes the database's place for jobs, and brings River's tables to their newest schema.
-// Nodes that do it at once wait for each other. log hears what River says of its migrations.
+// OpenJobs makes the database's place for jobs, and brings River's tables to their newest
+// schema. Nodes that do it at once wait for each other. log hears what River says of its
+// migrations.
 func (db *DB) OpenJobs(ctx context.Context, log *slog.Logger) (*Jobs, error) {
 	config := db.rest.Config().Copy()
 	config.MaxConns = jobConnections

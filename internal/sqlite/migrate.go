@@ -80,9 +80,9 @@ func lockSetup(ctx context.Context, path string) (*setupLock, error) {
 	return lock(ctx, path, setupTimeout)
 }
 
-// lock takes a lock for which it waits for a time: an exclusive transaction on an empty SQLite file
-// beside the database. The system takes it back when the process dies. The file
-// stays: removing it would let two processes hold two locks of one name.
+// lock takes a lock for which it waits for a time: an exclusive transaction on an empty
+// SQLite file beside the database. The system takes it back when the process dies. The
+// file stays: removing it would let two processes hold two locks of one name.
 func lock(ctx context.Context, path string, wait time.Duration) (*setupLock, error) {
 	if err := create(path); err != nil {
 		return nil, err
