@@ -25,6 +25,7 @@ type commands struct {
 	Audit     auditCommand     `cmd:"" help:"Show or export who did what."`
 	Agents    agentsCommand    `cmd:"" help:"List the agents that tasks and sessions may start."`
 	Skills    skillsCommand    `cmd:"" help:"List the skills that tasks and sessions may use."`
+	Tasks     tasksCommand     `cmd:"" help:"List, show, end and follow the tasks of a key, at a running service."`
 	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
 	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
 	Version   kong.VersionFlag `help:"Print the version."`

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -365,7 +368,9 @@ func testTaskSocket(t *testing.T, s *stand) {
 	var seen []string
 	for {
 		m := c.receive()
-		seen = append(seen, m.Type)
+		if m.Type != "thinking" && m.Type != "token" {
+			seen = append(seen, m.Type)
+		}
 		if m.ID != "t" || m.RequestID == "" {
 			t.Errorf("%+v", m)
 		}
@@ -376,8 +381,8 @@ func testTaskSocket(t *testing.T, s *stand) {
 			break
 		}
 	}
-	if got, want := strings.Join(seen, " "), "status status tool_use approval approval_resolved tool_result token"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "text result") {
-		t.Errorf("%s", got)
+	if got, want := strings.Join(seen, " "), "status status tool_use approval approval_resolved tool_result text result"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	c.send(strings.Replace(taskBody(`[[tool=Bash input={"command":"sleep 60"}]]`, `"id":"u"`), "{", `{"type":"agentic_task",`, 1))
 	for m := c.receive(); m.Type != "tool_use"; m = c.receive() {
@@ -388,5 +393,59 @@ func testTaskSocket(t *testing.T, s *stand) {
 	c.send(`{"type":"cancel"}`)
 	if m := c.receive(); m.Type != "error" || m.Error.Code != "cancelled" {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestTasksPage runs every command of docs/tasks.md, in the order of the page.
+func TestTasksPage(t *testing.T) {
+	s := taskStand(t, install.Version)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "tasks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script strings.Builder
+	for _, block := range strings.Split(string(page), "```sh\n")[1:] {
+		commands, _, _ := strings.Cut(block, "```")
+		script.WriteString(commands)
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := exec.CommandContext(within(t), "/bin/sh", "-euxc", script.String())
+	sh.Env = append(environment(t, "URL="+s.url, "KEY="+s.key), "PATH="+filepath.Dir(path)+":/usr/bin:/bin")
+	sh.Dir = t.TempDir()
+	out, err := sh.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	at := 0
+	for _, want := range []string{
+		`"status":"completed","description":"Say what is`, `"result":"Echo: Say what is in this folder."`,
+		"event: result", "event: result", `"result":"Echo: Name a lake."`, `{"tasks":[{"id":"task_`, `{"artifacts":[]}`,
+		"the task has asked no such question", `"deleted":true`,
+		"status: running\n", "text: Echo: Name a mountain.\n", "result: Echo: Name a mountain.\n", "completed\n", "id,status,", " is forgotten\n",
+	} {
+		next := strings.Index(string(out[at:]), want)
+		if next < 0 {
+			t.Fatalf("no %q behind %q", want, out[at:])
+		}
+		at += next + len(want)
+	}
+}
+
+func TestTasksCommandRefusals(t *testing.T) {
+	env := environment(t)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"tasks", "list"}, "a key is needed"},
+		{[]string{"tasks", "get", "x", "--key-file=/nowhere"}, "/nowhere"},
+	} {
+		p := start(t, env, tt.args...)
+		if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.String(), tt.want) {
+			t.Errorf("%v: %d %s", tt.args, code, p.stderr.String())
+		}
 	}
 }
