@@ -20,6 +20,7 @@ type commons struct {
 	recalls   map[int]func(node string, owner budget.Owner, resource string)
 	next      int
 	exchanges int
+	slow      time.Duration // what an exchange takes
 }
 
 // resource is one that is shared.
@@ -58,6 +59,7 @@ func (c *commons) Recalls(fn func(node string, owner budget.Owner, resource stri
 }
 
 func (c *commons) Exchange(_ context.Context, node string, turn int64, asks []Ask) (answers []Answer, nodes int, err error) {
+	time.Sleep(c.slow)
 	c.mu.Lock()
 	c.exchanges++
 	if !c.nodes[node] {

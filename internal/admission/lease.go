@@ -182,17 +182,19 @@ func (l *lease) useful(now time.Duration) int64 {
 	return l.inUse() / 2
 }
 
-// hear takes the answer to an ask.
-func (l *lease) hear(a Answer, closed bool, now time.Duration) {
+// hear takes the answer to an ask. Whoever has come since waits for the next one.
+func (l *lease) hear(asked Ask, a Answer, now time.Duration) {
 	lent := a.Granted - l.granted
+	got := lent
 	if lent == 0 {
 		l.calm = now + heldRetry
 	}
 	if l.rate != nil {
-		l.rate.reshape(int(l.has()), int(l.has()+lent), lent-(a.GrantedReady-l.grantedReady), now)
+		got = a.GrantedReady - l.grantedReady
+		l.rate.reshape(int(l.has()), int(l.has()+lent), lent-got, now)
 	}
 	l.granted, l.grantedReady = a.Granted, a.GrantedReady
-	l.open, l.known, l.others, l.pool, l.toldAt = !closed, true, a.Others, a.Pool, now
+	l.open, l.known, l.others, l.pool, l.toldAt = !asked.Close, true, a.Others, a.Pool, now
 	if s := l.spending; s != nil {
 		s.known = true
 		// Both are what was spent at least: this node may have heard more.
@@ -203,7 +205,7 @@ func (l *lease) hear(a Answer, closed bool, now time.Duration) {
 		}
 	}
 	switch {
-	case l.waiting <= l.free(now):
+	case got >= asked.Want:
 		l.begun, l.lookAt = 0, 0
 	case a.Others == 0 || l.begun > 0 && now-l.begun >= patience:
 		l.begun, l.lookAt, l.refused = 0, 0, now+heldRetry

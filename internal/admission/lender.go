@@ -204,7 +204,7 @@ func (l *lender) exchange(ctx context.Context, batch []*lease) bool {
 	for i, x := range batch {
 		x.shard.mu.Lock()
 		if x.epoch == id.epoch {
-			x.hear(answers[i], asks[i].Close, l.admitter.now())
+			x.hear(asks[i], answers[i], l.admitter.now())
 		}
 		crossed := l.admitter.reached(x)
 		x.shard.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,6 +248,31 @@ func TestASpentLimitAsksForNothing(t *testing.T) {
 		}
 		if asked := c.asked() - before; asked > 10 {
 			t.Errorf("%d exchanges for 10,000 refusals", asked)
+		}
+	})
+}
+
+// TestNobodyIsRefusedWhoCameDuringAnExchange has callers come while one is under way that
+// doesn't ask for them.
+func TestNobodyIsRefusedWhoCameDuringAnExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCommons()
+		c.slow = 3 * time.Millisecond
+		one, two := newSite(c, "one"), newSite(c, "two")
+		defer one.Stop(t.Context())
+		defer two.Stop(t.Context())
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Microsecond)
+				if err := begin([]*site{one, two}[i%2].Admitter, callWith(t, gateway.RateLimits{RequestsPerMinute: 64, ConcurrentRequests: 64}, 1<<40)); err != nil {
+					t.Errorf("caller %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if asked := c.asked(); asked > 40 {
+			t.Errorf("%d exchanges for 64 callers", asked)
 		}
 	})
 }

@@ -3,12 +3,16 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
@@ -133,5 +137,67 @@ func BenchmarkOpen(b *testing.B) {
 		if err := db.Close(); err != nil {
 			b.Error(err)
 		}
+	}
+}
+
+// counted counts the exchanges of a node.
+type counted struct {
+	admission.Shares
+	exchanges *atomic.Int64
+}
+
+func (c counted) Exchange(ctx context.Context, node string, turn int64, asks []admission.Ask) ([]admission.Answer, int, error) {
+	c.exchanges.Add(1)
+	return c.Shares.Exchange(ctx, node, turn, asks)
+}
+
+// BenchmarkSharedLimits admits a thousand requests a second, of twenty keys of one project
+// with limits and budgets of all kinds, and tells what a request waits for its admission and
+// how many exchanges there are for one. A request lasts 50 ms.
+func BenchmarkSharedLimits(b *testing.B) {
+	for _, nodes := range []int{1, 3} {
+		b.Run(fmt.Sprintf("%dnodes", nodes), func(b *testing.B) {
+			address := pgtest.Database(b)
+			var exchanges atomic.Int64
+			var all []*limiter
+			for range nodes {
+				all = append(all, newLimiterWith(b, address, func(s admission.Shares) admission.Shares { return counted{s, &exchanges} }))
+			}
+			callers := make([]*gateway.Caller, 20)
+			for i := range callers {
+				id := fmt.Sprint("key_", i)
+				limits := gateway.RateLimits{RequestsPerMinute: 20_000, TokensPerMinute: 100_000_000, ConcurrentRequests: 200}
+				callers[i] = &gateway.Caller{KeyID: id, ProjectID: "p", Key: limits, Project: gateway.RateLimits{RequestsPerMinute: 400_000}, Budgets: []budget.Limit{
+					{Owner: budget.Owner{Kind: budget.Key, ID: id}, Period: budget.Month, Unit: budget.Tokens, Hard: 1_000_000_000},
+					{Owner: budget.Owner{Kind: budget.Project, ID: "p"}, Period: budget.Day, Unit: budget.USD, Hard: 100_000_000_000},
+				}}
+			}
+			took := make([]time.Duration, b.N)
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for i := range b.N {
+				<-tick.C
+				wg.Go(func() {
+					n := all[i%nodes]
+					began := time.Now()
+					call, err := n.begin(callers[i%len(callers)])
+					took[i] = time.Since(began)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					<-time.After(50 * time.Millisecond)
+					n.end(call, 10)
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			slices.Sort(took)
+			b.ReportMetric(float64(exchanges.Load())/float64(b.N), "exchanges/op")
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
 	}
 }

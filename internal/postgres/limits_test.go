@@ -49,13 +49,19 @@ type limiter struct {
 
 func newLimiter(t testing.TB, address string) *limiter {
 	t.Helper()
+	return newLimiterWith(t, address, func(s admission.Shares) admission.Shares { return s })
+}
+
+func newLimiterWith(t testing.TB, address string, wrap func(admission.Shares) admission.Shares) *limiter {
+	t.Helper()
 	n := &limiter{t: t, db: openURL(t, address), crossed: make(chan admission.Crossing, 100)}
 	var err error
 	if n.member, err = cluster.Join(t.Context(), cluster.Options{Store: n.db}); err != nil {
 		t.Fatal(err)
 	}
 	n.admitter = admission.New(admission.Options{
-		Store: n.db, Models: priced{}, Shares: n.db.Shares(n.member.ID), Member: n.member, Crossed: func(c admission.Crossing) { n.crossed <- c },
+		Store: n.db, Models: priced{}, Shares: wrap(n.db.Shares(n.member.ID)), Member: n.member,
+		Crossed: func(c admission.Crossing) { n.crossed <- c },
 	})
 	n.ledger = usage.NewLedger(usage.Options{Store: n.db})
 	t.Cleanup(n.close)
