@@ -64,9 +64,9 @@ type Options struct {
 	Walk func() gateway.Options
 	// Off says why no task can run, for callers; "": they can.
 	Off string
-	// Spent gives what a run has cost so far by the ledger, in millionths of a US
-	// dollar: a task that goes on after a death has that less. nil: nobody knows.
-	Spent func(ctx context.Context, keyID, runID string) (int64, error)
+	// Spent gives what all runs of a task have cost by the ledger, in millionths of a US
+	// dollar: one that goes on after a death has that less. nil: nobody knows.
+	Spent func(ctx context.Context, j job.Job) (int64, error)
 	// ApprovalTimeout is how long a task waits for a person; 0 is
 	// DefaultApprovalTimeout.
 	ApprovalTimeout time.Duration

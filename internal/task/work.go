@@ -82,7 +82,7 @@ func (w *walk) Generate(ctx context.Context, call *gateway.Call, _ gateway.Event
 	if err != nil {
 		return result, err
 	}
-	left, err := w.left(ctx, call.Caller.KeyID)
+	left, err := w.left(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -123,18 +123,15 @@ func (w *walk) affordable(ctx context.Context, call *gateway.Call) error {
 }
 
 // left is what the task may still cost, after earlier runs.
-func (w *walk) left(ctx context.Context, keyID string) (int64, error) {
+func (w *walk) left(ctx context.Context) (int64, error) {
 	p := &w.record.progress
 	spent := p.Spent
-	if former := p.Runs - 1; w.tasks.options.Spent != nil && former > 0 {
-		spent = 0
-		for n := 1; n <= former; n++ {
-			cost, err := w.tasks.options.Spent(ctx, keyID, runID(w.record.run.Job().ID, n))
-			if err != nil {
-				return 0, fmt.Errorf("add up what the task has cost: %w", err)
-			}
-			spent += cost
+	if w.tasks.options.Spent != nil && p.Runs > 1 {
+		known, err := w.tasks.options.Spent(ctx, w.record.run.Job())
+		if err != nil {
+			return 0, fmt.Errorf("add up what the task has cost: %w", err)
 		}
+		spent = max(spent, known)
 	}
 	if spent >= w.request.Cost {
 		return 0, spentAll(w.request)
