@@ -101,12 +101,11 @@ func (c *Conversation) turn(ctx context.Context, runID string, prompt jsontext.V
 
 func (c *Conversation) setWorking(working bool) {
 	r := c.runner
+	size := c.worker.process.ResidentBytes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.working = working
-	if working {
-		r.size = max(r.size, c.worker.process.ResidentBytes())
-	}
+	r.size = max(r.size, size)
 	r.countIdle()
 }
 
@@ -133,8 +132,13 @@ func (t *turn) run(ctx context.Context, prompt jsontext.Value) error {
 		return t.failure(ctx, err)
 	}
 	w.account.Use(meter.Run{ID: t.runID, Endpoint: t.spec.Endpoint, Caller: t.spec.Caller, MaxCostMicroUSD: t.spec.MaxCostMicroUSD})
+	if w.noProject {
+		if err := t.warn(warnNoProject); err != nil {
+			return err
+		}
+	}
 	defer t.stopWith(ctx)()
-	t.asked, err = w.process.Turn(ctx, prompt, t.hears(ctx))
+	t.asked, err = w.process.Turn(ctx, prompt, t.hears())
 	return t.failure(ctx, err)
 }
 
@@ -180,7 +184,7 @@ func (t *turn) stopWith(ctx context.Context) (stop func()) {
 }
 
 // hears is what becomes of what the CLI says and asks.
-func (t *turn) hears(ctx context.Context) claudecli.AgentHandler {
+func (t *turn) hears() claudecli.AgentHandler {
 	return claudecli.AgentHandler{
 		Event: func(e claudecli.AgentEvent) error { return t.event(e) },
 		Judge: func(_ context.Context, call claudecli.ToolCall) claudecli.Verdict {
@@ -257,10 +261,16 @@ func (t *turn) event(e claudecli.AgentEvent) error {
 	return t.handler.Event(out)
 }
 
+const warnNoProject = "the folder has settings for the CLI, which could start programs: they don't count for a run that may not use the shell for " +
+	"everything, and neither do the folder's CLAUDE.md, agents, skills and commands"
+
+func (t *turn) warn(text string) error {
+	return t.handler.Event(Event{Type: EventWarning, Time: time.Now(), Text: text})
+}
+
 // conclude fills the outcome with what is known at the end.
 func (t *turn) conclude(ctx context.Context, err error) error {
 	o, a := &t.outcome, &t.asked
-	o.End = EndCompleted
 	o.Text, o.Turns, o.Model = a.Text, a.Turns, a.Model
 	if a.Session != "" {
 		o.Session = a.Session
@@ -278,6 +288,8 @@ func (t *turn) conclude(ctx context.Context, err error) error {
 	case totals.Refusal != nil && err != nil && ctx.Err() == nil:
 		// The CLI knows only a status, and takes it for the upstream's.
 		err = totals.Refusal
+	case err == nil:
+		o.End = EndCompleted
 	}
 	return errors.Join(err, t.keepArtifacts(ctx))
 }
@@ -301,7 +313,7 @@ func (t *turn) keepArtifacts(ctx context.Context) error {
 		warnings = append(warnings, "the artifacts couldn't be kept")
 	}
 	for _, text := range warnings {
-		if err := t.handler.Event(Event{Type: EventWarning, Time: time.Now(), Text: text}); err != nil {
+		if err := t.warn(text); err != nil {
 			return err
 		}
 	}

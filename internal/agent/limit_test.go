@@ -259,9 +259,10 @@ func TestAProjectCantSendTheCallsElsewhere(t *testing.T) {
 		}`})
 		want := spec("key_1", steps(call("Read", map[string]any{"file_path": filepath.Join(folder, "x")}), call("Bash", map[string]any{"command": "touch made"}), "[[text=over]]"))
 		want.Directory, want.Tools = folder, []string{"Read", "Bash(echo:*)"}
-		o, err := s.Run(t.Context(), want, &heard{})
-		if err != nil || o.Text != "over" || o.Usage.OutputTokens == 0 {
-			t.Errorf("%+v, %v", o, err)
+		h := &heard{}
+		o, err := s.Run(t.Context(), want, h)
+		if err != nil || o.Text != "over" || o.Usage.OutputTokens == 0 || !strings.Contains(h.log(), "warning the folder has settings") {
+			t.Errorf("%+v, %v\n%s", o, err, h.log())
 		}
 		if n := len(elsewhere.Bodies()); n != 0 {
 			t.Errorf("%d calls went elsewhere", n)

@@ -28,7 +28,7 @@ var agentTools = []string{"Task", "Agent"}
 // here.
 var every = []string{
 	"Agent", "Task", "Bash", "BashOutput", "KillShell", "TaskOutput", "TaskStop", "Edit", "MultiEdit", "Write", "NotebookEdit",
-	"Glob", "Grep", "LS", "Read", "Skill", "TodoWrite", "WebFetch", "WebSearch",
+	"Glob", "Grep", "LS", "Read", "Skill", "TodoWrite", "TaskCreate", "TaskGet", "TaskList", "TaskUpdate", "WebFetch", "WebSearch",
 }
 
 // together are tools without which another one is half a tool: whoever may use the
@@ -36,6 +36,7 @@ var every = []string{
 var together = map[string][]string{
 	"Bash": {"BashOutput", "KillShell", "TaskOutput", "TaskStop"},
 	"Task": {"Agent"}, "Agent": {"Task"},
+	"TodoWrite": {"TaskCreate", "TaskGet", "TaskList", "TaskUpdate"}, // what it became
 }
 
 // verdict is what becomes of a tool's use.

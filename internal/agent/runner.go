@@ -203,6 +203,8 @@ func (r *Runner) Run(ctx context.Context, spec Spec, handler Handler) (Outcome, 
 		return Outcome{}, err
 	}
 	defer c.Close()
+	c.turns <- struct{}{} // Close of the Runner may have it
+	defer func() { <-c.turns }()
 	return c.turn(ctx, spec.ID, spec.Prompt, handler, true)
 }
 
@@ -293,6 +295,7 @@ type worker struct {
 	directory string // where it works
 	workspace string // its name, "" in a directory of the operator's
 	session   string
+	noProject bool // see claudecli.Agentic
 	reach     reach
 	closing   sync.Once
 }
@@ -328,7 +331,7 @@ func (w *worker) close(log *slog.Logger) {
 
 // startWorker makes the folders of a process and starts it.
 func (r *Runner) startWorker(ctx context.Context, s *shape) (w *worker, err error) {
-	w = &worker{session: s.session, workspace: s.workspace, directory: s.directory}
+	w = &worker{session: s.session, workspace: s.workspace, directory: s.directory, noProject: s.noProject}
 	defer func() {
 		if err != nil {
 			r.abandon(w, s)

@@ -123,16 +123,6 @@ func TestASpareThatDied(t *testing.T) {
 	}
 }
 
-// TestSparesDontWaitForEver for a run of their shape.
-func TestSparesDontWaitForEver(t *testing.T) {
-	s := newService(t, install.Version, nil, func(o *agent.Options) { o.Spares, o.SpareFor = 1, 200*time.Millisecond })
-	if _, err := s.Run(t.Context(), spec("key_1", "hello"), &heard{}); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "a spare is there", s.spares(1))
-	until(t, "it is gone", func() bool { return s.spares(0)() && len(s.folders(t)) == 0 })
-}
-
 // TestTheRestOfAKilledService ends with its next start: processes by their marker, which
 // the run folder names; here a service of its own process is killed in a run.
 func TestTheRestOfAKilledService(t *testing.T) {

@@ -119,7 +119,7 @@ const (
 
 // Outcome is what is known of a run at its end, also beside an error.
 type Outcome struct {
-	End                End
+	End                End    // "" beside an error
 	Text               string // the last answer's
 	Session, Workspace string
 	Model              string // the answered model
