@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"claude-code-api-service/internal/agent"
-	"claude-code-api-service/internal/capability"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/httpserver"
 )
@@ -27,7 +26,7 @@ func (a *App) makeAgents() error {
 	process := a.pool.Process()
 	a.agents = agent.New(agent.Options{
 		Folder: folder, Process: process, Home: process.Home, Login: a.direct == nil && process.Home != "",
-		Meter: a.meter, Catalogue: ofHome{a.capabilities}, MCPConfig: c.MCPConfig,
+		Meter: a.meter, Catalogue: a.capabilities, MCPConfig: c.MCPConfig,
 		Max: c.MaxTasks, Spares: c.TaskSpares, ArtifactBytes: c.ArtifactBytes,
 		Memory: clipool.FreeMemory, Logger: a.log,
 	})
@@ -48,30 +47,6 @@ func (a *App) failAgents(err error) {
 	if a.agents != nil {
 		a.agents.Fail(err)
 	}
-}
-
-// ofHome finds the agents and skills of the configured home: those of projects, and
-// the CLI's own, need no finding.
-type ofHome struct{ catalogue *capability.Catalogue }
-
-// Agent implements agent.Catalogue.
-func (h ofHome) Agent(name string) string {
-	for _, found := range h.catalogue.Agents("") {
-		if found.Name == name && found.Origin == capability.Home {
-			return found.Path
-		}
-	}
-	return ""
-}
-
-// Skill implements agent.Catalogue.
-func (h ofHome) Skill(name string) string {
-	for _, found := range h.catalogue.Skills("") {
-		if found.Name == name && found.Origin == capability.Home {
-			return found.Path
-		}
-	}
-	return ""
 }
 
 // agentsService is what /health tells of it. It reads gauges only.

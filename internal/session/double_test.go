@@ -36,6 +36,7 @@ type cli struct {
 	made    int
 	forgot  []string
 	fail    error                     // of the next turn, after it was written down
+	end     agent.End                 // of the next turn, in place of completed
 	during  func(ctx context.Context) // of each turn
 }
 
@@ -138,6 +139,9 @@ func (p *process) Turn(ctx context.Context, _ string, prompt jsontext.Value, han
 	p.cli.mu.Lock()
 	failed := p.cli.fail
 	p.cli.fail = nil
+	if p.cli.end != "" {
+		outcome.End, p.cli.end = p.cli.end, ""
+	}
 	p.cli.files[p.spec.Caller.KeyID+p.session] += fmt.Sprintf("{\"type\":\"user\",\"text\":%s}\n{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"text\",\"text\":%s}]},\"sessionId\":%q}\n", prompt, answer, p.session)
 	p.cli.mu.Unlock()
 	if failed != nil {
@@ -247,7 +251,7 @@ func (n *node) boot(t *testing.T, store *documents, change func(o *session.Optio
 		change(&o)
 	}
 	n.Sessions = session.New(o)
-	t.Cleanup(n.Sessions.Close)
+	t.Cleanup(n.Close)
 }
 
 // key makes a caller who may do everything.

@@ -224,8 +224,12 @@ func TestATurnThatFailsHasNotBeen(t *testing.T) {
 			t.Errorf("a turn that can't be kept: %v", err)
 		}
 		store.fail = nil
+		n.end = agent.EndMaxCost
+		if _, err := n.say(t, ann, s.ID, "two"); err != nil {
+			t.Errorf("a turn that costs too much: %v", err)
+		}
 		n.hears(t, ann, s.ID, "two", want)
-		if !before && len(n.forgot) != 2 {
+		if !before && len(n.forgot) != 3 {
 			t.Errorf("workspaces of failed first turns: %q were removed", n.forgot)
 		}
 	}

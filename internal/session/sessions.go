@@ -197,12 +197,9 @@ func (s *Sessions) Fork(ctx context.Context, caller *gateway.Caller, id string) 
 // copyTranscript gives a fork the conversation under an id of its own. The CLI's own
 // fork needs a process, and would take what the other session has become by then.
 func (s *Sessions) copyTranscript(ctx context.Context, from, to *document) error {
-	if err := s.makeLocal(ctx, from); err != nil {
-		return err
-	}
-	text, err := s.options.Processes.Transcript(from.KeyID, from.CLI)
+	text, err := s.latest(ctx, from)
 	if err != nil {
-		return internal("the session's conversation can't be read", err)
+		return err
 	}
 	to.CLI = newUUID()
 	text = bytes.ReplaceAll(text, []byte(from.CLI), []byte(to.CLI))
@@ -213,6 +210,21 @@ func (s *Sessions) copyTranscript(ctx context.Context, from, to *document) error
 		return internal("the session's conversation can't be copied", err)
 	}
 	return s.note(to, len(text))
+}
+
+// latest gives a conversation as it was answered last.
+func (s *Sessions) latest(ctx context.Context, d *document) ([]byte, error) {
+	if d.Stored {
+		return s.transcript(ctx, d)
+	}
+	if err := s.makeLocal(ctx, d); err != nil { // which says where it is, if not here
+		return nil, err
+	}
+	text, err := s.options.Processes.Transcript(d.KeyID, d.CLI)
+	if err != nil {
+		return nil, internal("the session's conversation can't be read", err)
+	}
+	return text, nil
 }
 
 // newUUID makes a random UUID (RFC 9562, version 4): the CLI's form of an id.

@@ -29,7 +29,7 @@ type Message struct {
 
 // Turn has a session answer a message. What was answered is kept when it returns:
 // after a restart, and on other nodes, the session goes on from there. A turn that
-// fails leaves the session as it was before. An error is an apierror.Error, the
+// fails, or ends where it has cost too much, leaves the session as it was before. An error is an apierror.Error, the
 // handler's, or ctx's cause.
 func (s *Sessions) Turn(ctx context.Context, id string, m Message, handler agent.Handler) (agent.Outcome, error) {
 	ctx, p, err := s.enter(ctx, m.Caller.KeyID, id)
@@ -62,10 +62,12 @@ func (s *Sessions) Turn(ctx context.Context, id string, m Message, handler agent
 	if err := s.options.Processes.Forget(d.KeyID, "", m.RunID); err != nil {
 		s.log.Warn("what a session's turn has left stays", "session", d.ID, "error", err)
 	}
-	if err == nil {
+	kept := false
+	if err == nil && outcome.End != agent.EndMaxCost { // else it was cut somewhere
 		err = s.keep(ctx, p, d, outcome)
+		kept = err == nil
 	}
-	if err != nil {
+	if !kept {
 		s.end(p)
 		if first {
 			s.undo(d.KeyID, m.RunID, outcome)
