@@ -15,6 +15,7 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/job"
+	"claude-code-api-service/internal/postgres/pgtest"
 )
 
 func TestJobsEnd(t *testing.T) {
@@ -463,5 +464,53 @@ func TestClockJumps(t *testing.T) {
 	}
 	if j, err := n.Job(t.Context(), "key_1", "lasts"); err != nil || j.State != job.Running || j.Attempt != 1 || r.Context().Err() != nil {
 		t.Errorf("%+v, %v; the run's context: %v", j, err, context.Cause(r.Context()))
+	}
+}
+
+// TestDatabaseGoes crashes PostgreSQL under a job that runs: it goes on when the
+// database is back, and so does the queue.
+func TestDatabaseGoes(t *testing.T) {
+	server := pgtest.Start(t)
+	p := place{url: server.Database(t)}
+	began, goOn := make(chan *job.Run, 1), make(chan struct{})
+	// The server's return may take longer than the usual lease.
+	n := engine(t, p, job.Options{Lease: time.Minute, Workers: map[job.Kind]int{job.KindTask: 1}})
+	n.Handle(job.KindTask, func(ctx context.Context, r *job.Run) (jsontext.Value, error) {
+		if r.Job().ID == "runs" {
+			began <- r
+			<-goOn
+		}
+		return nil, context.Cause(ctx)
+	})
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, n, task("runs"))
+	r := <-began
+	if err := server.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Emit(t.Context(), text(`1`)); err == nil {
+		t.Error("an event was kept by a database that isn't there")
+	}
+	_, err := n.Submit(t.Context(), task("refused"))
+	var told *apierror.Error
+	if !errors.As(err, &told) || told.Category != apierror.Overloaded || told.RetryAfter == 0 {
+		t.Errorf("a job for a database that isn't there: %v", err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Emit(t.Context(), text(`2`)); err != nil {
+		t.Error(err)
+	}
+	close(goOn)
+	j, events := ended(t, n, "runs")
+	if gapless(t, events); j.State != job.Completed || j.Attempt != 1 || len(events) != 1 {
+		t.Errorf("%+v, %d events", j, len(events))
+	}
+	submit(t, n, task("later"))
+	if j, _ := ended(t, n, "later"); j.State != job.Completed {
+		t.Errorf("%+v", j)
 	}
 }
