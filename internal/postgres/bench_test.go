@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -198,6 +199,43 @@ func BenchmarkSharedLimits(b *testing.B) {
 			b.ReportMetric(float64(exchanges.Load())/float64(b.N), "exchanges/op")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
+	}
+}
+
+// BenchmarkExchange has one node ask for many resources at once, or for one of which a
+// thousand other nodes have something.
+func BenchmarkExchange(b *testing.B) {
+	synced := pgtest.Start(b)
+	for _, test := range []struct {
+		name          string
+		address       string
+		asks, holders int
+	}{
+		{"nosync/1", pgtest.Database(b), 1, 0}, {"nosync/64", pgtest.Database(b), 64, 0}, {"nosync/1000nodes", pgtest.Database(b), 1, 1000},
+		{"fsync/1", synced.Database(b), 1, 0}, {"fsync/64", synced.Database(b), 64, 0},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			db, raw := openURL(b, test.address), connect(b, test.address)
+			if err := errors.Join(db.LeaveNode(context.Background(), "one"), db.JoinNode(context.Background(), "one", time.Hour)); err != nil {
+				b.Fatal(err)
+			}
+			execute(b, raw, `INSERT INTO nodes SELECT 'other' || n, now(), now() + interval '1 hour' FROM generate_series(1, $1) n ON CONFLICT DO NOTHING`, test.holders)
+			execute(b, raw, `INSERT INTO share_leases SELECT 'other' || n, 'key', '0', 'requests', '-infinity', 'infinity', '', 1, 10, 10, 0, 0, 0
+				FROM generate_series(1, $1) n ON CONFLICT DO NOTHING`, test.holders)
+			execute(b, raw, `ANALYZE`)
+			shares := db.Shares(func() string { return "one" })
+			asks := make([]admission.Ask, test.asks)
+			for i := range asks {
+				asks[i] = admission.Ask{Owner: budget.Owner{Kind: budget.Key, ID: fmt.Sprint(i)}, Resource: "requests", Limit: 1 << 30, Want: 1, Like: 1}
+			}
+			turn := time.Now().UnixNano() // later than what a former run of this benchmark has written
+			for b.Loop() {
+				turn++
+				if _, _, err := shares.Exchange(context.Background(), "one", turn, asks); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }
