@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 const aSession = "11111111-2222-4333-8444-555555555555"
@@ -113,4 +114,34 @@ func TestForgetRemovesWhatCantBeWritten(t *testing.T) {
 	if _, err := os.Stat(workspace); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("still there: %v", err)
 	}
+}
+
+// TestEmptyWorkspacesAreSwept that a killed service's spares had, and no others.
+func TestEmptyWorkspacesAreSwept(t *testing.T) {
+	r := &Runner{options: Options{Folder: t.TempDir()}}
+	p, err := r.place("key_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * forgottenAfter)
+	for name, keep := range map[string]bool{"0000000000000001": false, "0000000000000002": true, "0000000000000003": true, "another": true} {
+		path := filepath.Join(p.folder, workFolder, name)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if name == "0000000000000002" { // in use
+			write(t, path, map[string]string{"file": "x"})
+		}
+		if name != "0000000000000003" { // a new one
+			if err := os.Chtimes(path, long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+		defer func() {
+			if _, err := os.Stat(path); (err == nil) != keep {
+				t.Errorf("%s: %v", name, err)
+			}
+		}()
+	}
+	r.sweep()
 }

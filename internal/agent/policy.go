@@ -239,6 +239,8 @@ func (p *policy) refuses(u use) string {
 		if name = strings.TrimPrefix(name, "/"); !named(p.skills, name) {
 			return fmt.Sprintf("the skill %q isn't allowed in this task", name)
 		}
+	case u.tool == toolFetch:
+		return refusesFetch(u, p.free(toolBash))
 	case u.tool != toolBash && !strings.HasPrefix(u.tool, mcpPrefix):
 		return p.reach.refuses(u, p.free(toolBash))
 	}

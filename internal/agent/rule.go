@@ -33,7 +33,7 @@ func covers(entry string, u use) bool {
 	switch u.tool {
 	case toolBash:
 		return coversCommand(rule, input.Command)
-	case "WebFetch":
+	case toolFetch:
 		domain, isDomain := strings.CutPrefix(rule, "domain:")
 		target, err := url.Parse(input.URL)
 		return isDomain && err == nil && strings.EqualFold(target.Hostname(), domain)
