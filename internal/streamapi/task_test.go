@@ -30,7 +30,7 @@ func newDesk() *desk {
 	}
 }
 
-func (d *desk) Run(ctx context.Context, _ *gateway.Gateway, call *gateway.Call, r *task.Request, listen func(e job.Event) error) (*task.View, job.Event, error) {
+func (d *desk) Run(ctx context.Context, _ *gateway.Gateway, _ *gateway.Call, r *task.Request, listen func(e job.Event) error) (*task.View, job.Event, error) {
 	d.asked <- *r
 	for {
 		select {
@@ -110,7 +110,9 @@ func TestTaskIsCancelled(t *testing.T) {
 	c.send(`{"type":"cancel","id":"another"}`)
 	c.send(`{"type":"cancel","id":"t"}`)
 	c.expect(`{"type":"error","id":"t","task_id":"task_1","detail":"the task was cancelled","request_id":"req_test-1"}`)
-	<-d.ended
+	if err := <-d.ended; err == nil {
+		t.Error("it wasn't cancelled")
+	}
 	c.send(begin)
 	<-d.asked
 	_ = c.CloseNow()

@@ -163,7 +163,7 @@ func TestAStopWaitsForATool(t *testing.T) {
 func TestTheCostOfAllRuns(t *testing.T) {
 	begun := make(chan struct{})
 	runs := 0
-	s := newStand(t, func(ctx context.Context, spec agent.Spec, h agent.Handler) (agent.Outcome, error) {
+	s := newStand(t, func(ctx context.Context, _ agent.Spec, h agent.Handler) (agent.Outcome, error) {
 		if runs++; runs > 1 {
 			return agent.Outcome{End: agent.EndCompleted}, started(h, "s2")
 		}

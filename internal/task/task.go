@@ -72,8 +72,8 @@ type Options struct {
 	ApprovalTimeout time.Duration
 	// Queued is how many tasks of one key may wait; 0 is DefaultQueued.
 	Queued int
-	// Decided hears of every answer that a person has given; an error refuses the
-	// answer. nil: nobody is told.
+	// Decided hears of every answer of a person that counts; its error is what whoever
+	// gave it hears. nil: nobody is told.
 	Decided func(ctx context.Context, call *gateway.Call, id string, a Approval) error
 	Log     *slog.Logger // nil: silent
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -177,7 +179,7 @@ func TestEndsShort(t *testing.T) {
 
 func TestTheCallerLeaves(t *testing.T) {
 	begun := make(chan struct{})
-	s := newStand(t, func(ctx context.Context, _ agent.Spec, h agent.Handler) (agent.Outcome, error) {
+	s := newStand(t, func(ctx context.Context, _ agent.Spec, _ agent.Handler) (agent.Outcome, error) {
 		close(begun)
 		<-ctx.Done()
 		return agent.Outcome{}, context.Cause(ctx)
@@ -252,26 +254,24 @@ func TestItWaitsForTheCallersLimit(t *testing.T) {
 		return agent.Outcome{End: agent.EndCompleted}, started(h, "s1")
 	})
 	refusals := 0
-	s.rooms.admit = func(call *gateway.Call) error {
-		if call.Metered && call.Address == "" && call.Clock.StartTime().After(time.Time{}) && call.RequestID == "req_1" && refusals < 1 && call.Caller.Key.RequestsPerMinute == 0 && s.submitted() {
-			refusals++
-			return apierror.New(apierror.RateLimited, "too many at once")
+	s.rooms.admit = func(*gateway.Call) error {
+		// The first call brought the task.
+		if len(s.rooms.admitted) == 0 || refusals == 2 {
+			return nil
 		}
-		return nil
+		refusals++
+		return apierror.New(apierror.RateLimited, "too many at once")
 	}
 	s.start(t)
 	v := s.submit(t, task.Request{Description: "x"})
 	s.follow(t, v.ID, "")
-	if got := s.get(t, v.ID); got.Status != job.Completed || refusals != 1 {
+	if got := s.get(t, v.ID); got.Status != job.Completed || refusals != 2 {
 		t.Errorf("%+v after %d refusals", got, refusals)
 	}
 	if rows := s.rooms.Entries(); len(rows) != 1 || rows[0].Category != "" {
 		t.Errorf("rows = %+v", rows)
 	}
 }
-
-// submitted says that the first call was admitted: the one that brought the task.
-func (s *stand) submitted() bool { return len(s.rooms.admitted) > 0 }
 
 func TestASpentBudget(t *testing.T) {
 	s := newStand(t, func(context.Context, agent.Spec, agent.Handler) (agent.Outcome, error) {
@@ -389,5 +389,31 @@ func TestOff(t *testing.T) {
 		if e := apierror.From(err); e == nil || e.Status() != 501 || e.Message != "there is no CLI" {
 			t.Error(err)
 		}
+	}
+}
+
+// What a sub-agent does is told as its own.
+func TestAgents(t *testing.T) {
+	s := newStand(t, func(_ context.Context, _ agent.Spec, h agent.Handler) (agent.Outcome, error) {
+		return agent.Outcome{End: agent.EndCompleted}, errors.Join(
+			started(h, "s1"),
+			h.Event(agent.Event{Type: agent.EventToolUse, Tool: "Task", ToolID: "t1", Input: jsontext.Value(`{"subagent_type":"scout"}`)}),
+			h.Event(agent.Event{Type: agent.EventToolUse, Tool: "Grep", ToolID: "t2", Parent: "t1", Input: jsontext.Value(`{}`)}),
+			h.Event(agent.Event{Type: agent.EventToolResult, ToolID: "t2", Parent: "t1", Content: jsontext.Value(`[]`), IsError: true}),
+			h.Event(agent.Event{Type: agent.EventText, Parent: "t1", Text: "found"}),
+		)
+	})
+	s.start(t)
+	g, call := s.call(t)
+	v, _, err := s.tasks.Run(t.Context(), g, call, &task.Request{Description: "x"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Log) != 3 || v.Log[0].Agent != "" || v.Log[1].Agent != "scout" || v.Log[1].Parent != "t1" || v.Log[2].Tool != "Grep" || v.Log[2].Agent != "scout" || !v.Log[2].IsError {
+		t.Errorf("%+v", v.Log)
+	}
+	events := s.follow(t, v.ID, task.EventText)
+	if got := string(events[len(events)-1].Data); got != `{"type":"text","content":"found","parent":"t1","agent":"scout"}` {
+		t.Errorf("%s", got)
 	}
 }
