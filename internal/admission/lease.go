@@ -16,8 +16,12 @@ const (
 	// how often it is looked for.
 	patience  = 150 * time.Millisecond
 	lookEvery = 50 * time.Millisecond
-	// paceWindow is over what time a lease's use is measured.
+	// paceWindow is over what time a lease's use is measured. A budget's is added to when it
+	// holds less than one window's use, for three.
 	paceWindow = 2 * time.Second
+	// gatherFor is in what steps of time leases are exchanged that nobody waits for,
+	// so that they meet.
+	gatherFor = time.Second
 )
 
 // lease is what this node may use of one resource of an owner. Its shard's lock guards it.
@@ -177,7 +181,7 @@ func (l *lease) useful(now time.Duration) int64 {
 		const windows = int64(time.Minute / paceWindow)
 		return max(0, recent*windows*3/2-l.has())
 	case l.spending != nil:
-		return max(0, 2*recent-l.free(now))
+		return max(0, 3*recent-l.free(now))
 	}
 	return l.inUse() / 2
 }

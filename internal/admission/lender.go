@@ -13,8 +13,8 @@ import (
 const (
 	// tickEvery is how often leases are looked through.
 	tickEvery = 500 * time.Millisecond
-	// countEvery is how often a node that was alone looks whether it still is, and how
-	// often what all nodes have spent of a budget is asked for while it is used.
+	// countEvery is how often a node that was alone looks whether it still is, spentEvery
+	// how often what all nodes have spent is asked for while a soft limit may be reached.
 	countEvery, spentEvery = 5 * time.Second, 2 * time.Second
 	// exchangeTimeout bounds one exchange, exchangeMost the leases in it.
 	exchangeTimeout = 5 * time.Second
@@ -276,7 +276,7 @@ func (l *lender) maintain(all bool) {
 				case x.open && all:
 					x.give(max(0, x.free(now)), now)
 					l.later(x, now)
-				case x.open && x.dirty, x.known && x.spending != nil && !l.alone() && idle < spentEvery && now-x.toldAt >= spentEvery:
+				case x.open && x.dirty, x.watches() && !l.alone() && idle < spentEvery && now-x.toldAt >= spentEvery:
 					l.later(x, now)
 				}
 				return !x.open && !x.busy() && x.flight == nil && idle >= forgetAfter && x.drop()

@@ -335,11 +335,16 @@ func (a *Admitter) paced(claims []claim, r *reservation, now time.Duration) {
 			continue
 		}
 		l.pace.add(r.held.In(l.about.Unit), now)
-		if l.limit > 0 && now >= max(l.refused, l.calm) && !a.lender.alone() && l.free(now) < l.pace.recent(now)/2 {
+		if l.limit > 0 && now >= max(l.refused, l.calm) && !a.lender.alone() && l.free(now) < l.pace.recent(now) {
 			l.hungry = true
-			a.lender.later(l, now)
+			a.lender.later(l, now.Truncate(gatherFor)+gatherFor)
 		}
 	}
+}
+
+// watches says that there is a soft limit that may still be reached.
+func (l *lease) watches() bool {
+	return l.spending != nil && l.watched.Soft > 0 && l.spending.spent.In(l.about.Unit) < l.watched.Soft
 }
 
 // reached gives the soft limits that what a lease's owner has spent on all nodes has reached. Its
