@@ -42,6 +42,9 @@ func TestWhatIsListedIsWhatASessionGets(t *testing.T) {
 			if status != http.StatusOK || !holdsAll(answer, `"name":"reviewer"`, `"name":"deploy"`, `"Read"`) || strings.Contains(answer, "secretagent") || strings.Contains(answer, "hush") || strings.Contains(answer, "broken") {
 				t.Errorf("%d %s", status, answer)
 			}
+			if status, answer := ask(t, a, "POST", "/v1/sessions", newKey(t, a, apikey.ProfileEnterprise), `{"allowed_skills":["deploy","nothing"]}`); status != http.StatusBadRequest || !strings.Contains(answer, `"param":"allowed_skills"`) {
+				t.Errorf("a skill that there isn't: %d %s", status, answer)
+			}
 			s := talk{a, upstream, key, made(t, a, key, "/v1/sessions", `{"model":"haiku"}`)}
 			_, body := s.says(t, "which are there")
 			if !holdsAll(body, "What reviewer does.", "What deploy does.") || strings.Contains(body, "What secretagent does.") || strings.Contains(body, "What hush does.") || strings.Contains(body, "What [broken does.") {

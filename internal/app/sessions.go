@@ -27,7 +27,7 @@ func (a *App) makeSessions() error {
 	}
 	a.sessions = session.New(session.Options{
 		Processes: session.Agents(a.agents), Archive: a.archive, Claims: a.member, Folder: folder,
-		Resolve: a.sessionModel,
+		Resolve: a.sessionModel, Known: a.known,
 		Directory: func(caller *gateway.Caller, path string) (string, error) {
 			return a.now().gateway.Directory(caller, path)
 		},
@@ -35,6 +35,17 @@ func (a *App) makeSessions() error {
 	})
 	a.later(func(context.Context) error { a.sessions.Close(); return nil })
 	return nil
+}
+
+// known gives the names of the agents and skills that there are.
+func (a *App) known(directory string) (agents, skills []string) {
+	for _, found := range a.capabilities.Agents(directory) {
+		agents = append(agents, found.Name)
+	}
+	for _, found := range a.capabilities.Skills(directory) {
+		skills = append(skills, found.Name)
+	}
+	return agents, skills
 }
 
 // sessionModel finds a model as the router does: an alias, a full id, or a name that

@@ -122,6 +122,9 @@ type Options struct {
 	// Directory gives the folder in which a caller may work, without links, or refuses
 	// it: Gateway.Directory.
 	Directory func(caller *gateway.Caller, path string) (string, error)
+	// Known gives the names of the agents and skills that there are for work in a folder,
+	// "" for one of its own. nil: nobody knows, and any name is taken.
+	Known func(directory string) (agents, skills []string)
 
 	Idle       time.Duration // 0 is DefaultIdle
 	TTL        time.Duration // 0 is DefaultTTL

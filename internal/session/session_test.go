@@ -56,7 +56,15 @@ func TestConversation(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	n := start(t, newStore(), func(o *session.Options) { o.Most, o.TTL = 2, time.Hour })
+	n := start(t, newStore(), func(o *session.Options) {
+		o.Most, o.TTL = 2, time.Hour
+		o.Known = func(directory string) (agents, skills []string) {
+			if directory == "/srv" {
+				return []string{"a"}, []string{"s"}
+			}
+			return nil, nil
+		}
+	})
 	poor := key("key_poor")
 	poor.Permissions = gateway.Permissions{AllowedTools: []string{"Read"}, AllowedAgents: []string{"a"}, WorkingDirectories: []string{"/srv"}}
 	for _, tt := range []struct {
@@ -68,6 +76,7 @@ func TestRefusals(t *testing.T) {
 		{"a tool", session.Wish{Tools: []string{"Read", "Bash"}}, 403, "allowed_tools"},
 		{"an agent", session.Wish{Agents: []string{"a", "b"}}, 403, "allowed_agents"},
 		{"a skill", session.Wish{Skills: []string{"s"}}, 403, "allowed_skills"},
+		{"an agent that there isn't", session.Wish{Agents: []string{"a"}}, 400, "allowed_agents"},
 		{"a folder", session.Wish{Directory: "/etc"}, 403, "working_directory"},
 		{"a model", session.Wish{Model: "gpt"}, 404, "model"},
 		{"too long a life", session.Wish{TTL: 2 * time.Hour}, 400, "ttl"},

@@ -82,10 +82,32 @@ func (s *Sessions) Create(ctx context.Context, caller *gateway.Caller, w Wish) (
 	if _, err := s.permitted(caller, d); err != nil {
 		return Session{}, err
 	}
+	if err := s.known(d); err != nil {
+		return Session{}, err
+	}
 	if err := s.room(ctx, caller.KeyID); err != nil {
 		return Session{}, err
 	}
 	return d.Session, s.put(ctx, d)
+}
+
+// known refuses names of agents and skills that there aren't.
+func (s *Sessions) known(d *document) error {
+	if s.options.Known == nil {
+		return nil
+	}
+	agents, skills := s.options.Known(d.Directory)
+	for _, list := range []struct {
+		field           string
+		names, thereAre []string
+	}{{"allowed_agents", d.Agents, agents}, {"allowed_skills", d.Skills, skills}} {
+		for _, name := range list.names {
+			if name != gateway.All && !slices.Contains(list.thereAre, name) {
+				return apierror.Invalid(list.field, "%s: holds one that there isn't; GET /v1/capabilities lists those that there are", list.field)
+			}
+		}
+	}
+	return nil
 }
 
 // room refuses a key that has as many sessions as it may.
