@@ -116,14 +116,16 @@ func (n *limiter) end(call *gateway.Call, output int64) {
 	n.admitter.Release(call, result)
 }
 
-// limits are refusals of a limit; anything else isn't expected.
-func (n *limiter) refusal(err error) *apierror.Error {
+// refused reports a refusal that isn't a limit's, and says whether it is one that
+// ends.
+func (n *limiter) refused(err error) (passes bool) {
 	n.t.Helper()
 	var e *apierror.Error
 	if !errors.As(err, &e) || e.Category != apierror.RateLimited && e.Category != apierror.BudgetExceeded {
 		n.t.Errorf("refused with %v", err)
+		return false
 	}
-	return e
+	return e.RetryAfter > 0
 }
 
 func cluster3(t *testing.T) (nodes []*limiter, address string) {
@@ -178,7 +180,7 @@ func TestNodesShareRequestsAMinute(t *testing.T) {
 			crowd(nodes, func(n *limiter, _ *rand.Rand) bool {
 				call, err := n.begin(caller)
 				if err != nil {
-					n.refusal(err)
+					n.refused(err)
 					<-time.After(50 * time.Millisecond)
 					return admitted.Load() < int64(limit) && time.Now().Before(deadline)
 				}
@@ -201,12 +203,13 @@ func TestNodesShareSlots(t *testing.T) {
 	const limit = 10
 	nodes, address := cluster3(t)
 	caller := callerWith(func(c *gateway.Caller) { c.Project.ConcurrentRequests = limit })
-	var running, highest, served atomic.Int64
+	var running, served atomic.Int64
+	var full atomic.Bool
 	deadline := time.Now().Add(5 * time.Second)
 	crowd(nodes, func(n *limiter, random *rand.Rand) bool {
 		call, err := n.begin(caller)
 		if err != nil {
-			n.refusal(err)
+			n.refused(err)
 			<-time.After(20 * time.Millisecond)
 			return time.Now().Before(deadline)
 		}
@@ -214,7 +217,8 @@ func TestNodesShareSlots(t *testing.T) {
 		if now > limit {
 			t.Errorf("%d run at once", now)
 		}
-		for high := highest.Load(); now > high && !highest.CompareAndSwap(high, now); high = highest.Load() {
+		if now == limit {
+			full.Store(true)
 		}
 		<-time.After(time.Duration(random.IntN(20)) * time.Millisecond)
 		running.Add(-1)
@@ -222,8 +226,8 @@ func TestNodesShareSlots(t *testing.T) {
 		served.Add(1)
 		return time.Now().Before(deadline)
 	})
-	if highest.Load() != limit || served.Load() < 500 {
-		t.Errorf("%d ran at once, %d were served", highest.Load(), served.Load())
+	if !full.Load() || served.Load() < 500 {
+		t.Errorf("all slots were used at once: %t; %d calls were served", full.Load(), served.Load())
 	}
 	t.Logf("%d served", served.Load())
 	atRest(t, nodes, address)
@@ -250,7 +254,7 @@ func TestNodesShareBudgets(t *testing.T) {
 		}
 		call, err := n.begin(caller)
 		if err != nil {
-			if e := n.refusal(err); e != nil && e.RetryAfter == 0 {
+			if !n.refused(err) {
 				return false // it is spent
 			}
 			<-time.After(20 * time.Millisecond)
@@ -293,7 +297,7 @@ func (n *limiter) fill(caller *gateway.Caller, many int, within time.Duration) (
 			calls = append(calls, call)
 			continue
 		}
-		n.refusal(err)
+		n.refused(err)
 		if time.Now().After(deadline) {
 			break
 		}
@@ -319,7 +323,7 @@ func TestWhatIsntUsedIsTheOthers(t *testing.T) {
 		if len(calls) != slots {
 			t.Errorf("round %d: %d of %d", round, len(calls), slots)
 		}
-		if _, err := n.begin(caller); n.refusal(err) == nil {
+		if _, err := n.begin(caller); err == nil {
 			t.Error("one more was admitted")
 		}
 		for _, call := range calls {
@@ -375,7 +379,7 @@ func TestANodeIsCutOff(t *testing.T) {
 	if at := <-fenced; at >= passed {
 		t.Errorf("the lost node stopped after %v, when others had its part after %v", at, passed)
 	}
-	if _, err := other.begin(caller); other.refusal(err) == nil {
+	if _, err := other.begin(caller); err == nil {
 		t.Error("more than the limit")
 	}
 	for _, call := range append(had, got...) {
@@ -399,7 +403,7 @@ func TestALimitThatIsLoweredIsKept(t *testing.T) {
 	}
 	// Each node hears of it with its next call.
 	for i, n := range nodes {
-		if _, err := n.begin(after); n.refusal(err) == nil {
+		if _, err := n.begin(after); err == nil {
 			t.Errorf("node %d admits beyond what the lowered limit allows", i)
 		}
 	}
@@ -434,7 +438,7 @@ func TestNodesShareTokensAMinute(t *testing.T) {
 	crowd(nodes, func(n *limiter, random *rand.Rand) bool {
 		call, err := n.begin(caller)
 		if err != nil {
-			n.refusal(err)
+			n.refused(err)
 			<-time.After(50 * time.Millisecond)
 			return time.Now().Before(deadline)
 		}
