@@ -25,6 +25,7 @@ func (h *Handler) Operations() []openapi.Operation {
 		Responses: protocol.WithHeaders(true, protocol.OpenAILimits(), slices.Concat([]openapi.Response{
 			{Status: http.StatusOK, Description: "The answer.", Schema: completionSchema()},
 			{Status: http.StatusOK, ContentType: openapi.EventStream, Schema: chunkSchema()},
+			protocol.OpenAIFailure(http.StatusNotImplemented, protocol.NoWork),
 		}, protocol.OpenAIFailures(), protocol.OnceFailures())),
 	}}
 }

@@ -30,7 +30,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				{Status: http.StatusAccepted, Description: "The request is kept and will run. Location says where its outcome will be.", Schema: acceptedSchema()},
 			}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge,
 				http.StatusUnprocessableEntity, http.StatusTooManyRequests,
-				http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...)),
+				http.StatusInternalServerError, http.StatusNotImplemented, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)...)),
 		},
 		{
 			Method: http.MethodGet, Path: pathRun, ID: "getProcess", Tag: tag, Summary: "The outcome of an asynchronous request.",
@@ -110,6 +110,7 @@ func failures(statuses ...int) []openapi.Response {
 	schema := openapi.Members("ProcessError", "", protocol.FlatError(openapi.Always)...)
 	descriptions := map[int]string{
 		http.StatusForbidden: protocol.Forbidden + " Or: " + protocol.BudgetIsSpent, http.StatusTooManyRequests: protocol.Limited,
+		http.StatusNotImplemented: protocol.NoWork,
 	}
 	var responses []openapi.Response
 	for _, status := range statuses {

@@ -62,6 +62,9 @@ func WorkSession() *openapi.Schema {
 	return openapi.Nullable(openapi.Text("This service's own: a session of the key (`POST /v1/sessions`) answers. Only the last message is sent to it: it keeps the conversation, its system prompt, its model and its tools. While it answers another message: 409."))
 }
 
+// NoWork says what 501 means where a request asks for tools of the CLI's own.
+const NoWork = "The request asks for tools of the CLI's own, and this service has none: there is no CLI, or `--max-tasks` is 0."
+
 // WorkTools documents allowed_tools.
 func WorkTools() *openapi.Schema {
 	return openapi.Nullable(&openapi.Schema{
