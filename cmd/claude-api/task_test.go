@@ -38,6 +38,8 @@ type logEntry struct {
 	Input      map[string]any
 	Output     any
 	IsError    bool `json:"is_error"`
+
+	Parent, Agent string
 }
 
 // taskStand is a service on the real CLI, whose key may do everything.
@@ -122,6 +124,7 @@ func TestTasks(t *testing.T) {
 			t.Run("as a stream", func(t *testing.T) { testTaskStream(t, s) })
 			t.Run("later", func(t *testing.T) { testTaskLater(t, s) })
 			t.Run("asks", func(t *testing.T) { testTaskAsks(t, s) })
+			t.Run("agents", func(t *testing.T) { testTaskAgents(t, s) })
 			t.Run("leaves", func(t *testing.T) { testTaskLeaves(t, s) })
 			t.Run("cancelled", func(t *testing.T) { testTaskCancelled(t, s) })
 			t.Run("refused", func(t *testing.T) { testTaskRefused(t, s) })
@@ -447,5 +450,25 @@ func TestTasksCommandRefusals(t *testing.T) {
 		if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.String(), tt.want) {
 			t.Errorf("%v: %d %s", tt.args, code, p.stderr.String())
 		}
+	}
+}
+
+// testTaskAgents has a sub-agent change something: its tools are told of, and noted,
+// before they run.
+func testTaskAgents(t *testing.T, s *stand) {
+	inner := quote(`[[tool=Bash input={"command":"echo x > y"}]] [[then]] [[text=written]]`)
+	prompt := `[[tool=Agent input={"description":"d","prompt":` + inner + `,"subagent_type":"general-purpose"}]] [[then]] [[text=all done]]`
+	id := s.later(t, prompt, `"allow_tools":["Agent"]`, `"approval":"ask"`)
+	s.events(t, id, "", "event: approval")
+	if a := s.post(t, "/v1/tasks/"+id+"/approvals/1", `{"decision":"allow"}`); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	got := s.ended(t, id)
+	events := s.events(t, id, "", "")
+	if used, asked := strings.Index(events, `"tool":"Bash"`), strings.Index(events, "event: approval"); used < 0 || used > asked {
+		t.Errorf("the use of Bash is told of at %d, the question at %d: %s", used, asked, events)
+	}
+	if got.Status != "completed" || len(got.Log) != 4 || len(got.Artifacts) != 1 || got.Log[1].Parent != got.Log[0].ID || got.Log[1].Agent != "general-purpose" {
+		t.Errorf("%+v", got)
 	}
 }
