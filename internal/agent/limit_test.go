@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
@@ -160,7 +161,8 @@ func TestRunHasLimits(t *testing.T) {
 func TestABudgetOfTheCallers(t *testing.T) {
 	s := newService(t, install.Version, nil, nil)
 	want := spec("key_1", "hello")
-	want.Caller = &gateway.Caller{KeyID: "key_1", ProjectID: "alpha", Permissions: everything, Budgets: spentBudget}
+	spent := budget.Limit{Owner: budget.Owner{Kind: budget.Key, ID: "key_1"}, Period: budget.Total, Unit: budget.USD, Hard: 1}
+	want.Caller = &gateway.Caller{KeyID: "key_1", ProjectID: "alpha", Permissions: everything, Budgets: []budget.Limit{spent}}
 	o, err := s.Run(t.Context(), want, &heard{})
 	if err == nil || o.End == agent.EndMaxCost {
 		t.Errorf("%+v, %v", o, err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/gateway"
 )
 
 // TestRunWorksWithFiles writes, reads and edits one file, and makes another with the
@@ -107,6 +108,29 @@ func TestRunIsHeldToItsPolicy(t *testing.T) {
 		}
 		if got := strings.Join(h.events[0].Tools, " "); strings.Contains(got, "Write") || !strings.Contains(got, "Bash") {
 			t.Errorf("offered: %s", got)
+		}
+	})
+}
+
+// TestWhatAProfileBlocks by a rule stays blocked where the bare tool is allowed.
+func TestWhatAProfileBlocks(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		s := newService(t, version, nil, nil)
+		want := spec("key_1", steps(
+			call("Bash", map[string]any{"command": "rm kept"}), call("Bash", map[string]any{"command": "echo x; rm kept"}),
+			call("Bash", map[string]any{"command": "ls"}), "[[text=over]]",
+		))
+		want.Directory = t.TempDir()
+		write(t, want.Directory, map[string]string{"kept": "x"})
+		blocking := everything
+		blocking.BlockedTools = []string{"Bash(rm:*)"}
+		want.Caller = &gateway.Caller{KeyID: "key_1", ProjectID: "alpha", Permissions: blocking}
+		h := &heard{}
+		if _, err := s.Run(t.Context(), want, h); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := h.log(), "use Bash\nerror\nuse Bash\nerror\nuse Bash\nresult\ntext over"; got != want || !strings.Contains(h.results(), "kept") {
+			t.Errorf("%s\n%s", got, h.results())
 		}
 	})
 }
