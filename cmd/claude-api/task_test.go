@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
@@ -40,6 +42,7 @@ type logEntry struct {
 	IsError    bool `json:"is_error"`
 
 	Parent, Agent string
+	Time          time.Time
 }
 
 // taskStand is a service on the real CLI, whose key may do everything.
@@ -124,6 +127,7 @@ func TestTasks(t *testing.T) {
 			t.Run("as a stream", func(t *testing.T) { testTaskStream(t, s) })
 			t.Run("later", func(t *testing.T) { testTaskLater(t, s) })
 			t.Run("asks", func(t *testing.T) { testTaskAsks(t, s) })
+			t.Run("order", func(t *testing.T) { testTaskOrder(t, s) })
 			t.Run("agents", func(t *testing.T) { testTaskAgents(t, s) })
 			t.Run("leaves", func(t *testing.T) { testTaskLeaves(t, s) })
 			t.Run("cancelled", func(t *testing.T) { testTaskCancelled(t, s) })
@@ -313,23 +317,24 @@ func TestTaskWithoutCLI(t *testing.T) {
 // TestTaskKilled kills the service with a task at several points of its life, and
 // starts it again: what may have changed something isn't done twice.
 func TestTaskKilled(t *testing.T) {
-	cli := clitest.Path(t, install.Version)
+	newest, oldest := install.Version, clitest.Versions[len(clitest.Versions)-1]
 	const slow = ` [[delay=5s]] [[text=done in the end]]`
 	const wrote = `[[tool=Bash input={"command":"echo x >> count"}]] [[then]]` + slow
 	for _, tt := range []struct {
-		name, prompt, until string
-		signal              syscall.Signal
-		status, result      string
-		tools               string
+		name, version, prompt, until string
+		signal                       syscall.Signal
+		status, result               string
+		tools                        string
 	}{
-		{"before any tool", slow, `"status":"running"`, syscall.SIGKILL, "completed", "done in the end", ""},
-		{"after a tool that only reads", `[[tool=Glob input={"pattern":"*"}]] [[then]]` + slow, "event: tool_result", syscall.SIGKILL, "completed", "done in the end", "Glob Glob"},
-		{"in the middle of Bash", `[[tool=Bash input={"command":"sleep 50"}]] [[then]]` + slow, "event: tool_use", syscall.SIGKILL, "failed", "", "Bash"},
-		{"after Bash", wrote, "event: tool_result", syscall.SIGKILL, "completed", "interrupted from outside", "Bash"},
-		{"stopped after Bash", wrote, "event: tool_result", syscall.SIGTERM, "completed", "interrupted from outside", "Bash"},
+		{"before any tool", newest, slow, `"status":"running"`, syscall.SIGKILL, "completed", "done in the end", ""},
+		{"after a tool that only reads", newest, `[[tool=Glob input={"pattern":"*"}]] [[then]]` + slow, "event: tool_result", syscall.SIGKILL, "completed", "done in the end", "Glob Glob"},
+		{"in the middle of Bash", newest, `[[tool=Bash input={"command":"sleep 50"}]] [[then]]` + slow, "event: tool_use", syscall.SIGKILL, "failed", "", "Bash"},
+		{"after Bash", newest, wrote, "event: tool_result", syscall.SIGKILL, "completed", "interrupted from outside", "Bash"},
+		{"after Bash, the older CLI", oldest, wrote, "event: tool_result", syscall.SIGKILL, "completed", "interrupted from outside", "Bash"},
+		{"stopped after Bash", newest, wrote, "event: tool_result", syscall.SIGTERM, "completed", "interrupted from outside", "Bash"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			up := newUpstream(t)
+			up, cli := newUpstream(t), clitest.Path(t, tt.version)
 			s := taskStandOn(t, t.TempDir(), up, cli)
 			id := s.later(t, tt.prompt, `"timeout":600`)
 			before := s.events(t, id, "", tt.until)
@@ -470,5 +475,29 @@ func testTaskAgents(t *testing.T, s *stand) {
 	}
 	if got.Status != "completed" || len(got.Log) != 4 || len(got.Artifacts) != 1 || got.Log[1].Parent != got.Log[0].ID || got.Log[1].Agent != "general-purpose" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// testTaskOrder has tools say when they ran: each of them was told of before, and so it
+// was noted.
+func testTaskOrder(t *testing.T, s *stand) {
+	const now = `[[tool=Bash input={"command":"date +%s%N"}]]`
+	a := s.post(t, "/v1/task", taskBody(now+now+` [[then]] `+now+` [[then]] [[text=done]]`))
+	told := map[string]time.Time{}
+	results := 0
+	for _, e := range decode[agentic](t, a.body).Log {
+		if e.Type == "tool_use" {
+			told[e.ID] = e.Time
+			continue
+		}
+		results++
+		text, _ := e.Output.(string)
+		ran, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+		if err != nil || told[e.ID].IsZero() || !told[e.ID].Before(time.Unix(0, ran)) {
+			t.Errorf("told of at %s, ran at %s (%q, %v)", told[e.ID], time.Unix(0, ran), text, err)
+		}
+	}
+	if results != 3 {
+		t.Errorf("%d results: %s", results, a.body)
 	}
 }
