@@ -14,6 +14,7 @@ import (
 
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
+	"claude-code-api-service/internal/postgres/pgtest"
 )
 
 // agentic is a task as the service tells of it.
@@ -499,5 +500,27 @@ func testTaskOrder(t *testing.T, s *stand) {
 	}
 	if results != 3 {
 		t.Errorf("%d results: %s", results, a.body)
+	}
+}
+
+// TestTaskKilledOnPostgres kills a node with a task and gives the task to another one,
+// which has the same data folder.
+func TestTaskKilledOnPostgres(t *testing.T) {
+	database := "CLAUDE_API_DATABASE_URL=" + pgtest.Database(t)
+	up, cli, data := newUpstream(t), clitest.Path(t, install.Version), t.TempDir()
+	own := environment(t, database)
+	s := &stand{upstream: up, service: serveOn(t, data, up.url, cli, database, "--min-workers=1", "--task-spares=0")}
+	s.key = command(t, own, "keys", "create", "--data-dir="+data, "--project-id=e2e", "--profile=enterprise", "-q")
+	s.ready(t)
+	id := s.later(t, `[[tool=Bash input={"command":"echo x >> count"}]] [[then]] [[delay=5s]] [[text=never]]`)
+	s.events(t, id, "", "event: tool_result")
+	eventually(t, patience, "the upstream is asked again", func() bool { return up.Stats().InFlight > 0 })
+	s.signal(t, syscall.SIGKILL)
+	s.exit(t)
+	next := &stand{upstream: up, service: serveOn(t, data, up.url, cli, database, "--min-workers=1", "--task-spares=0")}
+	next.key = s.key
+	next.ready(t)
+	if got := next.ended(t, id); got.Status != "completed" || !strings.Contains(got.Result, "interrupted from outside") || len(got.Log) != 2 {
+		t.Errorf("%+v", got)
 	}
 }
