@@ -195,6 +195,7 @@ func TestPostgresCrash(t *testing.T) {
 	}
 	answers("the service answers")
 	for range 2 {
+		s.ready(t) // what it says afterwards isn't of the time before
 		if err := server.Crash(); err != nil {
 			t.Fatal(err)
 		}
