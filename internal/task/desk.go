@@ -35,8 +35,12 @@ func (t *Tasks) Run(ctx context.Context, g *gateway.Gateway, call *gateway.Call,
 		if err != nil {
 			return nil, err
 		}
+		rec, err := newRecord(t, run, r, listen)
+		if err != nil {
+			return nil, errors.Join(err, end(nil, err))
+		}
 		finish = end
-		return newRecord(t, run, r, listen)
+		return rec, nil
 	}}
 	err = w.gateway().Serve(ctx, call, silent{})
 	if w.record == nil {
