@@ -93,7 +93,7 @@ func (c *commons) decide(node string, turn int64, a Ask) (answer Answer, recall 
 	}
 	m := r.rows[node]
 	if m == nil {
-		m = &row{granted: a.Given + a.Used, ready: a.GivenReady, given: a.Given, givenReady: a.GivenReady, used: a.Used}
+		m = &row{granted: a.Given + a.Used, ready: a.GrantedReady, given: a.Given, givenReady: a.GivenReady, used: a.Used}
 		r.rows[node] = m
 	}
 	m.turn, m.given = turn, a.Given

@@ -160,7 +160,7 @@ func (l *lease) give(n int64, now time.Duration) {
 // ask is what the node says of it now.
 func (l *lease) ask(now time.Duration) Ask {
 	a := l.about
-	a.Limit, a.Given, a.GivenReady, a.Used = l.limit, l.given, l.givenReady, l.used
+	a.Limit, a.Given, a.GivenReady, a.Used, a.GrantedReady = l.limit, l.given, l.givenReady, l.used, l.grantedReady
 	if l.waiting > 0 {
 		a.Want = max(0, l.waiting-l.free(now))
 	}
@@ -168,8 +168,8 @@ func (l *lease) ask(now time.Duration) Ask {
 		a.Like = a.Want + l.useful(now)
 	}
 	a.Recall = a.Want > 0 && l.begun == 0
-	a.Close = l.closing && l.waiting == 0 && !l.busy()
-	l.hungry, l.dirty, l.closing = false, false, a.Close
+	a.Close = l.closing && l.has() <= 0 && !l.busy()
+	l.hungry, l.dirty, l.closing = false, false, false
 	return a
 }
 

@@ -53,8 +53,9 @@ type Ask struct {
 	Limit int64 // of all nodes together
 	// Given and GivenReady are all that the node has ever given back, and how much of
 	// that could have been used at once (of a rate). Used is what the node has spent
-	// of a budget, by its own account.
-	Given, GivenReady, Used int64
+	// of a budget, GrantedReady how much of a rate that it was lent could have been used at once,
+	// by its own account: a lease that was closed goes on from there.
+	Given, GivenReady, Used, GrantedReady int64
 	// Want is what somebody waits for, Like what would be of use with it.
 	Want, Like int64
 	// Recall has the other nodes told if there is less.

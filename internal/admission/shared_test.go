@@ -199,6 +199,60 @@ func TestNodesNeverPassALimit(t *testing.T) {
 	})
 }
 
+// TestTokensAMinuteAreNeverPassed has nodes take tokens by an estimate and use fewer, in any
+// rhythm, while their parts move from one to another: in no stretch of time is more
+// used than the limit and what comes back in it.
+func TestTokensAMinuteAreNeverPassed(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		limit := rapid.IntRange(120, 2_000).Draw(rt, "tokens")
+		steps := stepsOf(rt)
+		synctest.Test(t, func(t *testing.T) {
+			c := newCommons()
+			var sites []*site
+			for i := range 3 {
+				sites = append(sites, newSite(c, fmt.Sprint(i)))
+				defer sites[i].Stop(t.Context())
+			}
+			type run struct {
+				call *gateway.Call
+				at   time.Time
+				used int64
+			}
+			running := make([][]*run, 3)
+			var all []*run
+			for _, step := range steps {
+				i := step % 3
+				switch action := step / 3 % 10; {
+				case action <= 1:
+					time.Sleep(time.Duration(step) * 5 * time.Microsecond)
+				case action <= 4 && len(running[i]) > 0:
+					at := step / 30 % len(running[i])
+					r := running[i][at]
+					running[i] = append(running[i][:at], running[i][at+1:]...)
+					r.used = int64(step / 30 % 117) // as estimated at most
+					sites[i].Release(r.call, used(r.used, 0))
+				default:
+					r := &run{call: callWith(t, gateway.RateLimits{TokensPerMinute: limit}, 0), at: time.Now()}
+					if begin(sites[i].Admitter, r.call) == nil {
+						r.at = time.Now()
+						running[i], all = append(running[i], r), append(all, r)
+					}
+				}
+				for from := range all {
+					var sum int64
+					for _, r := range all[from:] {
+						sum += r.used
+						most := int64(limit) + int64(r.at.Sub(all[from].at)*time.Duration(limit)/time.Minute) + 1
+						if sum > most {
+							t.Fatalf("%d used within %v, at most %d may be", sum, r.at.Sub(all[from].at), most)
+						}
+					}
+				}
+			}
+		})
+	})
+}
+
 // TestAFencedNodeUsesNothing takes the membership of a node that has everything.
 func TestAFencedNodeUsesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

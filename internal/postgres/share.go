@@ -57,7 +57,7 @@ WITH clock AS MATERIALIZED (
 ),
 seen AS MATERIALIZED (
 	SELECT a.*, p.capacity, p.level, p.at, m.node IS NOT NULL AS opened,
-		coalesce(m.granted, a.given + a.used) AS old_granted, coalesce(m.granted_ready, a.given_ready) AS old_ready,
+		coalesce(m.granted, a.given + a.used) AS old_granted, coalesce(m.granted_ready, a.granted_ready) AS old_ready,
 		coalesce(m.given_ready, a.given_ready) AS old_given_ready,
 		greatest(0, coalesce(m.granted - m.used, a.given) - a.given) AS own,
 		(SELECT coalesce(sum(greatest(0, o.granted - o.given - o.used)), 0)::bigint FROM share_leases o
@@ -67,8 +67,8 @@ seen AS MATERIALIZED (
 			ELSE ` + spentBy + `project_id = a.owner_id) END AS spent,
 		a.resource IN ('requests', 'tokens') AS rate
 	FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
-		$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::boolean[], $16::boolean[])
-		WITH ORDINALITY AS a (owner_kind, owner_id, resource, unit, since, until, most, given, given_ready, used, want, liking, recall, closing, place)
+		$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::boolean[], $16::boolean[], $17::bigint[])
+		WITH ORDINALITY AS a (owner_kind, owner_id, resource, unit, since, until, most, given, given_ready, used, want, liking, recall, closing, granted_ready, place)
 	LEFT JOIN share_leases m ON m.node = $1 AND m.owner_kind = a.owner_kind AND m.owner_id = a.owner_id AND m.resource = a.resource AND m.since = a.since
 	LEFT JOIN share_pools p ON p.owner_kind = a.owner_kind AND p.owner_id = a.owner_id AND p.resource = a.resource
 	WHERE coalesce(m.turn, 0) < $2
@@ -140,6 +140,7 @@ func (s *shares) Exchange(ctx context.Context, node string, turn int64, asks []a
 		number(func(a *admission.Ask) int64 { return a.GivenReady }), number(func(a *admission.Ask) int64 { return a.Used }),
 		number(func(a *admission.Ask) int64 { return a.Want }), number(func(a *admission.Ask) int64 { return a.Like }),
 		column(asks, func(a *admission.Ask) bool { return a.Recall }), column(asks, func(a *admission.Ask) bool { return a.Close }),
+		number(func(a *admission.Ask) int64 { return a.GrantedReady }),
 	).Query(func(rows pgx.Rows) error {
 		var place int
 		var answer admission.Answer

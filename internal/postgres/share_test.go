@@ -124,42 +124,61 @@ func TestARateIsLentWithWhatIsOwed(t *testing.T) {
 	later := func(seconds int) {
 		execute(t, raw, `UPDATE share_pools SET at = at - make_interval(secs => $1)`, seconds)
 	}
-	ask := askOf("requests", 60)
-	ask.Want, ask.Like = 1, 40
-	if got := one.one(ask); got != (admission.Answer{Granted: 30, GrantedReady: 30, Pool: 30}) {
+	ask := askOf("requests", 6) // one comes back in ten seconds
+	ask.Want, ask.Like = 1, 4
+	if got := one.one(ask); got != (admission.Answer{Granted: 3, GrantedReady: 3, Pool: 3}) {
 		t.Errorf("one is lent %+v", got)
 	}
-	// One has used all and gives 20 of it back: they come back in a minute.
-	ask.Given, ask.GivenReady, ask.Want, ask.Like = 20, 0, 0, 0
-	if got := one.one(ask); got.Granted != 30 || got.Pool != 30 {
+	// One has used all and gives two of it back: they have yet to come back.
+	ask.Given, ask.GivenReady, ask.Want, ask.Like = 2, 0, 0, 0
+	if got := one.one(ask); got.Granted != 3 || got.Pool != 3 {
 		t.Errorf("one has %+v", got)
 	}
-	ask.Given, ask.Want, ask.Like = 0, 50, 50
-	if got := two.one(ask); got != (admission.Answer{Granted: 50, GrantedReady: 30, Others: 10}) {
+	ask.Given, ask.Want, ask.Like = 0, 5, 5
+	if got := two.one(ask); got != (admission.Answer{Granted: 5, GrantedReady: 3, Others: 1}) {
 		t.Errorf("two is lent %+v", got)
 	}
-	ask.Given, ask.GivenReady, ask.Want, ask.Like = 50, 0, 0, 0
+	ask.Given, ask.GivenReady, ask.Want, ask.Like = 5, 0, 0, 0
 	two.one(ask)
-	later(30)
-	ask.Want, ask.Like = 5, 5
-	if got := two.one(ask); got.Granted != 55 || got.GrantedReady != 35 || got.Pool != 20 {
-		t.Errorf("after half a minute: %+v", got)
+	later(24)
+	ask.Want, ask.Like = 1, 1
+	if got := two.one(ask); got.Granted != 6 || got.GrantedReady != 4 || got.Pool != 1 {
+		t.Errorf("after 24 seconds: %+v", got)
 	}
 	later(300)
 	ask.Want, ask.Like = 0, 0
-	if got := two.one(ask); got.Pool != 45 {
+	if got := two.one(ask); got.Pool != 4 {
 		t.Errorf("a rate was saved up: %+v", got)
 	}
 	// A dead node's part is as if it had used all of it.
 	if err := one.db.LeaveNode(t.Context(), "one"); err != nil {
 		t.Fatal(err)
 	}
-	if got := two.one(ask); got.Pool != 45 || got.Others != 0 {
+	if got := two.one(ask); got.Pool != 4 || got.Others != 0 {
 		t.Errorf("at once after a death: %+v", got)
 	}
 	later(60)
-	if got := two.one(ask); got.Pool != 55 {
+	if got := two.one(ask); got.Pool != 5 {
 		t.Errorf("a minute after a death: %+v", got)
+	}
+}
+
+// TestAClosedRateGoesOn closes a lease of which less was given back than lent, and
+// opens it again: what was used stays used.
+func TestAClosedRateGoesOn(t *testing.T) {
+	p := newPeer(t, pgtest.Database(t), "one")
+	ask := askOf("tokens", 6)
+	ask.Want, ask.Like = 6, 6
+	if got := p.one(ask); got != (admission.Answer{Granted: 6, GrantedReady: 6}) {
+		t.Fatalf("%+v", got)
+	}
+	ask.Given, ask.GivenReady, ask.GrantedReady, ask.Want, ask.Like, ask.Close = 6, 4, 6, 0, 0, true
+	if got := p.one(ask); got.Pool != 4 {
+		t.Errorf("given back: %+v", got)
+	}
+	ask.Close, ask.Want, ask.Like = false, 5, 5
+	if got := p.one(ask); got != (admission.Answer{Granted: 12, GrantedReady: 10}) {
+		t.Errorf("opened again: %+v", got)
 	}
 }
 
