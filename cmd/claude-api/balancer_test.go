@@ -149,7 +149,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		out.Header = r.Header.Clone()
-		response, err := n.transport.RoundTrip(out)
+		response, err := n.transport.RoundTrip(out) //nolint:bodyclose // pass closes it
 		var network *net.OpError
 		if errors.As(err, &network) && network.Op == "dial" {
 			b.set(n, false)
