@@ -258,9 +258,10 @@ func testTaskLeaves(t *testing.T, s *stand) {
 	until(t, lines, "event: tool_use")
 	leave()
 	s.left(t, id)
-	if list := s.get(t, "/v1/tasks?limit=1"); !strings.Contains(list.body, `"status":"cancelled"`) {
-		t.Errorf("%s", list.body)
-	}
+	// The job ends behind the row.
+	eventually(t, patience, "the task is cancelled", func() bool {
+		return strings.Contains(s.get(t, "/v1/tasks?limit=1").body, `"status":"cancelled"`)
+	})
 }
 
 func testTaskCancelled(t *testing.T, s *stand) {
