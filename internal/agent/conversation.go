@@ -125,8 +125,8 @@ func (t *turn) run(ctx context.Context, prompt jsontext.Value) error {
 	w := t.worker
 	t.outcome.Session, t.outcome.Workspace = w.process.Session(), w.workspace
 	var err error
-	if t.root, err = os.OpenRoot(w.directory); err != nil {
-		return errOfMachine(fmt.Errorf("open the run's folder: %w", err))
+	if t.root, err = w.open(); err != nil {
+		return err
 	}
 	if t.before, err = look(ctx, t.root); err != nil {
 		return t.failure(ctx, err)

@@ -62,7 +62,10 @@ func (r *Runner) makeHome(folder string, p place, agents, skills []string) (home
 	if r.options.Home == "" {
 		return h, nil
 	}
-	l := linker{from: filepath.Join(r.options.Home, claudeFolder), to: inner, home: &h}
+	l := linker{from: filepath.Join(r.options.Home, claudeFolder), to: inner, home: &h, within: r.options.Home}
+	if r.options.Login {
+		l.within = l.from
+	}
 	for _, name := range shared {
 		l.link(filepath.Join(l.from, name), name)
 	}
@@ -92,8 +95,12 @@ func (h home) writes(p place) []string {
 // linker makes links in a run's home to what is in the configured one.
 type linker struct {
 	from, to string
-	home     *home
-	err      error
+	// within is the folder out of which nothing may lead: HOME, as for the catalogue. Where
+	// the CLI renews its login there, its tools can write in .claude, and nothing that leads
+	// out of that was meant by the operator for certain.
+	within string
+	home   *home
+	err    error
 }
 
 // link makes one, and gives where it leads; "" where there is nothing to lead to.
@@ -104,6 +111,9 @@ func (l *linker) link(path, name string) string {
 	}
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	if limit, _ := filepath.EvalSymlinks(l.within); err == nil && !within(limit, target) {
 		return ""
 	}
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/claudecli/clitest"
+	"claude-code-api-service/internal/gateway"
 )
 
 // invented is an OAuth login that no upstream has given, as the CLI keeps its own.
@@ -56,6 +57,32 @@ func TestARunKnowsNoCredential(t *testing.T) {
 		}
 		if results := h.results(); !strings.Contains(results, "HOME=") || strings.Contains(results, credential) || strings.Contains(results, want.System) {
 			t.Errorf("it sees %s", results)
+		}
+	})
+}
+
+// TestALoginsFolderLeadsNowhere: a run with a login can write in the folder that has it.
+// What it links there opens nothing to the runs that follow.
+func TestALoginsFolderLeadsNowhere(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		s := newService(t, version, map[string]string{".credentials.json": invented, "agents/fine.md": "---\nname: fine\ndescription: d\n---\nx"}, func(o *agent.Options) {
+			o.Login, o.Meter = true, newMeter(t, clitest.NewUpstream(t).URL(), true)
+		})
+		write(t, s.home, map[string]string{"data/keys": "tarragon"})
+		claude := filepath.Join(s.home, ".claude")
+		plant := "mkdir -p " + claude + "/skills && ln -s " + s.home + "/data " + claude + "/skills/data && ln -s " + s.home + "/data " + claude + "/agents/data"
+		for _, command := range []string{plant, "ls ~/.claude/agents; cat " + s.home + "/data/keys; cat ~/.claude/skills/data/keys"} {
+			want, h := spec("key_1", call("Bash", map[string]any{"command": command})), &heard{}
+			want.Agents, want.Skills = []string{gateway.All}, []string{gateway.All}
+			if _, err := s.Run(t.Context(), want, h); err != nil {
+				t.Fatal(err)
+			}
+			if command != plant && (strings.Contains(h.results(), "tarragon") || !strings.Contains(h.results(), "fine.md")) {
+				t.Errorf("it reads %s", h.results())
+			}
+		}
+		if _, err := os.Lstat(filepath.Join(claude, "skills", "data")); err != nil {
+			t.Errorf("the test shows nothing: %v", err)
 		}
 	})
 }

@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -80,6 +82,52 @@ func (p place) workspace(name string) (string, error) {
 	return path, nil
 }
 
+// openFolder opens a folder by a path that was looked at: it holds no links. One that
+// does by now was changed by somebody whom the folder belongs to, and leads elsewhere.
+func openFolder(path string) (*os.Root, error) {
+	root, err := os.OpenRoot("/")
+	if err != nil {
+		return nil, fmt.Errorf("open a folder: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		if name == "" {
+			continue // the path is /
+		}
+		inner, err := step(root, name)
+		_ = root.Close() // it was only read
+		if err != nil {
+			return nil, err
+		}
+		root = inner
+	}
+	return root, nil
+}
+
+var errLeadsElsewhere = errors.New("leads elsewhere now")
+
+// step opens a folder in another one, unless it is a link.
+func step(root *os.Root, name string) (*os.Root, error) {
+	named, err := root.Lstat(name)
+	if err == nil && named.Mode()&fs.ModeSymlink != 0 {
+		err = errLeadsElsewhere
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open a folder: %s: %w", name, err)
+	}
+	inner, err := root.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("open a folder: %w", err)
+	}
+	opened, err := inner.Stat(".")
+	if err == nil && !os.SameFile(opened, named) { // it became one in between
+		err = errLeadsElsewhere
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open a folder: %s: %w", name, err), inner.Close())
+	}
+	return inner, nil
+}
+
 // Forget removes what is kept of an ended run: its workspace, "" where it has none,
 // and its artifacts. What isn't there is no error.
 func (r *Runner) Forget(keyID, workspace, runID string) error {
@@ -99,14 +147,24 @@ func (r *Runner) ForgetSession(keyID, session string) error {
 	if !isName(keyID) || !isSession(session) {
 		return fmt.Errorf("forget session %q of key %q: it %w", session, keyID, errName)
 	}
-	projects := filepath.Join(r.options.Folder, keyID, projectsFolder)
-	found, err := filepath.Glob(filepath.Join(projects, "*", session+"*"))
+	// What the CLI's tools may have put there must not lead elsewhere.
+	root, err := os.OpenRoot(filepath.Join(r.options.Folder, keyID, projectsFolder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open the session's folder: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	found, err := fs.Glob(root.FS(), "*/"+session+"*")
 	if err != nil {
 		return fmt.Errorf("find the session: %w", err)
 	}
 	var errs []error
 	for _, path := range found {
-		errs = append(errs, removeAll(path))
+		if err := root.RemoveAll(path); err != nil {
+			errs = append(errs, fmt.Errorf("remove the session: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -164,12 +222,24 @@ func (r *Runner) Transcript(keyID, session string) ([]byte, error) {
 	if err != nil || len(found) == 0 {
 		return nil, errors.Join(err, fmt.Errorf("session %s: %w", session, fs.ErrNotExist))
 	}
-	data, err := root.ReadFile(found[0])
+	file, err := openRegular(root, found[0])
+	if err != nil {
+		return nil, fmt.Errorf("read the session: %w", err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	data, err := io.ReadAll(io.LimitReader(file, maxTranscript+1))
+	if err == nil && len(data) > maxTranscript {
+		err = errGrown
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the session: %w", err)
 	}
 	return data, nil
 }
+
+// maxTranscript bounds what is read of a session, in bytes. A run's tools may have
+// written to it.
+const maxTranscript = 128 << 20
 
 // Restore keeps a session's transcript for runs in a directory, or in a workspace
 // where that is "", unless it is there already. Both are as in a Spec.
@@ -215,6 +285,14 @@ var foreignToProject = regexp.MustCompile(`[^a-zA-Z0-9]`)
 // working directory (seen with both versions; it cuts paths of more than 200
 // characters in its own way).
 func projectName(directory string) string { return foreignToProject.ReplaceAllString(directory, "-") }
+
+// errOfFolder is one of the folder that a caller has named.
+func errOfFolder(err error) error {
+	if !errors.Is(err, errLeadsElsewhere) {
+		return errOfMachine(err)
+	}
+	return &apierror.Error{Category: apierror.Permission, Param: "working_directory", Message: "working_directory: leads elsewhere now", Cause: err}
+}
 
 // errOfMachine is an error of this machine's, for the caller.
 func errOfMachine(err error) error {

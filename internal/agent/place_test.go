@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -144,4 +145,65 @@ func TestEmptyWorkspacesAreSwept(t *testing.T) {
 		}()
 	}
 	r.sweep()
+}
+
+// TestATranscriptThatIsNone isn't waited for, and not read into memory whole.
+func TestATranscriptThatIsNone(t *testing.T) {
+	r := &Runner{options: Options{Folder: t.TempDir()}}
+	p, err := r.place("key_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(p.projects(), "-srv", aSession+".jsonl")
+	if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Transcript("key_1", aSession); !errors.Is(err, errNotRegular) {
+		t.Errorf("a pipe: %v", err)
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600), os.Truncate(path, maxTranscript+1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Transcript("key_1", aSession); !errors.Is(err, errGrown) {
+		t.Errorf("a huge one: %v", err)
+	}
+}
+
+// TestForgetFollowsNoLinks: a run's shell can write where the CLI keeps sessions.
+func TestForgetFollowsNoLinks(t *testing.T) {
+	r := &Runner{options: Options{Folder: t.TempDir()}}
+	p, err := r.place("key_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	write(t, elsewhere, map[string]string{aSession + ".jsonl": "another's"})
+	if err := os.Symlink(elsewhere, filepath.Join(p.projects(), "-srv")); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.ForgetSession("key_1", aSession) // whether it says something is no matter
+	if _, err := os.Stat(filepath.Join(elsewhere, aSession+".jsonl")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAFolderThatLeadsElsewhere by a link at its end or before isn't opened.
+func TestAFolderThatLeadsElsewhere(t *testing.T) {
+	top := t.TempDir()
+	folder := filepath.Join(top, "a", "b")
+	err := errors.Join(os.MkdirAll(folder, 0o700), os.Symlink("b", filepath.Join(top, "a", "link")), os.Symlink("a", filepath.Join(top, "by")), os.Symlink("/", filepath.Join(top, "root")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := openFolder(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = root.Close()
+	for _, path := range []string{"a/link", "by/b", "root", "none", "root/etc"} {
+		if root, err := openFolder(filepath.Join(top, path)); err == nil {
+			t.Errorf("%s was opened", path)
+			_ = root.Close()
+		}
+	}
 }

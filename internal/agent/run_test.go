@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/gateway"
 )
 
@@ -133,4 +136,57 @@ func TestWhatAProfileBlocks(t *testing.T) {
 			t.Errorf("%s\n%s", got, h.results())
 		}
 	})
+}
+
+// TestAFolderIsSwapped for a link after it was allowed, as another run in the folder
+// above can do: nothing is started in it, or kept of it.
+func TestAFolderIsSwapped(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		s := newService(t, version, nil, nil)
+		top, elsewhere := t.TempDir(), t.TempDir()
+		folder := filepath.Join(top, "sub")
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		want := spec("key_1", call("Bash", map[string]any{"command": "echo x > made"}))
+		want.Directory = folder
+		swap := func() {
+			if err := errors.Join(os.RemoveAll(folder), os.Symlink(elsewhere, folder)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := s.Open(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		swap()
+		o, err := c.Turn(t.Context(), want.ID, want.Prompt, &heard{})
+		if e := apierror.From(err); e == nil || e.Category != apierror.Permission || e.Param != "working_directory" || len(o.Artifacts) != 0 {
+			t.Errorf("a turn: %+v, %v", o, err)
+		}
+		_, err = s.Run(t.Context(), want, &heard{})
+		if e := apierror.From(err); e == nil || e.Category != apierror.Permission || e.Param != "working_directory" {
+			t.Errorf("a run: %v", err)
+		}
+		if left, err := os.ReadDir(elsewhere); err != nil || len(left) != 0 {
+			t.Errorf("%v, %v", left, err)
+		}
+	})
+}
+
+// TestNoProcess can be started: whoever wanted a run hears of it, and nothing is left.
+func TestNoProcess(t *testing.T) {
+	for name, change := range map[string]func(o *agent.Options){
+		"no program":                func(o *agent.Options) { o.Process.Path = "/nonexistent/claude" },
+		"no folder for a process's": func(o *agent.Options) { o.Process.Root = "/nonexistent" },
+	} {
+		s := newService(t, clitest.Versions[0], nil, change)
+		if _, err := s.Run(t.Context(), spec("key_1", "hello"), &heard{}); apierror.From(err) == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if left, err := os.ReadDir(filepath.Join(s.folder, "key_1", "work")); err != nil || len(left) != 0 {
+			t.Errorf("%s: left %v, %v", name, left, err)
+		}
+	}
 }

@@ -312,6 +312,23 @@ type process interface {
 	ResidentBytes() int64
 }
 
+// open opens the folder in which it works. A caller's may be below one that another run
+// works in, which can put a link in its place.
+func (w *worker) open() (*os.Root, error) {
+	if w.workspace == "" {
+		root, err := openFolder(w.directory)
+		if err != nil {
+			return nil, errOfFolder(err)
+		}
+		return root, nil
+	}
+	root, err := os.OpenRoot(w.directory)
+	if err != nil {
+		return nil, errOfMachine(fmt.Errorf("open the run's folder: %w", err))
+	}
+	return root, nil
+}
+
 // close ends the process with all that it has started, its calls of the upstream, and
 // what was made for it. It returns when all of that is gone. A process that rests gets
 // the time to write what it keeps of the session.
@@ -330,8 +347,8 @@ func (w *worker) close(log *slog.Logger) {
 }
 
 // startWorker makes the folders of a process and starts it.
-func (r *Runner) startWorker(ctx context.Context, s *shape) (w *worker, err error) {
-	w = &worker{session: s.session, workspace: s.workspace, directory: s.directory, noProject: s.noProject}
+func (r *Runner) startWorker(ctx context.Context, s *shape) (_ *worker, err error) {
+	w := &worker{session: s.session, workspace: s.workspace, directory: s.directory, noProject: s.noProject}
 	defer func() {
 		if err != nil {
 			r.abandon(w, s)
@@ -349,6 +366,11 @@ func (r *Runner) startWorker(ctx context.Context, s *shape) (w *worker, err erro
 			return nil, errOfMachine(err)
 		}
 	}
+	root, err := w.open()
+	if err != nil {
+		return nil, err
+	}
+	_ = root.Close() // it is the one that was allowed
 	if w.session == "" {
 		w.session = newSession()
 	}
@@ -375,7 +397,10 @@ func (r *Runner) startWorker(ctx context.Context, s *shape) (w *worker, err erro
 	agentic := claudecli.Agentic{
 		Tools: s.tools, Allow: s.allow, Deny: s.deny, Directory: w.directory, Home: home.path, TempDir: temp,
 		Session: w.session, Resume: s.session != "", Fork: s.fork, NoProject: s.noProject,
-		Read: home.reads, Write: home.writes(p),
+		Read: home.reads, Write: home.writes(p), Held: home.reads,
+	}
+	if w.workspace == "" {
+		agentic.Held = append(agentic.Held, w.directory)
 	}
 	if s.servers {
 		agentic.MCPConfig = r.options.MCPConfig

@@ -39,6 +39,8 @@ type Agentic struct {
 	// every program needs: see confine.Rules. All of the machine's programs may be run
 	// when Tools hold Bash.
 	Read, Write, Run []string
+	// Held are those of all these paths that hold no links: see confine.Rules.
+	Held []string
 }
 
 // AgentSettings are what one run needs of an Agent.

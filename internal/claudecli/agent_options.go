@@ -85,7 +85,7 @@ func (a *Agentic) rules(o *Options, program string) (confine.Rules, error) {
 	rules.Add(confine.Machine())
 	rules.Add(confine.Rules{
 		Read: append([]string{policies}, a.Read...), Run: a.Run,
-		Write: append([]string{a.Directory, a.Home, a.TempDir}, a.Write...),
+		Write: append([]string{a.Directory, a.Home, a.TempDir}, a.Write...), Held: a.Held,
 	})
 	if a.runsPrograms() {
 		rules.Add(confine.Programs())

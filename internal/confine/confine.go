@@ -18,6 +18,9 @@ type Rules struct {
 	// Write are folders in which everything may be done, except to run what is in
 	// them, and files that may be read and written.
 	Write []string
+	// Held are those of the paths above that were looked at: they hold no links. Where one
+	// does by now, nothing is started.
+	Held []string
 }
 
 // Limits of every confined program. What it has more than that is a fault. There
@@ -36,6 +39,7 @@ func (r *Rules) Add(other Rules) {
 	r.Run = append(r.Run, other.Run...)
 	r.Read = append(r.Read, other.Read...)
 	r.Write = append(r.Write, other.Write...)
+	r.Held = append(r.Held, other.Held...)
 }
 
 // Mode says how much confinement the operator wants.

@@ -209,6 +209,26 @@ func TestAConfinedProgramIsRefused(t *testing.T) {
 	}
 }
 
+// TestAHeldPath isn't followed where it has become a link, or one of its folders has.
+func TestAHeldPath(t *testing.T) {
+	l := needLandlock(t)
+	top := t.TempDir()
+	folder := filepath.Join(top, "folder", "inner")
+	err := errors.Join(os.MkdirAll(folder, 0o700), os.Symlink(filepath.Join(top, "folder"), filepath.Join(top, "by")), os.Symlink(folder, filepath.Join(top, "link")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, held := range map[string]bool{folder: true, filepath.Join(top, "link"): false, filepath.Join(top, "by", "inner"): false} {
+		set, err := l.ruleset(Rules{Write: []string{path}, Held: []string{path}})
+		if (err == nil) != held || err != nil && !errors.Is(err, unix.ELOOP) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if set != nil {
+			_ = set.Close()
+		}
+	}
+}
+
 func TestAConfinedProgramMay(t *testing.T) {
 	needLandlock(t)
 	own, read := t.TempDir(), t.TempDir()

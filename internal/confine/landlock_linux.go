@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -100,7 +101,7 @@ func (l landlock) ruleset(rules Rules) (_ *os.File, err error) {
 		rights uint64
 	}{{rules.Run, rightsToRun}, {rules.Read, rightsToRead}, {rules.Write, rightsToWrite}} {
 		for _, path := range rule.paths {
-			if err := l.allowPath(int(fd), path, rule.rights); err != nil {
+			if err := l.allowPath(int(fd), path, rule.rights, slices.Contains(rules.Held, path)); err != nil {
 				return nil, fmt.Errorf("make a Landlock rule for %s: %w", path, err)
 			}
 		}
@@ -108,9 +109,17 @@ func (l landlock) ruleset(rules Rules) (_ *os.File, err error) {
 	return set, nil
 }
 
-// allowPath gives rights on a path, on where it leads if it is a link.
-func (l landlock) allowPath(ruleset int, path string, rights uint64) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+// allowPath gives rights on a path, on where it leads if it is a link; unless it is
+// held, which is an error then.
+func (l landlock) allowPath(ruleset int, path string, rights uint64, held bool) error {
+	const flags = unix.O_PATH | unix.O_CLOEXEC
+	var fd int
+	var err error
+	if held {
+		fd, err = unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_SYMLINKS}) // older than Landlock
+	} else {
+		fd, err = unix.Open(path, flags, 0)
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR) {
 		return nil // the program couldn't get there either
 	}
