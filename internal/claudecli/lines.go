@@ -123,7 +123,6 @@ type resultLine struct {
 	TotalCostUSD   float64               `json:"total_cost_usd"`
 	ModelUsage     map[string]modelUsage `json:"modelUsage"`
 	Errors         []string              `json:"errors"`
-	NumTurns       int                   `json:"num_turns"`
 }
 
 type modelUsage struct {

@@ -183,16 +183,7 @@ func sum(earlier, result Result) Result {
 		earlier.CostMicroUSD = sumOf(earlier.CostMicroUSD, result.CostMicroUSD)
 	}
 	result.CostMicroUSD = earlier.CostMicroUSD
-	u, e := &result.Usage, earlier.Usage
-	u.InputTokens += e.InputTokens
-	u.OutputTokens += e.OutputTokens
-	u.CacheReadInputTokens += e.CacheReadInputTokens
-	u.CacheCreationInputTokens += e.CacheCreationInputTokens
-	u.CacheCreation.Ephemeral5mInputTokens += e.CacheCreation.Ephemeral5mInputTokens
-	u.CacheCreation.Ephemeral1hInputTokens += e.CacheCreation.Ephemeral1hInputTokens
-	u.ServerToolUse.WebSearchRequests += e.ServerToolUse.WebSearchRequests
-	u.ServerToolUse.WebFetchRequests += e.ServerToolUse.WebFetchRequests
-	u.Apart = u.Apart || e.Apart
+	result.Usage.Add(earlier.Usage)
 	return result
 }
 

@@ -39,6 +39,19 @@ type ServerToolUse struct {
 // Total is what budgets count: input and output, without the cache.
 func (u Usage) Total() int64 { return u.InputTokens + u.OutputTokens }
 
+// Add adds what another answer has used. ServiceTier, InferenceGeo and Speed stay.
+func (u *Usage) Add(v Usage) {
+	u.InputTokens += v.InputTokens
+	u.OutputTokens += v.OutputTokens
+	u.CacheReadInputTokens += v.CacheReadInputTokens
+	u.CacheCreationInputTokens += v.CacheCreationInputTokens
+	u.CacheCreation.Ephemeral5mInputTokens += v.CacheCreation.Ephemeral5mInputTokens
+	u.CacheCreation.Ephemeral1hInputTokens += v.CacheCreation.Ephemeral1hInputTokens
+	u.ServerToolUse.WebSearchRequests += v.ServerToolUse.WebSearchRequests
+	u.ServerToolUse.WebFetchRequests += v.ServerToolUse.WebFetchRequests
+	u.Apart = u.Apart || v.Apart
+}
+
 // Prompt is everything that the model read.
 func (u Usage) Prompt() int64 {
 	return u.InputTokens + u.CacheReadInputTokens + u.CacheCreationInputTokens

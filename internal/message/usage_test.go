@@ -101,3 +101,11 @@ func BenchmarkUsage(b *testing.B) {
 		}
 	})
 }
+
+func TestUsageIsAddedUp(t *testing.T) {
+	u := Usage{1, 2, 3, 4, CacheCreation{5, 6}, ServerToolUse{7, 8}, "standard", "us", "fast", false}
+	u.Add(Usage{10, 20, 30, 40, CacheCreation{50, 60}, ServerToolUse{70, 80}, "batch", "global", "standard", true})
+	if want := (Usage{11, 22, 33, 44, CacheCreation{55, 66}, ServerToolUse{77, 88}, "standard", "us", "fast", true}); u != want {
+		t.Errorf("%+v, want %+v", u, want)
+	}
+}

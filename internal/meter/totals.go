@@ -65,14 +65,5 @@ func (s *sum) add(entry *gateway.Entry) {
 	} else if entry.Result.Usage != (message.Usage{}) || entry.Charged.MicroUSD > 0 {
 		s.unpriced = true
 	}
-	u, e := &s.usage, entry.Result.Usage
-	u.InputTokens += e.InputTokens
-	u.OutputTokens += e.OutputTokens
-	u.CacheReadInputTokens += e.CacheReadInputTokens
-	u.CacheCreationInputTokens += e.CacheCreationInputTokens
-	u.CacheCreation.Ephemeral5mInputTokens += e.CacheCreation.Ephemeral5mInputTokens
-	u.CacheCreation.Ephemeral1hInputTokens += e.CacheCreation.Ephemeral1hInputTokens
-	u.ServerToolUse.WebSearchRequests += e.ServerToolUse.WebSearchRequests
-	u.ServerToolUse.WebFetchRequests += e.ServerToolUse.WebFetchRequests
-	u.Apart = u.Apart || e.Apart
+	s.usage.Add(entry.Result.Usage)
 }
