@@ -21,6 +21,7 @@ type commons struct {
 	next      int
 	exchanges int
 	slow      time.Duration // what an exchange takes
+	lose      int           // of how many exchanges the answer is lost from now on
 }
 
 // resource is one that is shared.
@@ -77,7 +78,14 @@ func (c *commons) Exchange(_ context.Context, node string, turn int64, asks []As
 		}
 	}
 	nodes = len(c.nodes)
+	lost := c.lose > 0
+	if lost {
+		c.lose--
+	}
 	c.mu.Unlock()
+	if lost {
+		return nil, 0, errors.New("the answer is lost")
+	}
 	for _, tell := range told {
 		tell()
 	}

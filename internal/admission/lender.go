@@ -186,6 +186,7 @@ func (l *lender) exchange(ctx context.Context, batch []*lease) bool {
 		x.shard.mu.Lock()
 		x.sync(id.epoch, l.admitter.now())
 		asks[i], flights[i], x.flight = x.ask(l.admitter.now()), x.flight, nil
+		x.open = x.open || ok // whether or not an answer comes
 		x.shard.mu.Unlock()
 	}
 	if !ok {

@@ -283,6 +283,27 @@ func TestAFencedNodeUsesNothing(t *testing.T) {
 	})
 }
 
+// TestALostAnswerHoldsNothing loses the answer by which a node was lent all that there is:
+// the others get it all the same, though nobody asks that node any more.
+func TestALostAnswerHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCommons()
+		one := newSite(c, "one")
+		defer one.Stop(t.Context())
+		limits := gateway.RateLimits{RequestsPerMinute: 4, ConcurrentRequests: 4}
+		c.lose = 1
+		refused(t, one.Admit(t.Context(), callWith(t, limits, 0)), apierror.Overloaded, true)
+		two := newSite(c, "two")
+		defer two.Stop(t.Context())
+		time.Sleep(time.Minute)
+		for i := range 4 {
+			if err := two.Admit(t.Context(), callWith(t, limits, 0)); err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+		}
+	})
+}
+
 // TestASpentLimitAsksForNothing refuses many calls, and counts what that costs.
 func TestASpentLimitAsksForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
