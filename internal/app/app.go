@@ -85,13 +85,13 @@ type App struct {
 	current       atomic.Pointer[generation]
 	reloading     sync.Mutex
 	// cleanup is what was opened, in order; Stop unwinds it in reverse.
-	cleanup []func(ctx context.Context) error
-	served  chan error
-	tasks   sync.WaitGroup
-	life    context.Context
-	end     context.CancelFunc
-	stop    sync.Once
-	stopErr error
+	cleanup    []func(ctx context.Context) error
+	served     chan error
+	background sync.WaitGroup
+	life       context.Context
+	end        context.CancelFunc
+	stop       sync.Once
+	stopErr    error
 }
 
 // New constructs the service and opens its data, but serves nothing yet. The
@@ -259,10 +259,10 @@ func (a *App) Start(ctx context.Context) error {
 		go func() { a.served <- serve(l) }()
 	}
 	if a.certificate != nil {
-		a.tasks.Go(func() { a.certificate.watch(a.life, a.log) })
+		a.background.Go(func() { a.certificate.watch(a.life, a.log) })
 	}
-	a.tasks.Go(func() { a.authenticator.Watch(a.life) })
-	a.tasks.Go(func() { a.archive.Sweep(a.life) })
+	a.background.Go(func() { a.authenticator.Watch(a.life) })
+	a.background.Go(func() { a.archive.Sweep(a.life) })
 	a.sweepSessions()
 	a.startPool()
 	a.log.Info("serving", "url", a.urls(), "version", Version, "data", a.store.place,
@@ -301,7 +301,7 @@ const lastRequestsTimeout = 3 * time.Second
 func (a *App) stopAll(ctx context.Context) error {
 	err := a.server.Shutdown(ctx)
 	a.end()
-	a.tasks.Wait()
+	a.background.Wait()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	return errors.Join(err, a.unwind(closing))

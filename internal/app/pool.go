@@ -92,7 +92,7 @@ func (a *App) startPool() {
 	if a.pool == nil {
 		return
 	}
-	a.tasks.Go(func() {
+	a.background.Go(func() {
 		for reported := ""; ; {
 			features, err := a.probe(a.life)
 			if err == nil {

@@ -68,7 +68,7 @@ func (a *App) sessionModel(name string) (string, bool) {
 // sweepSessions removes what expired sessions have left on this machine.
 func (a *App) sweepSessions() {
 	if a.sessions != nil {
-		a.tasks.Go(func() { a.sessions.Sweep(a.life) })
+		a.background.Go(func() { a.sessions.Sweep(a.life) })
 	}
 }
 

@@ -60,7 +60,8 @@ type Options struct {
 // Work does a job. ctx ends when the job is to end, see ErrCancelled, ErrStopping and
 // ErrLost; its cause says why. The result is kept also beside an error. The job is then
 // completed, or failed with the error's apierror category and message; cancelled, if it
-// was to be; or queued again, after ErrStopping and Again.
+// was to be; or queued again, after Later and Again, and after ErrStopping unless the error
+// is an apierror.Error that stands for neither ErrStopping nor the context's end.
 //
 // A job may be begun more than once, if what ran it was killed: Attempt is then more
 // than 1, and Progress what was noted last.
@@ -82,12 +83,12 @@ type Engine struct {
 	stopping bool
 	client   Client // nil: not yet, or this node runs no jobs from the queue
 
-	ended     signal        // rings when a run is over
-	look      chan struct{} // has the leases looked at now
-	life      context.Context
-	end       context.CancelFunc
-	tasks     sync.WaitGroup
-	stopWatch func()
+	ended      signal        // rings when a run is over
+	look       chan struct{} // has the leases looked at now
+	life       context.Context
+	end        context.CancelFunc
+	background sync.WaitGroup
+	stopWatch  func()
 }
 
 // New makes an Engine. Before Start, and where it isn't started, jobs are submitted and
@@ -130,10 +131,10 @@ func (e *Engine) Forgotten(kind Kind, tell func(ctx context.Context, j Job)) { e
 func (e *Engine) Start(ctx context.Context) error {
 	if e.options.Bus != nil {
 		e.stopWatch = e.options.Bus.Subscribe(Channel, e.heard)
-		e.tasks.Go(func() { e.bell.run(e.life) })
+		e.background.Go(func() { e.bell.run(e.life) })
 	}
-	e.tasks.Go(func() { e.keepLeases(e.life) })
-	e.tasks.Go(func() { e.sweep(e.life) })
+	e.background.Go(func() { e.keepLeases(e.life) })
+	e.background.Go(func() { e.sweep(e.life) })
 	config := e.riverConfig()
 	if config == nil {
 		return nil
@@ -141,7 +142,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	err := e.begin(ctx, config)
 	if errors.Is(err, ErrElsewhere) {
 		e.log.InfoContext(ctx, "jobs wait until the other process of this data folder ends")
-		e.tasks.Go(func() { e.await(config) })
+		e.background.Go(func() { e.await(config) })
 		return nil
 	}
 	if err != nil {

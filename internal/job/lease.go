@@ -177,7 +177,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.wait(ctx)
 	e.stopWatch()
 	e.end()
-	e.tasks.Wait()
+	e.background.Wait()
 	return err
 }
 
