@@ -48,7 +48,9 @@ func TestClusterTasks(t *testing.T) {
 		ids = append(ids, decode[struct{ ID string }](t, a.body).ID)
 	}
 	last := nodes[2]
-	running := func() (n int) { return strings.Count(last.get(t, "/v1/tasks?status=running").body, `"status":"running"`) }
+	running := func() (n int) {
+		return strings.Count(last.get(t, "/v1/tasks?status=running").body, `"status":"running"`)
+	}
 	eventually(t, patience, "every node runs one", func() bool { return running() == len(nodes) })
 	nodes[0].signal(t, syscall.SIGKILL)
 	nodes[1].signal(t, syscall.SIGTERM)

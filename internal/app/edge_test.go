@@ -30,8 +30,8 @@ func TestDeepNestingIsRefused(t *testing.T) {
 			`{"tools":[{"name":"t","input_schema":` + strings.Repeat(`{"items":`, 5_000) + "{}" + strings.Repeat("}", 5_000) + `}]}`,
 		} {
 			status, answer := ask(t, a, http.MethodPost, strings.ReplaceAll(path, "{id}", "x"), key, body)
-			if strings.HasSuffix(path, "/cancel") { // it reads no body
-				continue
+			if strings.HasSuffix(path, "/cancel") || strings.HasPrefix(path, "/v1/sessions") && status == http.StatusNotImplemented {
+				continue // it reads no body, or not without a CLI
 			}
 			if status != http.StatusBadRequest || !strings.Contains(answer, "nests deeper than 200 levels") {
 				t.Errorf("%s: %d %.300s", path, status, answer)
