@@ -217,7 +217,7 @@ func (c *Config) Validate() error {
 	if err := c.validateEdge(); err != nil {
 		return err
 	}
-	if err := c.Tasks.validate(); err != nil {
+	if err := c.validateTasks(); err != nil {
 		return err
 	}
 	if c.DefaultUse != "" && c.UseCLI() == nil {

@@ -17,7 +17,7 @@ type Tasks struct {
 	MCPConfig       string  `name:"mcp-config" help:"File with the MCP servers that tasks and sessions may use, as the CLI reads it." env:"CLAUDE_API_MCP_CONFIG,MCP_CONFIG"`
 }
 
-func (t *Tasks) validate() error {
+func (t *Tasks) validateTasks() error {
 	for name, value := range map[string]int64{
 		"--max-tasks": int64(t.MaxTasks), "--task-spares": int64(t.TaskSpares), "--task-ttl": int64(t.TaskTTL),
 		"--approval-timeout": int64(t.ApprovalTimeout), "--artifact-bytes": t.ArtifactBytes,
