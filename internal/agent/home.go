@@ -92,6 +92,15 @@ func (h home) writes(p place) []string {
 	return []string{p.projects(), h.login}
 }
 
+// denies are rules by which the CLI refuses to read its login, also where it asks
+// nobody: a skill or command that names a file with an @ in front holds that file.
+func (h home) denies() []string {
+	if h.login == "" {
+		return nil
+	}
+	return []string{"Read(/" + filepath.Join(h.login, ".credentials.json") + ")"}
+}
+
 // linker makes links in a run's home to what is in the configured one.
 type linker struct {
 	from, to string

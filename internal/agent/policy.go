@@ -87,7 +87,7 @@ func newPolicy(spec *Spec, r reach) *policy {
 }
 
 func (p *policy) add(entry string) {
-	if !p.permissions.Tool(entry) || slices.Contains(p.entries, entry) {
+	if !p.may(entry) || slices.Contains(p.entries, entry) {
 		return
 	}
 	p.entries = append(p.entries, entry)
@@ -96,6 +96,16 @@ func (p *policy) add(entry string) {
 			p.entries = append(p.entries, other)
 		}
 	}
+}
+
+// may says that the profile allows a tool. All of a profile stands for what is in every
+// and for servers, also where a run names a tool: others run commands or start agents by
+// ways of their own, and would be blocked under other names.
+func (p *policy) may(entry string) bool {
+	name := bare(entry)
+	known := slices.Contains(every, name) || strings.HasPrefix(name, mcpPrefix) ||
+		slices.ContainsFunc(p.permissions.AllowedTools, func(allowed string) bool { return bare(allowed) == name })
+	return known && p.permissions.Tool(entry)
 }
 
 // narrow gives the names that are wanted and allowed.
@@ -156,9 +166,6 @@ func (p *policy) servers() bool {
 		p.asks && slices.ContainsFunc(p.permissions.AllowedTools, func(entry string) bool { return entry == gateway.All || mcp(entry) })
 }
 
-// allowed are the rules that the CLI itself may allow by.
-func (p *policy) allowed() []string { return p.entries }
-
 // blocked are the rules by which the CLI itself refuses.
 func (p *policy) blocked() []string {
 	return slices.DeleteFunc(slices.Clone(p.permissions.BlockedTools), func(entry string) bool { return entry == gateway.All })
@@ -182,7 +189,7 @@ func (p *policy) judge(u use) (verdict, string) {
 	switch {
 	case p.free(u.tool), p.ruled(u):
 		return allow, ""
-	case p.asks && p.permissions.Tool(u.tool), slices.ContainsFunc(p.entries, func(entry string) bool { return bare(entry) == u.tool }):
+	case p.asks && p.may(u.tool), slices.ContainsFunc(p.entries, func(entry string) bool { return bare(entry) == u.tool }):
 		// The CLI would let some uses pass that no rule allows: what only reads.
 		return ask, ""
 	}
@@ -199,7 +206,7 @@ func (p *policy) permitted(u use) (permitted, asked bool) {
 	if p.free(u.tool) {
 		return true, false
 	}
-	return false, p.asks && p.permissions.Tool(u.tool)
+	return false, p.asks && p.may(u.tool)
 }
 
 // refuses gives the reason for which a use is denied, even if a person would allow

@@ -394,8 +394,10 @@ func (r *Runner) startWorker(ctx context.Context, s *shape) (_ *worker, err erro
 	if home.login != "" {
 		options.Env = append(options.Env, loginVariable+"="+home.login)
 	}
+	// What is allowed isn't among the arguments, which everybody on the machine can read:
+	// rules may be a caller's text, and the policy is asked of each use.
 	agentic := claudecli.Agentic{
-		Tools: s.tools, Allow: s.allow, Deny: s.deny, Directory: w.directory, Home: home.path, TempDir: temp,
+		Tools: s.tools, Deny: append(home.denies(), s.deny...), Directory: w.directory, Home: home.path, TempDir: temp,
 		Session: w.session, Resume: s.session != "", Fork: s.fork, NoProject: s.noProject,
 		Read: home.reads, Write: home.writes(p), Held: home.reads,
 	}
@@ -404,6 +406,8 @@ func (r *Runner) startWorker(ctx context.Context, s *shape) (_ *worker, err erro
 	}
 	if s.servers {
 		agentic.MCPConfig = r.options.MCPConfig
+		rules := serversOf(r.options.MCPConfig)
+		agentic.Run, agentic.Read = rules.Run, append(agentic.Read, rules.Read...)
 	}
 	agent, err := claudecli.StartAgent(options, agentic)
 	if err != nil {

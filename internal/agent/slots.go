@@ -43,9 +43,9 @@ func (s *slots) acquire(ctx context.Context, key string) error {
 	case s.closed:
 		s.mu.Unlock()
 		return errStopping
-	case s.free <= 0 && len(s.waiting) >= s.places:
+	case s.free <= 0 && len(s.waiting) >= s.places && !s.makePlace(key):
 		s.mu.Unlock()
-		return &apierror.Error{Category: apierror.Overloaded, Message: "too many tasks wait already", RetryAfter: retryFull}
+		return errFull()
 	}
 	s.waiting = append(s.waiting, w)
 	s.next()
@@ -67,6 +67,30 @@ func (s *slots) acquire(ctx context.Context, key string) error {
 		s.giveBack(key)
 	}
 	return context.Cause(ctx)
+}
+
+func errFull() error {
+	return &apierror.Error{Category: apierror.Overloaded, Message: "too many tasks wait already", RetryAfter: retryFull}
+}
+
+// makePlace takes the last run of the key with the most from the full queue, where the
+// key that comes would have fewer with one more. The lock is held.
+func (s *slots) makePlace(key string) bool {
+	waiting, last := map[string]int{}, map[string]int{}
+	most := key
+	for i, w := range s.waiting {
+		waiting[w.key]++
+		last[w.key] = i
+		if waiting[w.key] > waiting[most] {
+			most = w.key
+		}
+	}
+	if waiting[most] <= waiting[key]+1 {
+		return false
+	}
+	s.waiting[last[most]].grant <- errFull()
+	s.waiting = slices.Delete(s.waiting, last[most], last[most]+1)
+	return true
 }
 
 func (s *slots) release(key string) {

@@ -80,3 +80,38 @@ func TestSlotsAreLeft(t *testing.T) {
 		}
 	})
 }
+
+// TestAFullQueueIsShared: one key has filled it before others come.
+func TestAFullQueueIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var status gauges
+		s := newSlots(1, 4, &status)
+		if err := s.acquire(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		refused := make(chan string, 8)
+		wait := func(key string) {
+			go func() {
+				if err := s.acquire(t.Context(), key); err != nil && !errors.Is(err, errStopping) {
+					refused <- key
+				}
+			}()
+			synctest.Wait()
+		}
+		for _, key := range []string{"a", "a", "a", "a", "b", "a", "c", "b", "c"} {
+			wait(key)
+		}
+		s.close()
+		synctest.Wait()
+		close(refused)
+		var got []string
+		for key := range refused {
+			got = append(got, key)
+		}
+		// b takes a place of a's, which then has none for another of its own; c takes one of
+		// a's; nobody has two more than b and c then.
+		if want := []string{"a", "a", "a", "b", "c"}; !slices.Equal(got, want) {
+			t.Errorf("refused: %v, not %v", got, want)
+		}
+	})
+}

@@ -24,7 +24,7 @@ const (
 // a run. What goes on from an earlier run has a shape of its own.
 type shape struct {
 	key, directory, model string
-	tools, allow, deny    []string
+	tools, deny           []string
 	agents, skills        []string
 	servers               bool
 	noProject             bool // see claudecli.Agentic
@@ -40,7 +40,7 @@ func (r *Runner) shapeOf(spec *Spec) (*shape, error) {
 	p := newPolicy(spec, reach{})
 	return &shape{
 		key: spec.Caller.KeyID, directory: spec.Directory, model: spec.Model,
-		tools: p.offered(), allow: p.allowed(), deny: p.blocked(), agents: p.agents, skills: p.skills,
+		tools: p.offered(), deny: p.blocked(), agents: p.agents, skills: p.skills,
 		servers: r.options.MCPConfig != "" && p.servers(), noProject: !p.free(toolBash) && r.hasSettings(spec), workspace: spec.Workspace, session: spec.Session, fork: spec.Fork,
 	}, nil
 }
@@ -62,7 +62,7 @@ func (s *shape) fresh() bool { return s.workspace == "" && s.session == "" }
 
 func (s *shape) is(other *shape) bool {
 	return s.key == other.key && s.directory == other.directory && s.model == other.model && s.servers == other.servers && s.noProject == other.noProject && s.fork == other.fork &&
-		slices.Equal(s.tools, other.tools) && slices.Equal(s.allow, other.allow) && slices.Equal(s.deny, other.deny) &&
+		slices.Equal(s.tools, other.tools) && slices.Equal(s.deny, other.deny) &&
 		slices.Equal(s.agents, other.agents) && slices.Equal(s.skills, other.skills)
 }
 
