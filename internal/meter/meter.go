@@ -22,8 +22,12 @@ import (
 // HeaderRun carries a run's token where the CLI has a login of its own to present.
 const HeaderRun = "X-Claude-Run"
 
-// readHeaderTimeout is how long a process may take to send a header.
-const readHeaderTimeout = 10 * time.Second
+// readHeaderTimeout is how long a process may take to send a header, idleTimeout how long
+// a connection waits for its next call.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = time.Minute
+)
 
 // ErrClosed means that the Meter was closed.
 var ErrClosed = errors.New("the meter is closed")
@@ -113,7 +117,7 @@ func (m *Meter) listen(ctx context.Context) error {
 	}
 	m.url = "http://" + listener.Addr().String()
 	m.server = &http.Server{
-		Handler: http.HandlerFunc(m.serve), ReadHeaderTimeout: readHeaderTimeout, ErrorLog: slog.NewLogLogger(m.options.Log.Handler(), slog.LevelWarn),
+		Handler: http.HandlerFunc(m.serve), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(m.options.Log.Handler(), slog.LevelWarn),
 	}
 	m.served.Go(func() {
 		if err := m.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

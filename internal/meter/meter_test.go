@@ -389,6 +389,35 @@ func TestCloseEndsWhatIsOpen(t *testing.T) {
 	}
 }
 
+// TestCallsAtOnceAreBounded: a run's tools know its token, and may send what they like.
+func TestCallsAtOnceAreBounded(t *testing.T) {
+	s := start(t, false)
+	a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller()})
+	other := s.open(t, meter.Run{ID: "run_2", Endpoint: "/v1/task", Caller: caller()})
+	var calls sync.WaitGroup
+	for range 64 {
+		calls.Go(func() {
+			_, _, _ = send(t.Context(), a, "POST", "/v1/messages", a.Token(), prompt("true", "claude-haiku-5-5", "hello [[tokens=20 hang-after=3]]"))
+		})
+	}
+	if err := s.upstream.Wait(t.Context(), func(stats simulator.Stats) bool { return stats.Streams == 64 }); err != nil {
+		t.Fatal(err)
+	}
+	body := prompt("false", "claude-haiku-5-5", "hello")
+	if status, answer := ask(t, a, "POST", "/v1/messages", body); status != http.StatusTooManyRequests || !strings.Contains(answer, "rate_limit_error") {
+		t.Errorf("one more: %d %s", status, answer)
+	}
+	if status, answer := ask(t, other, "POST", "/v1/messages", body); status != http.StatusOK {
+		t.Errorf("another run's: %d %s", status, answer)
+	}
+	a.End()
+	calls.Wait()
+	a.Use(meter.Run{ID: "run_3", Endpoint: "/v1/task", Caller: caller()})
+	if status, answer := ask(t, a, "POST", "/v1/messages", body); status != http.StatusOK {
+		t.Errorf("the next run's: %d %s", status, answer)
+	}
+}
+
 // TestAPriceThatIsNotKnown makes the run's cost unknown, and what it may cost can't be
 // kept with such a model.
 func TestAPriceThatIsNotKnown(t *testing.T) {

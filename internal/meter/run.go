@@ -3,6 +3,7 @@ package meter
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -30,6 +31,7 @@ type run struct {
 
 	mu    sync.Mutex
 	begun int // how many calls have; the last one's number
+	now   int // how many are open
 	ended bool
 	open  sync.WaitGroup
 }
@@ -69,16 +71,36 @@ func callerOf(r Run) *gateway.Caller {
 	return &c
 }
 
-// enter begins a call and gives its request id; false: the run has ended.
-func (r *run) enter() (requestID string, ok bool) {
+// most is how many calls of a run are open at once: far more than agents make, and no
+// more bodies in memory than that, whatever a run's tools send with its token.
+const most = 64
+
+var (
+	errEnded = errors.New("the run has ended")
+	errMost  = errors.New("the run has too many calls open")
+)
+
+// enter begins a call and gives its request id, or errEnded or errMost. leave ends it.
+func (r *run) enter() (requestID string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ended {
-		return "", false
+	switch {
+	case r.ended:
+		return "", errEnded
+	case r.now >= most:
+		return "", errMost
 	}
 	r.begun++
+	r.now++
 	r.open.Add(1)
-	return r.ID + "." + strconv.Itoa(r.begun), true
+	return r.ID + "." + strconv.Itoa(r.begun), nil
+}
+
+func (r *run) leave() {
+	r.mu.Lock()
+	r.now--
+	r.mu.Unlock()
+	r.open.Done()
 }
 
 // end lets no further call in, ends those that are open and waits for their rows.

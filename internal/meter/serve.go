@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -21,20 +22,25 @@ func (m *Meter) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	a := m.account(presented(r.Header))
 	if a == nil {
-		refuse(w, "this address serves agentic runs of the service alone")
+		refuse(w, http.StatusUnauthorized, "this address serves agentic runs of the service alone")
 		return
 	}
 	run := a.present()
 	if run == nil {
-		refuse(w, "no run has begun")
+		refuse(w, http.StatusUnauthorized, "no run has begun")
 		return
 	}
-	id, ok := run.enter()
-	if !ok {
-		refuse(w, "the run has ended")
+	id, err := run.enter()
+	switch {
+	case errors.Is(err, errMost):
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusTooManyRequests, err.Error())
+		return
+	case err != nil:
+		refuse(w, http.StatusUnauthorized, err.Error())
 		return
 	}
-	defer run.open.Done()
+	defer run.leave()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	stop := context.AfterFunc(run.ctx, func() {
@@ -76,11 +82,16 @@ func presented(h http.Header) string {
 	return token
 }
 
-// refuse answers as the Messages API refuses a credential: the CLI doesn't try again.
-func refuse(w http.ResponseWriter, why string) {
-	body, _ := jsontext.AppendQuote([]byte(`{"type":"error","error":{"type":"authentication_error","message":`), why) // our own text is valid
+// refuse answers as the Messages API refuses a credential, so that the CLI doesn't try
+// again, or too many requests, so that it does.
+func refuse(w http.ResponseWriter, status int, why string) {
+	kind, again := "authentication_error", "false"
+	if status == http.StatusTooManyRequests {
+		kind, again = "rate_limit_error", "true"
+	}
+	body, _ := jsontext.AppendQuote([]byte(`{"type":"error","error":{"type":"`+kind+`","message":`), why) // our own text is valid
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Should-Retry", "false")
-	w.WriteHeader(http.StatusUnauthorized)
+	w.Header().Set("X-Should-Retry", again)
+	w.WriteHeader(status)
 	_, _ = io.WriteString(w, string(body)+`}}`) // who has left isn't told
 }
