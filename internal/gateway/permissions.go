@@ -10,6 +10,18 @@ import (
 // All stands for every name, in one of the lists of Permissions.
 const All = "*"
 
+// The bounds of a list of tools, agents or skills in a request: how many it names, and how
+// long each name may be, in bytes, with the rule behind it.
+const (
+	MaxNames = 128
+	MaxName  = 1_024
+)
+
+// NamesFit says whether a list keeps the bounds. Each use of a tool is held against it.
+func NamesFit(names []string) bool {
+	return len(names) <= MaxNames && !slices.ContainsFunc(names, func(name string) bool { return len(name) > MaxName })
+}
+
 // Permissions are what a key's profile allows where the CLI works with tools. A
 // list that is empty allows nothing.
 type Permissions struct {

@@ -28,6 +28,9 @@ func (w *Work) ReadTools(s *Scanner) error {
 	if json.Unmarshal(value, &w.tools) != nil {
 		return s.Invalid("", "must be an array of texts")
 	}
+	if !gateway.NamesFit(w.tools) {
+		return s.Invalid("", fmt.Sprintf("must be at most %d texts of at most %d bytes", gateway.MaxNames, gateway.MaxName))
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package protocol_test
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,8 @@ func TestWork(t *testing.T) {
 		{name: "a folder that leads out", tools: `null`, directory: `"/usr/../etc"`, forbidden: "working_directory"},
 		{name: "too long", tools: `["Read"]`, directory: `null`, timeout: seconds(60.5), forbidden: "timeout"},
 		{name: "a text for tools", tools: `"Read"`, directory: `null`, invalid: true},
+		{name: "too many tools", tools: `["Read"` + strings.Repeat(`,"Read"`, gateway.MaxNames) + `]`, directory: `null`, invalid: true},
+		{name: "a tool that is too long", tools: `["Read(` + strings.Repeat("x", gateway.MaxName) + `)"]`, directory: `null`, invalid: true},
 		{name: "numbers for tools", tools: `[1]`, directory: `null`, invalid: true},
 		{name: "a list for a folder", tools: `null`, directory: `["/srv"]`, invalid: true},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -77,6 +78,8 @@ func TestRefusals(t *testing.T) {
 		{"an agent", session.Wish{Agents: []string{"a", "b"}}, 403, "allowed_agents"},
 		{"a skill", session.Wish{Skills: []string{"s"}}, 403, "allowed_skills"},
 		{"an agent that there isn't", session.Wish{Agents: []string{"a"}}, 400, "allowed_agents"},
+		{"too many tools", session.Wish{Tools: slices.Repeat([]string{"Read"}, 200)}, 400, "allowed_tools"},
+		{"a skill's name that is too long", session.Wish{Skills: []string{strings.Repeat("x", 2_000)}}, 400, "allowed_skills"},
 		{"a folder", session.Wish{Directory: "/etc"}, 403, "working_directory"},
 		{"a model", session.Wish{Model: "gpt"}, 404, "model"},
 		{"too long a life", session.Wish{TTL: 2 * time.Hour}, 400, "ttl"},

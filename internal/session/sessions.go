@@ -54,9 +54,15 @@ func (s *Sessions) Create(ctx context.Context, caller *gateway.Caller, w Wish) (
 		w.Model = DefaultModel
 	}
 	all := []string{gateway.All}
-	for _, list := range []*[]string{&w.Tools, &w.Agents, &w.Skills} {
-		if *list == nil {
-			*list = all
+	for _, list := range []struct {
+		field string
+		names *[]string
+	}{{"allowed_tools", &w.Tools}, {"allowed_agents", &w.Agents}, {"allowed_skills", &w.Skills}} {
+		if *list.names == nil {
+			*list.names = all
+		}
+		if !gateway.NamesFit(*list.names) {
+			return Session{}, apierror.Invalid(list.field, "%s: must be at most %d names of at most %d bytes", list.field, gateway.MaxNames, gateway.MaxName)
 		}
 	}
 	if w.TTL == 0 {
