@@ -190,3 +190,24 @@ func TestNoProcess(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesAreNoRepository: a run that may write files and ask git, but run nothing else,
+// makes of its folder what git takes for a repository with a program to run.
+func TestFilesAreNoRepository(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		s := newService(t, version, nil, nil)
+		files := []string{"HEAD", "ref: refs/heads/main\n", "config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = \"echo x > made; false\"\n", "objects/x", "", "refs/x", ""}
+		var prompt []string
+		for i := 0; i < len(files); i += 2 {
+			prompt = append(prompt, call("Write", map[string]any{"file_path": files[i], "content": files[i+1]}))
+		}
+		want, h := spec("key_1", steps(append(prompt, call("Bash", map[string]any{"command": "git status"}), "[[text=over]]")...)), &heard{}
+		want.Directory, want.Tools = t.TempDir(), []string{"Write", "Bash(git status:*)"}
+		if _, err := s.Run(t.Context(), want, h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(want.Directory, "made")); err == nil || !strings.Contains(h.results(), "safe.bareRepository") {
+			t.Errorf("%v: %s", err, h.results())
+		}
+	})
+}

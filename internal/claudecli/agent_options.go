@@ -66,6 +66,9 @@ func (a *Agentic) environment(o *Options, id string) []string {
 		"CLAUDE_CODE_DISABLE_AUTO_MEMORY=1",
 		// Tools are in the body from the start, not behind a search for them.
 		"ENABLE_TOOL_SEARCH=false",
+		// A folder whose files make it look like a repository of git's isn't one: its
+		// configuration would name programs to run (git 2.38).
+		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.bareRepository", "GIT_CONFIG_VALUE_0=explicit",
 		agentVariable+"="+id,
 	)
 	return append(env, o.upstreamVariables()...)

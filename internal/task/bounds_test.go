@@ -67,3 +67,12 @@ func TestHarmless(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// TestWhatTheCLISays is kept, whatever it is.
+func TestWhatTheCLISays(t *testing.T) {
+	for in, want := range map[string]string{`{"a":1,"a":2}`: `{"a":1,"a":2}`, `{"a":"\ud800"}`: "{\"a\":\"\ufffd\"}"} {
+		if got := string(encode(&data{Type: "x", Input: jsontext.Value(in)})); got != `{"type":"x","input":`+want+`}` {
+			t.Errorf("%s became %s", in, got)
+		}
+	}
+}

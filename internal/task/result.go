@@ -97,9 +97,10 @@ func (r *Result) fill(o *agent.Outcome, run string) {
 	}
 }
 
-// encode gives the JSON for the job. It can't fail: all of it was made here.
+// encode gives the JSON for the job. It can't fail: all of it was made here, or by the
+// CLI, whose lines were read as leniently.
 func encode(v any) jsontext.Value {
-	text, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
+	text, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	if err != nil {
 		panic(err)
 	}
