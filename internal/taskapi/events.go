@@ -30,6 +30,10 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, call *gate
 	if err != nil {
 		return err
 	}
+	if err := h.readers.enter(call.Caller.KeyID); err != nil {
+		return err
+	}
+	defer h.readers.leave(call.Caller.KeyID)
 	s.Start(call)
 	err = s.Write([]byte(": events\n\n")) // so that the header leaves
 	if err == nil {

@@ -4,8 +4,11 @@ package taskapi
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
@@ -51,11 +54,43 @@ type Handler struct {
 type readers struct {
 	life context.Context
 	end  context.CancelFunc
+
+	mu  sync.Mutex
+	now map[string]int // by key
+}
+
+// mostReaders is how many streams of events a key may read at once on this node: each
+// looks into the store from time to time.
+const mostReaders = 100
+
+// enter begins to read, for a key that doesn't read too many streams; leave ends it.
+func (r *readers) enter(keyID string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.now[keyID] >= mostReaders {
+		return &apierror.Error{
+			Category: apierror.RateLimited, RetryAfter: readersAgain,
+			Message: fmt.Sprintf("the key follows %d tasks at once already, which is as many as it may", mostReaders),
+		}
+	}
+	r.now[keyID]++
+	return nil
+}
+
+// readersAgain is when a key may try again that follows too many.
+const readersAgain = 10 * time.Second
+
+func (r *readers) leave(keyID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.now[keyID]--; r.now[keyID] == 0 {
+		delete(r.now, keyID)
+	}
 }
 
 // New makes a Handler.
 func New(options Options) *Handler {
-	h := &Handler{options: options, gateway: options.Gateway, tasks: options.Tasks, log: options.Log, readers: &readers{}}
+	h := &Handler{options: options, gateway: options.Gateway, tasks: options.Tasks, log: options.Log, readers: &readers{now: map[string]int{}}}
 	h.readers.life, h.readers.end = context.WithCancel(context.Background())
 	return h
 }

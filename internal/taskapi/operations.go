@@ -72,7 +72,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				{Name: headerLastEvent, In: "header", Description: "The id of the last event that was read.", Schema: openapi.Int("")},
 				{Name: "after", In: "query", Description: "The same, for those who can't set a header.", Schema: openapi.Int("")},
 			},
-			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "The events.", ContentType: openapi.EventStream, Schema: events}}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound)...),
+			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "The events.", ContentType: openapi.EventStream, Schema: events}}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound, http.StatusTooManyRequests)...),
 		},
 		{
 			Method: http.MethodPost, Path: pathApproval, ID: "answerTask", Tag: tag, Summary: "Allow a task the use of a tool, or deny it.",
@@ -104,7 +104,7 @@ func failures(statuses ...int) []openapi.Response {
 	descriptions := map[int]string{
 		http.StatusForbidden:       "The key or its profile doesn't allow it; `param` names the member. Or: " + protocol.BudgetIsSpent,
 		http.StatusConflict:        "The task has ended, the question was answered, or the Idempotency-Key's first request runs.",
-		http.StatusTooManyRequests: protocol.Limited + " Or: too many tasks of the key wait.",
+		http.StatusTooManyRequests: protocol.Limited + " Or: too many tasks of the key wait, or are followed.",
 		http.StatusNotImplemented:  "There is no CLI here, or tasks are switched off.",
 	}
 	var responses []openapi.Response

@@ -239,6 +239,48 @@ func TestFollowing(t *testing.T) {
 	}
 }
 
+// TestReadersAreBounded: each costs the service something for as long as it stays.
+func TestReadersAreBounded(t *testing.T) {
+	h, _ := handler(t, nil)
+	url := protocoltest.Server(t, h.Register).URL
+	var v task.View
+	if err := json.Unmarshal([]byte(protocoltest.Post(t, url+"/v1/task", `{"description":"x","async":true}`).Body), &v); err != nil {
+		t.Fatal(err)
+	}
+	follow := func() *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/tasks/"+v.ID+"/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Api-Key", protocoltest.Key)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = response.Body.Close() })
+		return response
+	}
+	for i := range 100 {
+		if r := follow(); r.StatusCode != http.StatusOK {
+			t.Fatalf("reader %d: %d", i, r.StatusCode)
+		}
+	}
+	if r := follow(); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
+		t.Errorf("one more: %d", r.StatusCode)
+	}
+	if a := protocoltest.Do(t, http.MethodDelete, url+"/v1/tasks/"+v.ID, "", "X-Api-Key", protocoltest.Key); a.Status != http.StatusOK {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	// All streams end with the task.
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if r := follow(); r.StatusCode == http.StatusOK {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("after their end: %d", r.StatusCode)
+		}
+	}
+}
+
 func TestOperations(t *testing.T) {
 	h, _ := handler(t, says(0, "said", nil))
 	url := protocoltest.Server(t, h.Register).URL
