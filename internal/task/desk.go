@@ -42,7 +42,7 @@ func (t *Tasks) Run(ctx context.Context, g *gateway.Gateway, call *gateway.Call,
 		finish = end
 		return rec, nil
 	}}
-	err = w.gateway().Serve(ctx, call, silent{})
+	err = w.gateway().Serve(ctx, call, gateway.Silent{})
 	if w.record == nil {
 		return nil, last, err
 	}
@@ -66,7 +66,7 @@ func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err er
 	if call.Prefer == gateway.BackendDirect {
 		call.Warn("X-Claude-Backend: a task runs on the CLI")
 	}
-	call.Metered = true
+	call.Prefer, call.Metered = gateway.BackendCLI, true
 	call.Request, err = r.message()
 	return err
 }
@@ -82,7 +82,7 @@ func (t *Tasks) Submit(ctx context.Context, g *gateway.Gateway, call *gateway.Ca
 		return nil, err
 	}
 	var kept job.Job
-	e := &entrance{Options: g.Options, submit: func(ctx context.Context) (err error) {
+	err := g.Accept(ctx, call, func(ctx context.Context) (err error) {
 		waiting, err := t.jobs.List(ctx, call.Caller.KeyID, job.Filter{Kind: job.KindTask, State: job.Queued, Limit: t.options.Queued})
 		if err != nil {
 			return told(err)
@@ -92,49 +92,11 @@ func (t *Tasks) Submit(ctx context.Context, g *gateway.Gateway, call *gateway.Ca
 		}
 		kept, err = t.jobs.Submit(ctx, t.job(call.Caller, r))
 		return err
-	}}
-	// What runs at once is counted when it runs.
-	caller := call.Caller
-	admitted := *caller
-	admitted.Key.ConcurrentRequests, admitted.Project.ConcurrentRequests = 0, 0
-	call.Caller = &admitted
-	err := e.gateway().Serve(ctx, call, silent{})
-	call.Caller = caller
+	})
 	if err != nil {
 		return nil, err
 	}
 	return viewOf(kept), nil
-}
-
-// entrance is the walk of a task that only comes: it is admitted, routed and queued.
-// Its row of the ledger is written when it has run.
-type entrance struct {
-	gateway.Options
-	submit func(ctx context.Context) error
-}
-
-func (e *entrance) gateway() *gateway.Gateway {
-	own := e.Options
-	own.Router, own.Recorder, own.Fallback = e, e, nil
-	return gateway.New(own)
-}
-
-// Route implements gateway.Router.
-func (e *entrance) Route(call *gateway.Call) (gateway.Backend, error) {
-	return e, onCLI(e.Router, call)
-}
-
-// Generate implements gateway.Backend.
-func (e *entrance) Generate(ctx context.Context, _ *gateway.Call, _ gateway.EventWriter) (gateway.Result, error) {
-	return gateway.Result{}, e.submit(ctx)
-}
-
-// Record implements gateway.Recorder.
-func (e *entrance) Record(context.Context, gateway.Entry) error { return nil }
-
-// Work does a queued task: a job.Work.
-func (t *Tasks) Work(ctx context.Context, run *job.Run) (jsontext.Value, error) {
-	return t.work(ctx, run)
 }
 
 // told gives an error of the jobs its meaning for callers.

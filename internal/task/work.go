@@ -55,18 +55,10 @@ func (w *walk) gateway() *gateway.Gateway {
 	return gateway.New(own)
 }
 
-// Route implements gateway.Router: the model is the router's choice, the backend the
-// CLI.
+// Route implements gateway.Router: the model is the router's choice.
 func (w *walk) Route(call *gateway.Call) (gateway.Backend, error) {
-	w.err = onCLI(w.rooms.Router, call)
+	_, w.err = w.rooms.Router.Route(call)
 	return w, w.err
-}
-
-// onCLI has a call routed to the CLI.
-func onCLI(router gateway.Router, call *gateway.Call) error {
-	call.Prefer = gateway.BackendCLI
-	_, err := router.Route(call)
-	return err
 }
 
 // Generate implements gateway.Backend: it runs the agent.
@@ -271,8 +263,8 @@ func (r *record) changed() bool {
 	return r.progress.Effects
 }
 
-// work does a queued task: a job.Work.
-func (t *Tasks) work(ctx context.Context, run *job.Run) (jsontext.Value, error) {
+// Work does a queued task: a job.Work.
+func (t *Tasks) Work(ctx context.Context, run *job.Run) (jsontext.Value, error) {
 	r, err := readKept(run.Job().Request)
 	if err != nil {
 		return nil, err
@@ -314,10 +306,9 @@ func (t *Tasks) serve(ctx context.Context, w *walk) (err error) {
 	if err != nil {
 		return err
 	}
-	// Its request was taken from those of its minute when it came.
-	admitted := *caller
-	admitted.Key.RequestsPerMinute, admitted.Project.RequestsPerMinute = 0, 0
-	call := &gateway.Call{RequestID: w.request.RequestID, Endpoint: Endpoint, Caller: &admitted, Metered: true, Clock: latency.Start()}
+	call := &gateway.Call{
+		RequestID: w.request.RequestID, Endpoint: Endpoint, Caller: caller.Accepted(), Prefer: gateway.BackendCLI, Metered: true, Clock: latency.Start(),
+	}
 	if call.Request, err = w.request.message(); err != nil {
 		return err
 	}
@@ -328,7 +319,7 @@ func (t *Tasks) serve(ctx context.Context, w *walk) (err error) {
 	limited, cancel := w.request.deadline(meant)
 	defer cancel()
 	w.record.ctx = limited
-	return w.gateway().Serve(limited, call, silent{})
+	return w.gateway().Serve(limited, call, gateway.Silent{})
 }
 
 // deadline bounds a run's time.
@@ -413,18 +404,3 @@ func (r *record) finish(err error) (*View, job.Event) {
 	last.Seq = r.seq
 	return v, last
 }
-
-// silent is the answer of a call whose caller hears of it otherwise.
-type silent struct{}
-
-// Event implements gateway.EventWriter.
-func (silent) Event(message.Event) error { return nil }
-
-// Flush implements gateway.EventWriter.
-func (silent) Flush() error { return nil }
-
-// Message implements gateway.EventWriter.
-func (silent) Message([]byte) error { return nil }
-
-// End implements gateway.EventWriter.
-func (silent) End(gateway.Result) error { return nil }
