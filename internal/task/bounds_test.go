@@ -76,3 +76,12 @@ func TestWhatTheCLISays(t *testing.T) {
 		}
 	}
 }
+
+// TestNextToNothing isn't nothing, which would stand for what is the default.
+func TestNextToNothing(t *testing.T) {
+	for n, want := range map[float64]int64{0: 0, 1e-9: 1, 0.29: 290_000, 1.1: 1_100_000, 2: 2_000_000} {
+		if got := counted(n, 1e6); got != want {
+			t.Errorf("%g: %d, not %d", n, got, want)
+		}
+	}
+}

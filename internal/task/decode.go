@@ -1,6 +1,7 @@
 package task
 
 import (
+	"math"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -36,7 +37,7 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 			Name: "timeout", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: MaxTimeout.Seconds(), Default: DefaultTimeout.Seconds(), Description: "Seconds that the task may run; absent: 300, or what the profile allows."}),
 			Read: func(into *T, s *protocol.Scanner) error {
 				n, err := readPositive(s, MaxTimeout.Seconds())
-				at(into).Timeout = time.Duration(n * float64(time.Second))
+				at(into).Timeout = time.Duration(counted(n, float64(time.Second)))
 				return err
 			},
 		},
@@ -44,7 +45,7 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 			Name: "max_cost", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Number, Minimum: 0, Maximum: maxCost / 1e6, Default: float64(DefaultCost) / 1e6, Description: "The most that the task may cost, in US dollars; absent: 1.0, or what the profile allows."}),
 			Read: func(into *T, s *protocol.Scanner) error {
 				n, err := readPositive(s, maxCost/1e6)
-				at(into).Cost = int64(n * 1e6)
+				at(into).Cost = counted(n, 1e6)
 				return err
 			},
 		},
@@ -55,6 +56,15 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 		{Name: "approval", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.String, Enum: []string{ApprovalDeny, ApprovalAsk}, Default: ApprovalDeny, Description: "What becomes of a tool that allow_tools doesn't hold and the profile allows: it is denied, or a person is asked."}), Read: text(func(r *Request) *string { return &r.Approval })},
 		{Name: "priority", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: job.PriorityFirst, Maximum: job.PriorityLast, Default: job.PriorityDefault, Description: "Of an asynchronous task in the queue: 1 is first."}), Read: count(func(r *Request) *int64 { return &r.Priority })},
 	}
+}
+
+// counted gives a number in a smaller unit. What is next to nothing is one of it: 0 says
+// that nothing was said.
+func counted(n, unit float64) int64 {
+	if n <= 0 {
+		return 0
+	}
+	return max(1, int64(math.Round(n*unit)))
 }
 
 // readNames reads an array of texts; null is as good as absent.

@@ -22,9 +22,9 @@ const (
 	// MaxSystem is how long a system prompt may be, in bytes.
 	MaxSystem = 64 << 10
 	// MaxNames is how many tools, agents and skills each may be named.
-	MaxNames = 128
+	MaxNames = gateway.MaxNames
 	// MaxName is how long the name of one may be, in bytes.
-	MaxName = 1_024
+	MaxName = gateway.MaxName
 	// MaxTimeout is the longest that a task may run.
 	MaxTimeout = 24 * time.Hour
 	// MaxTurns bounds Request.Turns.
@@ -117,6 +117,18 @@ func (r *Request) Check(g *gateway.Gateway, caller *gateway.Caller) error {
 			return err
 		}
 		r.Directory = target
+	}
+	return nil
+}
+
+// still refuses a task that was taken before and isn't allowed any more, or not there.
+func (r *Request) still(g *gateway.Gateway, caller *gateway.Caller) error {
+	now := *r
+	if err := now.Check(g, caller); err != nil {
+		return err
+	}
+	if now.Directory != r.Directory {
+		return forbidden("working_directory", "leads elsewhere now")
 	}
 	return nil
 }

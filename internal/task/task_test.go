@@ -3,6 +3,8 @@ package task_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -300,6 +302,59 @@ func TestARevokedKey(t *testing.T) {
 	}
 	if got := s.get(t, v.ID); got.Status != job.Failed || got.Error.Type != "auth_error" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestWhatIsAllowedNoMore while a task waits, isn't done: neither by a narrower profile nor
+// in a folder that leads elsewhere by then.
+func TestWhatIsAllowedNoMore(t *testing.T) {
+	top := t.TempDir()
+	folder := filepath.Join(top, "folder")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.Mkdir(filepath.Join(top, "another"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for param, change := range map[string]func(p *gateway.Permissions){
+		"":                  func(*gateway.Permissions) {},
+		"allow_tools":       func(p *gateway.Permissions) { p.BlockedTools = []string{"Bash"} },
+		"max_cost":          func(p *gateway.Permissions) { p.MaxCostMicroUSD = 1 },
+		"working_directory": func(p *gateway.Permissions) { p.WorkingDirectories = nil },
+		"swapped": func(*gateway.Permissions) {
+			if err := errors.Join(os.Remove(folder), os.Symlink("another", folder)); err != nil {
+				t.Error(err)
+			}
+			t.Cleanup(func() { _ = errors.Join(os.Remove(folder), os.Mkdir(folder, 0o700)) })
+		},
+	} {
+		t.Run(param, func(t *testing.T) {
+			s := newStand(t, func(context.Context, agent.Spec, agent.Handler) (agent.Outcome, error) {
+				return agent.Outcome{End: agent.EndCompleted}, nil
+			})
+			s.options.Jobs = job.New(job.Options{Store: s.store})
+			s.tasks = task.New(s.options)
+			asking := *caller
+			asking.Permissions.WorkingDirectories = []string{top}
+			g, call := s.call(t)
+			call.Caller = &asking
+			v, err := s.tasks.Submit(t.Context(), g, call, &task.Request{Description: "x", Tools: []string{"Bash"}, Directory: folder})
+			if err != nil {
+				t.Fatal(err)
+			}
+			now := asking
+			change(&now.Permissions)
+			s.callers.now = &now
+			s.start(t)
+			s.follow(t, v.ID, "")
+			got := s.get(t, v.ID)
+			if param == "" {
+				if got.Status != job.Completed || len(s.runner.seen()) != 1 {
+					t.Errorf("%+v", got)
+				}
+				return
+			}
+			if got.Status != job.Failed || got.Error.Type != string(apierror.Permission) || len(s.runner.seen()) != 0 {
+				t.Errorf("%+v, %d runs", got, len(s.runner.seen()))
+			}
+		})
 	}
 }
 

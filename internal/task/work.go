@@ -306,6 +306,10 @@ func (t *Tasks) serve(ctx context.Context, w *walk) (err error) {
 	if err != nil {
 		return err
 	}
+	// It may have waited for long.
+	if err := w.request.still(gateway.New(w.rooms), caller); err != nil {
+		return err
+	}
 	call := &gateway.Call{
 		RequestID: w.request.RequestID, Endpoint: Endpoint, Caller: caller.Accepted(), Prefer: gateway.BackendCLI, Metered: true, Clock: latency.Start(),
 	}
