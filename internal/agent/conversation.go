@@ -90,7 +90,9 @@ func (c *Conversation) turn(ctx context.Context, runID string, prompt jsontext.V
 	defer c.setWorking(false)
 	ctx, cancel := c.runner.within(ctx)
 	defer cancel()
-	t := &turn{Conversation: c, handler: handler, runID: runID}
+	// A workspace that a run goes on in holds what earlier ones have made, also one that
+	// was killed before it could say so.
+	t := &turn{Conversation: c, handler: handler, runID: runID, owned: last && c.worker.workspace != ""}
 	err := t.run(ctx, prompt)
 	if last {
 		c.worker.close(c.runner.options.Logger)
@@ -115,7 +117,8 @@ type turn struct {
 	handler Handler
 	runID   string
 	root    *os.Root // the run's folder
-	before  snapshot
+	owned   bool     // all that is in it is the run's
+	before  snapshot // of one that isn't
 	outcome Outcome
 	asked   claudecli.AgentAnswer
 }
@@ -128,8 +131,10 @@ func (t *turn) run(ctx context.Context, prompt jsontext.Value) error {
 	if t.root, err = w.open(); err != nil {
 		return err
 	}
-	if t.before, err = look(ctx, t.root); err != nil {
-		return t.failure(ctx, err)
+	if !t.owned {
+		if t.before, err = look(ctx, t.root); err != nil {
+			return t.failure(ctx, err)
+		}
 	}
 	w.account.Use(meter.Run{ID: t.runID, Endpoint: t.spec.Endpoint, Caller: t.spec.Caller, MaxCostMicroUSD: t.spec.MaxCostMicroUSD})
 	if w.noProject {

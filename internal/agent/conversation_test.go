@@ -152,8 +152,16 @@ func TestAConversationIsRestored(t *testing.T) {
 		}
 		later := spec("key_1", "What was it?")
 		later.Session, later.Workspace = o.Session, o.Workspace
-		if _, err := there.Run(t.Context(), later, &heard{}); err != nil || !strings.Contains(there.lastBody(), "rosemary") {
+		// What a run that was killed has left is an artifact of the one that goes on.
+		if err := os.WriteFile(filepath.Join(there.folder, "key_1", "work", o.Workspace, "half.txt"), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, err = there.Run(t.Context(), later, &heard{})
+		if err != nil || !strings.Contains(there.lastBody(), "rosemary") {
 			t.Error(err)
+		}
+		if len(o.Artifacts) != 1 || o.Artifacts[0].Path != "half.txt" || o.Artifacts[0].Change != "created" || !o.Artifacts[0].Kept {
+			t.Errorf("artifacts %+v", o.Artifacts)
 		}
 		if err := there.Forget("key_1", o.Workspace, later.ID); err != nil {
 			t.Error(err)
