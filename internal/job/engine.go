@@ -60,8 +60,8 @@ type Options struct {
 // Work does a job. ctx ends when the job is to end, see ErrCancelled, ErrStopping and
 // ErrLost; its cause says why. The result is kept also beside an error. The job is then
 // completed, or failed with the error's apierror category and message; cancelled, if it
-// was to be; or queued again, after Later and Again, and after ErrStopping unless the error
-// is an apierror.Error that stands for neither ErrStopping nor the context's end.
+// was to be; or queued again, after Later, Again and ErrStopping, and where ctx
+// ended with that, unless the error is an apierror.Error of another cause.
 //
 // A job may be begun more than once, if what ran it was killed: Attempt is then more
 // than 1, and Progress what was noted last.

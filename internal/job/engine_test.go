@@ -242,6 +242,41 @@ func TestStopHandsBack(t *testing.T) {
 	})
 }
 
+// TestStopKeepsWhatEnded stops a node whose work comes to an end of its own meanwhile, or has
+// been cancelled by a node of which it hasn't heard: neither is done again.
+func TestStopKeepsWhatEnded(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		began := make(chan *job.Run, 2)
+		errSpent := &apierror.Error{Category: apierror.BudgetExceeded, Message: "the budget is spent"}
+		var n *node
+		// mark is a cancellation of which the run hears too late.
+		mark := func(r *job.Run) error {
+			_, err := n.store.Cancel(t.Context(), "key_1", r.Job().ID, time.Hour)
+			return err
+		}
+		n = start(t, p, 2, func(ctx context.Context, r *job.Run) (jsontext.Value, error) {
+			began <- r
+			<-ctx.Done()
+			if r.Job().ID == "fails" {
+				return jsontext.Value(`{}`), errSpent
+			}
+			return nil, errors.Join(mark(r), context.Cause(ctx))
+		})
+		submit(t, n, task("fails"))
+		submit(t, n, task("cancelled"))
+		<-began
+		<-began
+		n.stop()
+		other := start(t, p, 2, until(began))
+		if j, _ := ended(t, other, "fails"); j.State != job.Failed || j.Category != "budget_exceeded" || j.Attempt != 1 {
+			t.Errorf("what failed by itself: %+v", j)
+		}
+		if j, _ := ended(t, other, "cancelled"); j.State != job.Cancelled || j.Attempt != 1 {
+			t.Errorf("what was cancelled: %+v", j)
+		}
+	})
+}
+
 // TestLostLease has a node that can't reach its store for long: another takes the job, and
 // the first one stops and writes nothing more.
 func TestLostLease(t *testing.T) {

@@ -253,17 +253,17 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 	case err == nil:
 		end.State = Completed
 	case errors.Is(cause, ErrCancelled):
-		end.State, end.Category, end.Message = Cancelled, CategoryCancelled, ErrCancelled.Error()
+		end = r.cancelled(result)
 	case errors.Is(cause, ErrLost):
 		return func(context.Context) error { return ErrLost }
-	case errors.Is(cause, ErrStopping) && r.queued:
-		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), 0, true) }
-	case errors.Is(cause, ErrStopping):
+	case r.queued && (errors.Is(err, ErrStopping) || errors.Is(cause, ErrStopping) && cutOff(err)):
+		return r.requeue(0, true)
+	case errors.Is(cause, ErrStopping) && !r.queued:
 		end.Category, end.Message = CategoryInterrupted, Interrupted
 	case r.queued && errors.As(err, &wait):
-		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), wait.after, true) }
+		return r.requeue(wait.after, true)
 	case r.queued && errors.As(err, &retry) && r.job.Attempt < r.job.MaxAttempts:
-		return func(ctx context.Context) error { return store.Requeue(ctx, r.hold(), backoff(r.job.Attempt), false) }
+		return r.requeue(backoff(r.job.Attempt), false)
 	default:
 		end.Category, end.Message = describe(err)
 		if end.Category == string(apierror.ClientClosed) {
@@ -271,6 +271,29 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 		}
 	}
 	return func(ctx context.Context) error { return store.Finish(ctx, r.hold(), end) }
+}
+
+// cutOff says that work ended because it was to stop, and didn't come to an end of its own
+// meanwhile: that may not come twice.
+func cutOff(err error) bool {
+	var told *apierror.Error
+	return !errors.As(err, &told) || errors.Is(err, context.Canceled)
+}
+
+func (r *Run) cancelled(result jsontext.Value) End {
+	return End{State: Cancelled, Result: result, Category: CategoryCancelled, Message: ErrCancelled.Error(), TTL: r.engine.options.TTL}
+}
+
+// requeue gives the job back to the queue, unless somebody wants it to end: this run may not
+// have heard of that yet.
+func (r *Run) requeue(after time.Duration, free bool) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		err := r.engine.store.Requeue(ctx, r.hold(), after, free)
+		if errors.Is(err, ErrCancelled) {
+			return r.engine.store.Finish(ctx, r.hold(), r.cancelled(nil))
+		}
+		return err
+	}
 }
 
 // mostMessage is how many bytes of an error's message are kept.

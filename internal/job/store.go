@@ -49,7 +49,8 @@ type Queue interface {
 	// longest ago; then the oldest. ErrNotFound: none waits.
 	Claim(ctx context.Context, kind Kind, node string, lease time.Duration) (Job, error)
 	// Requeue makes a job that runs a queued one, with a ticket, from after now on. free
-	// says that the attempt isn't counted as one of MaxAttempts.
+	// says that the attempt isn't counted as one of MaxAttempts. ErrCancelled: it is to
+	// end.
 	Requeue(ctx context.Context, h Hold, after time.Duration, free bool) error
 	// Client makes River's client for this node, whose id is the configuration's.
 	// ErrElsewhere: another process works on the store, which only one may.

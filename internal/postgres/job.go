@@ -293,10 +293,14 @@ func (s *Jobs) Requeue(ctx context.Context, h job.Hold, after time.Duration, fre
 	return s.change(ctx, "requeue a job", func(tx pgx.Tx) error {
 		var kind job.Kind
 		var due time.Time
-		err := tx.QueryRow(ctx, `UPDATE jobs SET state = 'queued', lease_until = NULL, due_at = now() + $4::interval, max_attempts = max_attempts + $5::int`+held+` RETURNING kind, due_at`,
-			h.ID, h.Node, h.Attempt, after, btoi(free)).Scan(&kind, &due)
+		var cancelling bool
+		err := tx.QueryRow(ctx, `UPDATE jobs SET state = 'queued', lease_until = NULL, due_at = now() + $4::interval, max_attempts = max_attempts + $5::int`+held+` RETURNING kind, due_at, cancelling`,
+			h.ID, h.Node, h.Attempt, after, btoi(free)).Scan(&kind, &due, &cancelling)
 		if err != nil {
 			return orLost(err)
+		}
+		if cancelling {
+			return job.ErrCancelled
 		}
 		if after == 0 {
 			due = time.Time{}

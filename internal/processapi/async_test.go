@@ -236,18 +236,27 @@ func TestAsyncGoesOn(t *testing.T) {
 	}
 }
 
+// handing has the engine take no more jobs, and doesn't wait for those that run.
+func handing(t *testing.T, d *desk) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.engine.Hand(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Hand = %v", err)
+	}
+}
+
 // cut stops the service without waiting, and makes another one on the same jobs.
 func cut(t *testing.T, d *desk) {
 	t.Helper()
 	former := d.handler
+	handing(t, d)
 	ctx, cancel := context.WithCancel(t.Context())
-	handed := make(chan error, 1)
-	go func() { handed <- d.engine.Hand(t.Context()) }()
 	cancel()
 	if err := former.Stop(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Stop = %v", err)
 	}
-	if err := <-handed; err != nil {
+	if err := d.engine.Hand(t.Context()); err != nil {
 		t.Error(err)
 	}
 	d.close()
@@ -271,6 +280,24 @@ func TestAsyncTimeouts(t *testing.T) {
 				t.Errorf("outcome = %+v", got)
 			}
 		})
+	}
+}
+
+// TestAFailureDuringAStopIsAnEnd: what fails by itself while others wait for it isn't
+// done, and charged, again by the next service.
+func TestAFailureDuringAStopIsAnEnd(t *testing.T) {
+	failing := &apierror.Error{Category: apierror.CLIError, Message: "the model is gone"}
+	rooms := &waiting{Rooms: &protocoltest.Rooms{Err: failing}, began: make(chan *gateway.Call, 1), let: make(chan struct{})}
+	url, d := startDesk(t, rooms.options())
+	o := accepted(t, url)
+	<-rooms.began
+	handing(t, d)
+	close(rooms.let)
+	if err := errors.Join(d.handler.Stop(t.Context()), d.engine.Hand(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if got := get(t, url+o.StatusURL); got.Status != "failed" || len(rooms.Entries()) != 1 {
+		t.Errorf("outcome = %+v, %d rows", got, len(rooms.Entries()))
 	}
 }
 

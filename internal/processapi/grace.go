@@ -16,7 +16,7 @@ const lastWords = 2 * time.Second
 
 // errStopped ends the asynchronous requests that still run when nobody waits any
 // longer.
-var errStopped error = apierror.New(apierror.Overloaded, "the service stopped before the answer was complete")
+var errStopped error = apierror.Wrap(apierror.Overloaded, "the service stopped before the answer was complete", job.ErrStopping)
 
 // grace lets the asynchronous requests that run here come to their end when the
 // service stops: the others would do again what they have paid for.

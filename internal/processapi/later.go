@@ -2,6 +2,7 @@ package processapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -11,52 +12,8 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/job"
-	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/protocol"
 )
-
-// entrance is the walk of a request that only comes: it is admitted, routed and
-// reserved, so that a refusal has its own status, and then queued. Its row of the ledger is
-// written when it has run.
-type entrance struct {
-	gateway.Options
-	submit func(ctx context.Context) error
-}
-
-func (e *entrance) gateway() *gateway.Gateway {
-	own := e.Options
-	own.Router, own.Recorder, own.Observer, own.Fallback = e, e, e, nil
-	return gateway.New(own)
-}
-
-// Route implements gateway.Router.
-func (e *entrance) Route(call *gateway.Call) (gateway.Backend, error) {
-	_, err := e.Router.Route(call)
-	return e, err
-}
-
-// Generate implements gateway.Backend.
-func (e *entrance) Generate(ctx context.Context, _ *gateway.Call, _ gateway.EventWriter) (gateway.Result, error) {
-	return gateway.Result{CostMicroUSD: new(int64)}, e.submit(ctx)
-}
-
-// Record implements gateway.Recorder.
-func (e *entrance) Record(context.Context, gateway.Entry) error { return nil }
-
-// Observe implements gateway.Observer: what is queued is told of when it has run.
-func (e *entrance) Observe(entry gateway.Entry) {
-	if entry.Category != "" {
-		e.Observer.Observe(entry)
-	}
-}
-
-// silent takes the answer of a request that only comes.
-type silent struct{}
-
-func (silent) Event(message.Event) error { return protocol.ErrForm }
-func (silent) Flush() error              { return nil }
-func (silent) Message([]byte) error      { return protocol.ErrForm }
-func (silent) End(gateway.Result) error  { return nil }
 
 // serveAsync queues a request.
 func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gateway.Call, body []byte) error {
@@ -64,17 +21,10 @@ func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gatew
 	if call.Work != nil {
 		j.MaxAttempts = 1 // what its tools have done isn't done again
 	}
-	e := &entrance{Options: h.gateway.Options, submit: func(ctx context.Context) error {
+	err := h.gateway.Accept(r.Context(), call, func(ctx context.Context) error {
 		_, err := h.submit(ctx, call, j, body)
 		return err
-	}}
-	// What runs at once is counted when it runs.
-	caller := call.Caller
-	admitted := *caller
-	admitted.Key.ConcurrentRequests, admitted.Project.ConcurrentRequests = 0, 0
-	call.Caller = &admitted
-	err := e.gateway().Serve(r.Context(), call, silent{})
-	call.Caller = caller
+	})
 	if err != nil {
 		return err
 	}
@@ -146,18 +96,18 @@ func (h *Handler) process(ctx context.Context, r Run) (jsontext.Value, error) {
 	if wait, limited := limitedFor(apierror.From(err)); limited && !begun && time.Since(j.Created) < maxWait {
 		return nil, job.Later(err, wait)
 	}
+	if err != nil && errors.Is(context.Cause(ctx), job.ErrStopping) {
+		err = errors.Join(err, job.ErrStopping) // cut off: it is to be done again
+	}
 	if err != nil {
 		return h.failed(ctx, o, err)
 	}
 	return out.body, nil
 }
 
-// serveLater serves a call whose request was taken from those of its minute when it
-// came.
+// serveLater serves a call that was accepted before.
 func (h *Handler) serveLater(ctx context.Context, call *gateway.Call, out gateway.EventWriter) error {
-	admitted := *call.Caller
-	admitted.Key.RequestsPerMinute, admitted.Project.RequestsPerMinute = 0, 0
-	call.Caller = &admitted
+	call.Caller = call.Caller.Accepted()
 	return serveApart(ctx, untoldOf(h.gateway), call, out)
 }
 

@@ -273,8 +273,12 @@ func (s *Jobs) Requeue(ctx context.Context, h job.Hold, after time.Duration, fre
 		if err := write(ctx, tx, h, `state = 'queued', lease_until = NULL, due_at = ?, max_attempts = max_attempts + ?`, due.UnixMicro(), free); err != nil {
 			return err
 		}
-		if err := tx.QueryRowContext(ctx, `SELECT kind FROM jobs WHERE id = ?`, h.ID).Scan(&kind); err != nil {
+		var cancelling bool
+		if err := tx.QueryRowContext(ctx, `SELECT kind, cancelling FROM jobs WHERE id = ?`, h.ID).Scan(&kind, &cancelling); err != nil {
 			return err
+		}
+		if cancelling {
+			return job.ErrCancelled
 		}
 		if after == 0 {
 			due = time.Time{}

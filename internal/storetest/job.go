@@ -426,6 +426,9 @@ func testCancel(t *testing.T, s job.Store) {
 	if err != nil || !slices.Equal(still, []job.Hold{want}) {
 		t.Errorf("its node hears %+v, %v", still, err)
 	}
+	if err := s.Requeue(ctx, holdOf(running), 0, true); !errors.Is(err, job.ErrCancelled) {
+		t.Errorf("back to the queue: %v", err)
+	}
 	jobs, err := s.Recover(ctx, jobTTL)
 	if err != nil || len(jobs) != 1 || jobs[0].State != job.Cancelled || jobs[0].Expires.IsZero() {
 		t.Errorf("its node died: %+v, %v", jobs, err)
