@@ -100,6 +100,13 @@ func readable(call *gateway.Call) (*message.Conversation, error) {
 	case c.Format != nil:
 		return nil, apierror.Invalid("response_format", "response_format: a schema can't be used together with allowed_tools or working_directory")
 	}
+	WarnUnset(call, c, "can't be set where the CLI works with tools")
+	return c, call.Honoured()
+}
+
+// WarnUnset warns of each member of a call's request that a process with tools can't be
+// given, in these words.
+func WarnUnset(call *gateway.Call, c *message.Conversation, text string) {
 	names := slices.Concat(call.Request.Others(), c.Unread)
 	if call.Request.MaxTokens > 0 {
 		names = append(names, "max_tokens")
@@ -109,8 +116,7 @@ func readable(call *gateway.Call) (*message.Conversation, error) {
 	}
 	for _, name := range names {
 		if !slices.Contains(call.Defaults, name) {
-			call.Warn(name + " can't be set where the CLI works with tools")
+			call.Warn(name + " " + text)
 		}
 	}
-	return c, call.Honoured()
 }

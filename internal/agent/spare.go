@@ -132,7 +132,7 @@ func (r *Runner) take(s *shape) *worker {
 	taken.timer.Stop()
 	r.countSpares()
 	if exited(w) {
-		r.tasks.Go(func() { r.abandon(w, taken.shape) })
+		r.background.Go(func() { r.abandon(w, taken.shape) })
 		return nil
 	}
 	return w
@@ -167,11 +167,11 @@ func (r *Runner) remember(s *shape) {
 	for len(r.spares) > r.options.Spares {
 		last := r.spares[len(r.spares)-1]
 		r.spares = r.spares[:len(r.spares)-1]
-		r.tasks.Go(func() { last.drop(r) })
+		r.background.Go(func() { last.drop(r) })
 	}
 	r.countSpares()
 	if next.worker == nil {
-		r.tasks.Go(func() { r.refill(next) })
+		r.background.Go(func() { r.refill(next) })
 	}
 }
 
@@ -199,7 +199,7 @@ func (r *Runner) refill(next *spare) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || next.worker != nil || !slices.Contains(r.spares, next) {
-		r.tasks.Go(func() { r.abandon(w, next.shape) })
+		r.background.Go(func() { r.abandon(w, next.shape) })
 		return
 	}
 	next.worker = w
@@ -224,7 +224,7 @@ func (r *Runner) expire(old *spare, w *worker) {
 	}
 	r.spares = slices.Delete(r.spares, i, i+1)
 	r.countSpares()
-	r.tasks.Go(func() { old.drop(r) })
+	r.background.Go(func() { old.drop(r) })
 }
 
 func (r *Runner) countSpares() {

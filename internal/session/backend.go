@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"slices"
 
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apierror"
@@ -55,18 +54,7 @@ func fit(call *gateway.Call, c *message.Conversation, s *Session, model string) 
 	if len(c.Turns) > 1 {
 		call.Warn("messages: only the last one is sent: the session keeps the conversation")
 	}
-	names := slices.Concat(call.Request.Others(), c.Unread)
-	if call.Request.MaxTokens > 0 {
-		names = append(names, "max_tokens")
-	}
-	if c.Effort != "" {
-		names = append(names, "output_config.effort")
-	}
-	for _, name := range names {
-		if !slices.Contains(call.Defaults, name) {
-			call.Warn(name + " can't be set in a session")
-		}
-	}
+	agent.WarnUnset(call, c, "can't be set in a session")
 	call.Model = model
 	return call.Honoured()
 }
