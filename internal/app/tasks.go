@@ -23,7 +23,7 @@ func (a *App) makeTasks() {
 	}
 	switch {
 	case a.agents != nil:
-		options.Runner = a.agents
+		options.Runner, options.Known = a.agents, a.known
 	case a.pool == nil:
 		options.Off = "tasks need the Claude Code CLI, and there is none here"
 	default:

@@ -109,7 +109,7 @@ func (s *Sessions) known(d *document) error {
 	}{{"allowed_agents", d.Agents, agents}, {"allowed_skills", d.Skills, skills}} {
 		for _, name := range list.names {
 			if name != gateway.All && !slices.Contains(list.thereAre, name) {
-				return apierror.Invalid(list.field, "%s: holds one that there isn't; GET /v1/capabilities lists those that there are", list.field)
+				return apierror.Invalid(list.field, "%s: there is no %q; GET /v1/capabilities lists what there is", list.field, name)
 			}
 		}
 	}

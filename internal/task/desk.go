@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -62,6 +63,9 @@ func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err er
 	if err := r.Check(g, call.Caller); err != nil {
 		return err
 	}
+	if err := t.exist(r); err != nil {
+		return err
+	}
 	r.RequestID = call.RequestID
 	if call.Prefer == gateway.BackendDirect {
 		call.Warn("X-Claude-Backend: a task runs on the CLI")
@@ -69,6 +73,26 @@ func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err er
 	call.Prefer, call.Metered = gateway.BackendCLI, true
 	call.Request, err = r.message()
 	return err
+}
+
+// exist refuses names of agents and skills that there aren't: without them the task
+// would be another one than was meant.
+func (t *Tasks) exist(r *Request) error {
+	if t.options.Known == nil || len(r.Agents)+len(r.Skills) == 0 {
+		return nil
+	}
+	agents, skills := t.options.Known(r.Directory)
+	for _, list := range []struct {
+		param           string
+		names, thereAre []string
+	}{{"allow_agents", r.Agents, agents}, {"allow_skills", r.Skills, skills}} {
+		for _, name := range list.names {
+			if name != gateway.All && !slices.Contains(list.thereAre, name) {
+				return apierror.Invalid(list.param, "%s: there is no %q; GET /v1/capabilities lists what there is", list.param, name)
+			}
+		}
+	}
+	return nil
 }
 
 func (t *Tasks) job(caller *gateway.Caller, r *Request) job.Job {

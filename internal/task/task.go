@@ -67,6 +67,10 @@ type Options struct {
 	// Spent gives what all runs of a task have cost by the ledger, in millionths of a US
 	// dollar: one that goes on after a death has that less. nil: nobody knows.
 	Spent func(ctx context.Context, j job.Job) (int64, error)
+	// Known gives the names of the agents and skills that there are for work in a
+	// folder ("": in one of the task's own); a task that names others is refused. nil:
+	// nobody knows, and none is.
+	Known func(directory string) (agents, skills []string)
 	// ApprovalTimeout is how long a task waits for a person; 0 is
 	// DefaultApprovalTimeout.
 	ApprovalTimeout time.Duration

@@ -395,7 +395,7 @@ func TestCancel(t *testing.T) {
 	}
 	s.follow(t, v.ID, "")
 	got := s.get(t, v.ID)
-	if got.Status != job.Cancelled || len(got.Log) != 2 || got.Detail != "the job was cancelled" && got.Detail != "the task was cancelled" {
+	if got.Status != job.Cancelled || len(got.Log) != 2 || got.Detail != "the task was cancelled" {
 		t.Errorf("%+v", got)
 	}
 	if rows := s.rooms.Entries(); len(rows) != 1 || rows[0].Category != "client_closed" {
@@ -430,6 +430,27 @@ func TestSomebodyElses(t *testing.T) {
 	for name, err := range map[string]error{"get": one, "events": events, "cancel": cancel, "artifact": artifact, "answer": answer} {
 		if e := apierror.From(err); e == nil || e.Code != apierror.CodeNotFound {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Agents and skills that there aren't are refused before anything is done.
+func TestUnknownNames(t *testing.T) {
+	tasks := task.New(task.Options{Known: func(directory string) (agents, skills []string) {
+		if directory != "" {
+			t.Errorf("asked for %q", directory)
+		}
+		return []string{"other"}, []string{"deploy"}
+	}})
+	s := newStand(t, nil)
+	for param, r := range map[string]task.Request{
+		"allow_agents": {Description: "x", Agents: []string{"scout"}},
+		"allow_skills": {Description: "x", Skills: []string{gateway.All, "deploy", "any"}},
+	} {
+		g, call := s.call(t)
+		_, _, err := tasks.Run(t.Context(), g, call, &r, nil)
+		if e := apierror.From(err); e == nil || e.Status() != 400 || e.Param != param || !strings.Contains(e.Message, "capabilities") {
+			t.Errorf("%s: %v", param, err)
 		}
 	}
 }

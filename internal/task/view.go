@@ -42,7 +42,11 @@ func viewOf(j job.Job) *View {
 			v.Result = nil // of a version that wrote something else
 		}
 	}
-	if j.Category != "" {
+	switch j.Category {
+	case "":
+	case job.CategoryCancelled: // in its words a task is a job
+		v.fail(apierror.New(job.CategoryCancelled, cancelled))
+	default:
 		v.fail(apierror.New(apierror.Category(j.Category), j.Message))
 	}
 	return v

@@ -31,6 +31,9 @@ const (
 // CodeCancelled says that somebody wanted a task to end.
 const CodeCancelled apierror.Code = "cancelled"
 
+// cancelled is the same for callers.
+const cancelled = "the task was cancelled"
+
 func runID(id string, n int) string { return id + "-" + strconv.Itoa(n) }
 
 // walk is one run of a task on the walk of a gateway: it stands for the rooms that
@@ -164,7 +167,7 @@ func reason(ctx context.Context, err error) error {
 		ended.Cause = errors.Join(cause, err)
 		return &ended
 	case errors.Is(cause, job.ErrCancelled):
-		return &apierror.Error{Category: apierror.ClientClosed, Code: CodeCancelled, Message: "the task was cancelled", Cause: cause}
+		return &apierror.Error{Category: apierror.ClientClosed, Code: CodeCancelled, Message: cancelled, Cause: cause}
 	case errors.Is(cause, job.ErrStopping), errors.Is(cause, job.ErrLost):
 		return &apierror.Error{Category: job.CategoryInterrupted, Message: "the service stopped before the task was done", Cause: cause}
 	case errors.Is(cause, context.Canceled):

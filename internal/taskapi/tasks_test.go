@@ -143,6 +143,7 @@ func TestBadRequests(t *testing.T) {
 		{`{"description":"x","allow_tools":["Bash"]}`, 403, "allow_tools"},
 		{`{"description":"x","allow_agents":["a"]}`, 403, "allow_agents"},
 		{`{"description":"x","allow_skills":["a"]}`, 403, "allow_skills"},
+		{`{"description":"x","allowed_tools":["Read"]}`, 400, "allowed_tools"},
 		{`{"description":"x","working_directory":"relative"}`, 403, "working_directory"},
 		{`{"description":"x","timeout":0}`, 400, "timeout"},
 		{`{"description":"x","timeout":90000}`, 400, "timeout"},
