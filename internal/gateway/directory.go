@@ -16,6 +16,9 @@ func (g *Gateway) Directory(caller *Caller, path string) (string, error) {
 	refuse := func(why string) error {
 		return &apierror.Error{Category: apierror.Permission, Param: "working_directory", Message: "working_directory: " + why}
 	}
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return "", refuse("must be an absolute path, without . or .. in it and without a slash at its end")
+	}
 	if !caller.Permissions.Directory(path) {
 		return "", refuse("isn't a folder that the key's profile allows")
 	}
@@ -31,7 +34,7 @@ func (g *Gateway) Directory(caller *Caller, path string) (string, error) {
 			allowed, err := filepath.EvalSymlinks(allowed)
 			return err == nil && within(target, allowed)
 		}) {
-		return "", refuse("isn't below a folder in which tasks may work")
+		return "", refuse("isn't there, or isn't below a folder in which tasks may work")
 	}
 	return target, nil
 }

@@ -248,7 +248,7 @@ func (s *Scanner) Number(low, high float64) (*float64, error) {
 	return &n, nil
 }
 
-func format(n float64) string { return strconv.FormatFloat(n, 'g', -1, 64) }
+func format(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
 
 // Quoted gives a value that is a string as it is, and "" (with its quotes) for
 // what isn't one, so that it can stand where a string is due.
