@@ -150,6 +150,7 @@ const endTimeout = 3 * time.Second
 // owner may call it, in place of Close.
 func (a *Agent) End() {
 	if a.broken == nil && !a.running {
+		a.endBelow()        // while it holds them together
 		_ = a.stdin.Close() // a process that doesn't see it is killed
 		timeout := time.NewTimer(endTimeout)
 		defer timeout.Stop()
@@ -161,10 +162,26 @@ func (a *Agent) End() {
 	a.Close()
 }
 
+// Kill ends the process and all that it has started, at once. It doesn't wait for its
+// end; see Exited. It may be called at any time and more than once.
+func (a *Agent) Kill() {
+	a.endBelow()
+	a.child.Kill()
+}
+
+func (a *Agent) endBelow() {
+	select {
+	case <-a.exited:
+	default:
+		endBelow(a.PID())
+	}
+}
+
 // Close kills the process with all that it has started, also what has left its
 // process group, waits until it was reaped and frees what it held. Only the owner
 // may call it.
 func (a *Agent) Close() {
+	a.Kill()
 	a.child.Close()
 	if _, err := killBearing(agentVariable, []string{a.id}); err != nil {
 		a.options.Logger.Warn("end what an agent's process has started", "error", err)

@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/confine"
 )
 
@@ -47,6 +49,26 @@ func TestAnAgentIsConfined(t *testing.T) {
 			if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("there is %s", file)
 			}
+		}
+	})
+}
+
+// TestNothingHidesFromItsEnd: a tool leaves something behind that has neither the marker in
+// its environment nor a parent nor the group.
+func TestNothingHidesFromItsEnd(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, a *agentTest) {
+		for how, end := range map[string]func(*claudecli.Agent){"end": (*claudecli.Agent).End, "kill": func(agent *claudecli.Agent) { agent.Kill(); agent.Close() }} {
+			file := "pid-" + how
+			a.agentic.Session = newSession(t)
+			agent := a.start(t, "")
+			answer, err := agent.Turn(t.Context(), quote(t, `[[tool=Bash input={"command":"(env -i setsid sh -c 'echo $$ > `+file+`; exec sleep 600' >/dev/null 2>&1 &)"}]] [[then]] [[text=done]]`), listen().AgentHandler)
+			if err != nil || answer.Text != "done" {
+				t.Fatalf("answer = %+v, %v", answer, err)
+			}
+			pid := pidIn(t, filepath.Join(a.agentic.Directory, file))
+			end(agent)
+			awaitEnd(t, pid)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	})
 }

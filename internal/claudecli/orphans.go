@@ -55,3 +55,13 @@ func killBearing(variable string, values []string) (killed int, err error) {
 		time.Sleep(orphanPoll)
 	}
 }
+
+// endBelow ends all that a process of this service has started, and what that has, while
+// the process is there and holds them together: also those that have taken the marker out
+// of their environment and left the group. The process itself goes on. Where it wasn't
+// started confined, or isn't on Linux, it finds those whose parents are there.
+func endBelow(pid int) {
+	for deadline := time.Now().Add(orphanTimeout); endChildren(pid) && time.Now().Before(deadline); {
+		time.Sleep(orphanPoll)
+	}
+}

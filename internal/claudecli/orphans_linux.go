@@ -70,21 +70,55 @@ func end(pid int, markers []string) bool {
 	return true
 }
 
-// groupOf reads a process's group from /proc/PID/stat (proc(5): pid (name) state
-// parent group), 0 when it has ended.
-func groupOf(pid int) int {
+// groupOf is a process's group, 0 when it has ended.
+func groupOf(pid int) int { return stat(pid).group }
+
+// status is what /proc/PID/stat says of a process that hasn't ended; the zero one else.
+type status struct{ parent, group int }
+
+// stat reads it (proc(5): pid (name) state parent group).
+func stat(pid int) status {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0
+		return status{}
 	}
 	text := string(data)
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(fields) < 3 || fields[0] == "Z" {
-		return 0
+		return status{}
 	}
-	group, err := strconv.Atoi(fields[2])
-	if err != nil {
-		return 0
+	parent, err := strconv.Atoi(fields[1])
+	group, groupErr := strconv.Atoi(fields[2])
+	if err != nil || groupErr != nil {
+		return status{}
 	}
-	return group
+	return status{parent, group}
+}
+
+// endChildren kills what is below a process, and says whether there was anything.
+func endChildren(pid int) (found bool) {
+	folders, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well-formed
+	children := map[int][]int{}
+	for _, folder := range folders {
+		if child, err := strconv.Atoi(filepath.Base(folder)); err == nil {
+			parent := stat(child).parent
+			children[parent] = append(children[parent], child)
+		}
+	}
+	for parents := []int{pid}; len(parents) > 0; parents = parents[1:] {
+		parent := parents[0]
+		for _, child := range children[parent] {
+			parents = append(parents, child)
+			found = true
+			process, err := os.FindProcess(child) // holds a pidfd
+			if err != nil {
+				continue
+			}
+			if now := stat(child).parent; now == parent || now == pid {
+				_ = process.Signal(os.Kill) // it may have ended
+			}
+			_ = process.Release()
+		}
+	}
+	return found
 }

@@ -3,3 +3,5 @@
 package claudecli
 
 func endMarked([]string) []int { return nil }
+
+func endChildren(int) bool { return false }

@@ -100,6 +100,10 @@ func become(landlock bool, path string, args []string) error {
 	if err := dropCapabilities(); err != nil {
 		return err
 	}
+	// What it starts stays below it, also when what has started that is gone.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("keep what it starts: %w", err)
+	}
 	if landlock {
 		if err := restrict(rulesetFD); err != nil {
 			return err
