@@ -104,7 +104,16 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	for _, who := range []chaostest.Who{chaostest.Steady, chaostest.Poor, chaostest.Rotated} {
 		c.newKey(who)
 	}
-	c.start = c.awaitFootprint("the workers are ready", func(footprint) bool { return true })
+	// The engine of later work begins beside the rest, and is whole when it has chosen a
+	// leader: nothing tells of that but that nothing more is started.
+	const steady = 3 * time.Second
+	most, since := 0, time.Now()
+	c.start = c.awaitFootprint("the service has started", func(f footprint) bool {
+		if f.goroutines > most {
+			most, since = f.goroutines, time.Now()
+		}
+		return time.Since(since) > steady
+	})
 	return c
 }
 
