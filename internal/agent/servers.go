@@ -16,8 +16,9 @@ var searched = []string{"/usr/local/bin", "/usr/bin", "/bin"}
 
 // serversOf gives what a process needs for the MCP servers of a file: to read it, to run
 // their programs, and to read what those are told of in their arguments. They can start no
-// further program where the run itself can't. What can't be found is the CLI's to tell.
-func serversOf(config string) confine.Rules {
+// further program where the run itself can't. Nothing makes the folder readable that is
+// kept from runs, or one that holds it. What can't be found is the CLI's to tell.
+func serversOf(config, kept string) confine.Rules {
 	rules := confine.Rules{Read: []string{config}}
 	text, err := os.ReadFile(config) //nolint:gosec // the operator's
 	if err != nil {
@@ -30,22 +31,40 @@ func serversOf(config string) confine.Rules {
 		} `json:"mcpServers"`
 	}
 	_ = json.Unmarshal(text, &file) // as far as it can be read
+	if target, err := filepath.EvalSymlinks(kept); err == nil {
+		kept = target
+	}
 	for _, server := range file.Servers {
 		rules.Add(program(server.Command))
 		for _, argument := range server.Args {
-			if !filepath.IsAbs(argument) {
-				continue
-			}
-			// A script's modules lie beside it.
-			if info, err := os.Stat(argument); err == nil && info.Mode().IsRegular() {
-				argument = filepath.Dir(argument)
-			}
-			if filepath.Clean(argument) != "/" {
-				rules.Read = append(rules.Read, argument)
+			if filepath.IsAbs(argument) {
+				rules.Read = append(rules.Read, namedBy(argument, kept)...)
 			}
 		}
 	}
 	return rules
+}
+
+// namedBy gives what an argument that is a path makes readable: a folder, or a file with
+// what lies beside it, as a script's modules do; not if that is a whole home.
+func namedBy(argument, kept string) []string {
+	target, err := filepath.EvalSymlinks(argument)
+	if err != nil {
+		return nil
+	}
+	info, err := os.Stat(target)
+	switch {
+	case err != nil || within(target, kept) || within(kept, target):
+		return nil
+	case info.IsDir():
+		return []string{argument}
+	}
+	folder := filepath.Dir(target)
+	home, err := os.UserHomeDir()
+	if err != nil || within(folder, home) || within(folder, kept) {
+		return []string{argument}
+	}
+	return []string{argument, folder}
 }
 
 // program gives what running one needs: itself, or as a script its interpreter and what

@@ -152,7 +152,7 @@ func (r *Runner) command(s *shape, w *worker, p place, home home, temp string) (
 	}
 	if s.servers {
 		agentic.MCPConfig = r.options.MCPConfig
-		rules := serversOf(r.options.MCPConfig)
+		rules := serversOf(r.options.MCPConfig, r.options.Folder)
 		agentic.Run, agentic.Read = rules.Run, append(agentic.Read, rules.Read...)
 	}
 	return options, agentic
