@@ -1,6 +1,7 @@
 package streamapi
 
 import (
+	"cmp"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -51,7 +52,8 @@ type incoming struct {
 	tools         bool
 
 	// Of a task; it has the chat's model and system.
-	task task.Request
+	task     task.Request
+	misnamed error // a member that would have narrowed the task's rights by another name
 	// Of an answer to a task's question.
 	question int64
 	approval task.Approval
@@ -79,11 +81,12 @@ func incomingTable() *protocol.Object[incoming] {
 		protocol.Field[thinking]{Name: "budget_tokens", Schema: &openapi.Schema{Type: openapi.Integer, Minimum: minBudget}, Read: protocol.ReadCount(minBudget, func(t *thinking) *int64 { return &t.budget })},
 	)
 	return protocol.NewObject(
-		openapi.Schema{Name: "StreamClientMessage", Description: "A client's message. The members below api_key belong to `chat`, those from description on to `agentic_task`, which has model and system too, and those from n on to `approval`. A chat's unknown members are named in the warnings of its `done`."},
+		openapi.Schema{Name: "StreamClientMessage", Description: "A client's message. The members below api_key belong to `chat`, those from description on to `agentic_task`, which has model and system too, and those from n on to `approval`. A chat's unknown members are named in the warnings of its `done`, a task's in `warning`."},
 		func(m *incoming, s *protocol.Scanner, name string) error {
 			if s.Kind() != 'n' {
 				m.warnUnknown(name)
 			}
+			m.misnamed = cmp.Or(m.misnamed, task.Misnamed(name))
 			return s.Skip()
 		},
 		append([]protocol.Field[incoming]{{

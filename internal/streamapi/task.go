@@ -27,6 +27,9 @@ func (h *Handler) taskOf(m *incoming) (*task.Request, error) {
 			Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Param: "type", Message: "agentic tasks aren't available here",
 		}
 	}
+	if m.misnamed != nil {
+		return nil, m.misnamed
+	}
 	r := m.task
 	// A chat has these too.
 	r.Model, r.System = protocol.Unquote(m.model), protocol.Unquote(m.system)
@@ -35,6 +38,12 @@ func (h *Handler) taskOf(m *incoming) (*task.Request, error) {
 
 // runTask does the chat's task, and tells what happens in it.
 func (c *chat) runTask() error {
+	for _, text := range c.call.Warnings {
+		dst := protocol.AppendText(append(appendType(nil, task.EventWarning, c.id), `,"content":`...), text)
+		if err := c.conn.out.write(append(protocol.AppendText(append(dst, `,"request_id":`...), c.call.RequestID), '}')); err != nil {
+			return err
+		}
+	}
 	v, last, err := c.conn.h.tasks.Run(c.ctx, c.conn.h.gateway, c.call, c.task, c.tell)
 	if err != nil {
 		return err

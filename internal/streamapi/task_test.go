@@ -102,6 +102,20 @@ func TestTask(t *testing.T) {
 	c.expectError("not_found")
 }
 
+// Members that a task doesn't have are named, and refused where they were meant to
+// narrow its rights.
+func TestTaskUnknownMembers(t *testing.T) {
+	d := newDesk()
+	c := tasking(t, d)
+	c.send(`{"type":"agentic_task","id":"t","description":"x","allowed_tools":["Read"]}`)
+	c.expect(`{"type":"error","id":"t","detail":"allowed_tools: is called allow_tools here","error":{"message":"allowed_tools: is called allow_tools here","type":"bad_request","param":"allowed_tools","code":"bad_request"},"request_id":"req_test-1"}`)
+	c.send(`{"type":"agentic_task","id":"t","description":"x","allow_tool":["Read"]}`)
+	c.expect(`{"type":"warning","id":"t","content":"allow_tool: has no effect here","request_id":"req_test-2"}`)
+	<-d.asked
+	close(d.events)
+	c.expect(`{"type":"result","id":"t","task_id":"task_1","result":"x","request_id":"req_test-2"}`)
+}
+
 func TestTaskIsCancelled(t *testing.T) {
 	d := newDesk()
 	c := tasking(t, d)

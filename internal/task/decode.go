@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
@@ -56,6 +57,19 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 		{Name: "approval", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.String, Enum: []string{ApprovalDeny, ApprovalAsk}, Default: ApprovalDeny, Description: "What becomes of a tool that allow_tools doesn't hold and the profile allows: it is denied, or a person is asked."}), Read: text(func(r *Request) *string { return &r.Approval })},
 		{Name: "priority", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: job.PriorityFirst, Maximum: job.PriorityLast, Default: job.PriorityDefault, Description: "Of an asynchronous task in the queue: 1 is first."}), Read: count(func(r *Request) *int64 { return &r.Priority })},
 	}
+}
+
+// misnamed are the names that other endpoints have for what narrows a task's rights.
+var misnamed = map[string]string{"allowed_tools": "allow_tools", "allowed_agents": "allow_agents", "allowed_skills": "allow_skills"}
+
+// Misnamed refuses a member that isn't in the table, where another endpoint calls a
+// task's so: passed over like others, it would leave the task with more rights than it
+// was meant to have.
+func Misnamed(name string) error {
+	if meant, wrong := misnamed[name]; wrong {
+		return apierror.Invalid(name, "%s: is called %s here", name, meant)
+	}
+	return nil
 }
 
 // counted gives a number in a smaller unit. What is next to nothing is one of it: 0 says

@@ -19,17 +19,12 @@ type taskRequest struct {
 	unknown       []string
 }
 
-// misnamed are the names that other endpoints have for what narrows a task's rights.
-// Passed over like other unknown members, they would leave the task with more rights
-// than it was meant to have.
-var misnamed = map[string]string{"allowed_tools": "allow_tools", "allowed_agents": "allow_agents", "allowed_skills": "allow_skills"}
-
 // taskObject is its table. It is never changed.
 var taskObject = protocol.NewObject(
 	openapi.Schema{Name: "TaskRequest"},
 	func(t *taskRequest, s *protocol.Scanner, name string) error {
-		if meant, wrong := misnamed[name]; wrong {
-			return apierror.Invalid(name, "%s: is called %s here", name, meant)
+		if err := task.Misnamed(name); err != nil {
+			return err
 		}
 		if s.Kind() != 'n' && len(t.unknown) < maxWarnings {
 			t.unknown = append(t.unknown, name[:min(len(name), 64)]+": has no effect here")
