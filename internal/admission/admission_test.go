@@ -16,9 +16,10 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
 func callOf(key string, limit int) *gateway.Call {
 	return &gateway.Call{Caller: &gateway.Caller{KeyID: key, Key: gateway.RateLimits{RequestsPerMinute: limit}}}

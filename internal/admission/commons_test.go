@@ -39,6 +39,14 @@ func (r *row) has() int64 { return max(0, r.granted-r.given-r.used) }
 
 const unit = 60_000_000
 
+// whole is the pool's level, rounded down.
+func (r *resource) whole() int64 {
+	if r.level < 0 {
+		return -((-r.level + unit - 1) / unit)
+	}
+	return r.level / unit
+}
+
 func newCommons() *commons {
 	return &commons{
 		nodes: map[string]bool{}, resources: map[string]*resource{}, spent: map[budget.Owner]budget.Amount{},
@@ -100,7 +108,11 @@ func (c *commons) decide(node string, turn int64, a Ask) (answer Answer, recall 
 		c.resources[name] = r
 	}
 	m := r.rows[node]
-	if m == nil {
+	opened := m != nil
+	if opened && turn <= m.turn {
+		return Answer{}, false // it comes late
+	}
+	if !opened {
 		m = &row{granted: a.Given + a.Used, ready: a.GrantedReady, given: a.Given, givenReady: a.GivenReady, used: a.Used}
 		r.rows[node] = m
 	}
@@ -127,20 +139,16 @@ func (c *commons) decide(node string, turn int64, a Ask) (answer Answer, recall 
 		lent = free
 	}
 	ready := int64(0)
-	if rate && (r.level >= 0 || lent == free) {
-		whole := r.level / unit
-		if r.level < 0 {
-			whole = -((-r.level + unit - 1) / unit)
-		}
-		ready = min(lent, whole)
+	if rate && (r.level >= 0 || lent == free && lent > 0) {
+		ready = min(lent, r.whole())
 	}
 	m.granted, m.ready = m.granted+lent, m.ready+ready
 	if rate {
 		r.level, r.capacity, r.at = r.level-ready*unit, free-lent, now
-		answer.Pool = r.level / unit
+		answer.Pool = r.whole()
 	}
 	answer.Granted, answer.GrantedReady = m.granted, m.ready
-	if a.Close {
+	if a.Close || !opened && lent == 0 {
 		delete(r.rows, node)
 	}
 	got := lent
