@@ -295,13 +295,17 @@ func (t *Tasks) Forgotten(ctx context.Context, j job.Job) {
 		t.log.ErrorContext(ctx, "a task's progress can't be read", "task", j.ID, "error", err)
 		return
 	}
-	workspaces := append(p.Former, p.Workspace)
-	for n := 1; n <= max(p.Runs, len(workspaces)); n++ {
-		workspace := ""
-		if n <= len(workspaces) {
-			workspace = workspaces[n-1]
+	traces := append(p.Former, trace{p.Session, p.Workspace})
+	for n := range max(p.Runs, len(traces)) {
+		var left trace
+		if n < len(traces) {
+			left = traces[n]
 		}
-		if err := t.runner.Forget(j.KeyID, workspace, runID(j.ID, n)); err != nil {
+		err := t.runner.Forget(j.KeyID, left.Workspace, runID(j.ID, n+1))
+		if left.Session != "" {
+			err = errors.Join(err, t.runner.ForgetSession(j.KeyID, left.Session))
+		}
+		if err != nil {
 			t.log.WarnContext(ctx, "what a task has left can't be removed", "task", j.ID, "error", err)
 		}
 	}

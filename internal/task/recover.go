@@ -21,12 +21,18 @@ type progress struct {
 	// Pending are those of them of which no result has come.
 	Pending []string `json:"pending,omitzero"`
 	Asked   int      `json:"asked,omitzero"` // how many approvals were asked for
-	// Former are the workspaces of runs after which others began anew.
-	Former []string `json:"former,omitzero"`
+	// Former is where runs worked after which others began anew.
+	Former []trace `json:"former,omitzero"`
 	// Spent is what ended runs have cost, in millionths of a US dollar, and Artifacts
 	// what they have kept.
 	Spent     int64      `json:"spent,omitzero"`
 	Artifacts []Artifact `json:"artifacts,omitzero"`
+}
+
+// trace is what a run leaves on its machine.
+type trace struct {
+	Session   string `json:"session,omitzero"`
+	Workspace string `json:"workspace,omitzero"`
 }
 
 // harmless are the CLI's tools that change nothing: what uses only them may be done
@@ -121,9 +127,7 @@ func (t *Tasks) planOf(keyID string, r *Request, p *progress) (plan, error) {
 		}
 		return plan{}, errUnreachable
 	}
-	if p.Workspace != "" {
-		p.Former = append(p.Former, p.Workspace)
-	}
+	p.Former = append(p.Former, trace{p.Session, p.Workspace})
 	p.Session, p.Workspace = "", ""
 	return anew, nil
 }

@@ -3,6 +3,7 @@ package task_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,15 @@ func TestGoesOn(t *testing.T) {
 			}
 			if rows := s.rooms.Entries(); len(rows) != 1 {
 				t.Errorf("rows = %+v", rows)
+			}
+			j, err := s.engine.Job(t.Context(), caller.KeyID, v.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.tasks.Forgotten(t.Context(), j)
+			want := []string{"0011223344556677/" + v.ID + "-1", "s1", "0011223344556677/" + v.ID + "-2", "s2"}
+			if tt.session == "" && !slices.Equal(s.runner.forgot, want) {
+				t.Errorf("forgot %q, want %q", s.runner.forgot, want)
 			}
 		})
 	}

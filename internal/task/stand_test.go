@@ -61,6 +61,13 @@ func (s *script) Artifact(_, runID, path string) (io.ReadCloser, agent.Artifact,
 	return io.NopCloser(strings.NewReader(runID + " " + path)), agent.Artifact{Bytes: int64(len(runID + " " + path))}, nil
 }
 
+func (s *script) ForgetSession(_, session string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgot = append(s.forgot, session)
+	return nil
+}
+
 func (s *script) Forget(_, workspace, runID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

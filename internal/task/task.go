@@ -35,6 +35,8 @@ type Runner interface {
 	Artifact(keyID, runID, path string) (io.ReadCloser, agent.Artifact, error)
 	// Forget removes what was kept of a run: its workspace ("": none) and artifacts.
 	Forget(keyID, workspace, runID string) error
+	// ForgetSession removes what the CLI has kept of a session.
+	ForgetSession(keyID, session string) error
 }
 
 // Jobs keeps tasks: a job.Engine.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -407,7 +408,7 @@ func TestCancel(t *testing.T) {
 	if _, err := s.tasks.Get(t.Context(), caller, v.ID); apierror.From(err).Code != apierror.CodeNotFound {
 		t.Error(err)
 	}
-	if len(s.runner.forgot) != 1 || s.runner.forgot[0] != "0011223344556677/"+v.ID+"-1" {
+	if want := []string{"0011223344556677/" + v.ID + "-1", "s1"}; !slices.Equal(s.runner.forgot, want) {
 		t.Errorf("forgot %q", s.runner.forgot)
 	}
 }
