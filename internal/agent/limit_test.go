@@ -176,16 +176,11 @@ func TestTheCallerLeaves(t *testing.T) {
 		s := newService(t, version, nil, nil)
 		left := errors.New("left")
 		ctx, leave := context.WithCancelCause(t.Context())
-		var at time.Time
 		h := &heard{event: func(e agent.Event) error {
-			if e.Type == agent.EventToken && at.IsZero() {
-				at = time.Now()
+			if e.Type == agent.EventToken && ctx.Err() == nil {
 				leave(left)
 				if err := s.upstream.Wait(t.Context(), func(s simulator.Stats) bool { return s.InFlight == 0 }); err != nil {
 					t.Error(err)
-				}
-				if took := time.Since(at); took > 100*time.Millisecond {
-					t.Errorf("the upstream's call ended after %v", took)
 				}
 			}
 			return nil

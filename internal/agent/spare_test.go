@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/claudecli/install"
+	"claude-code-api-service/internal/simulator"
 )
 
 // until polls what a process outside decides.
@@ -200,5 +202,35 @@ func BenchmarkRun(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkLeave is the time from a caller's leaving, in the middle of an answer, to the
+// end of the upstream's call.
+func BenchmarkLeave(b *testing.B) {
+	for _, version := range clitest.Versions {
+		b.Run(version, func(b *testing.B) {
+			s := newService(b, version, nil, nil)
+			var took []time.Duration
+			for b.Loop() {
+				ctx, leave := context.WithCancel(b.Context())
+				h := &heard{event: func(e agent.Event) error {
+					if e.Type != agent.EventToken || ctx.Err() != nil {
+						return nil
+					}
+					at := time.Now()
+					leave()
+					err := s.upstream.Wait(b.Context(), func(s simulator.Stats) bool { return s.InFlight == 0 })
+					took = append(took, time.Since(at))
+					return err
+				}}
+				if _, err := s.Run(ctx, spec("key_1", "[[tokens=4000 interval=5ms]]"), h); err == nil {
+					b.Fatal("the run has an end of its own")
+				}
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1e3, "left-p50-ms")
+			b.ReportMetric(float64(took[len(took)-1].Microseconds())/1e3, "left-max-ms")
+		})
 	}
 }

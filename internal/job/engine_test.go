@@ -143,23 +143,18 @@ func TestCancel(t *testing.T) {
 			t.Errorf("one that waits: %+v, %v", j, err)
 		}
 		other := n
-		within := 100 * time.Millisecond
 		if p.url != "" { // from another node
-			other, within = engine(t, p, job.Options{}), time.Second
+			other = engine(t, p, job.Options{})
 			if err := other.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		asked := time.Now()
 		if j, err := other.Cancel(t.Context(), "key_1", "runs"); err != nil || j.State != job.Running || !j.Cancelling {
 			t.Errorf("one that runs: %+v, %v", j, err)
 		}
 		j, _ := ended(t, other, "runs")
 		if j.State != job.Cancelled || j.Category != job.CategoryCancelled || string(j.Result) != `{"cut":true}` {
 			t.Errorf("it ended as %+v", j)
-		}
-		if took := time.Since(asked); took > within {
-			t.Errorf("it took %v", took)
 		}
 		if _, err := n.Cancel(t.Context(), "key_1", "runs"); !errors.Is(err, job.ErrEnded) {
 			t.Errorf("again: %v", err)
