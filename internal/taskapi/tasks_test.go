@@ -34,6 +34,7 @@ func (s script) Run(ctx context.Context, spec agent.Spec, h agent.Handler) (agen
 
 func (script) Transcript(string, string) ([]byte, error) { return nil, errors.New("not here") }
 func (script) Forget(string, string, string) error       { return nil }
+func (script) ForgetSession(string, string) error        { return nil }
 
 func (script) Artifact(_, _, path string) (io.ReadCloser, agent.Artifact, error) {
 	return io.NopCloser(strings.NewReader("<b>" + path)), agent.Artifact{Bytes: int64(len("<b>" + path))}, nil
