@@ -356,3 +356,28 @@ func TestAsyncBatch(t *testing.T) {
 		t.Errorf("%d rows, want one for each prompt, and that which was cut off: %+v", len(entries), entries)
 	}
 }
+
+// TestABatchNotesWhatIsDone also where nothing more of it ends for long: a death then must not
+// have it asked again.
+func TestABatchNotesWhatIsDone(t *testing.T) {
+	rooms := &waiting{Rooms: &protocoltest.Rooms{Message: []byte(whole)}, began: make(chan *gateway.Call, 3), let: make(chan struct{})}
+	o := rooms.options()
+	o.BatchParallel = 3
+	url, _ := startDesk(t, o)
+	status := url + parse(t, protocoltest.Post(t, url+"/v1/batch", laterBatch).Body).StatusURL
+	for range 3 {
+		<-rooms.began
+	}
+	rooms.let <- struct{}{}
+	rooms.let <- struct{}{} // within the time in which not each is noted
+	for deadline := time.Now().Add(20 * time.Second); !strings.HasPrefix(string(get(t, status).Response), `{"total":3,"completed":2,`); {
+		if time.Now().After(deadline) {
+			t.Errorf("so far: %+v", get(t, status))
+			break
+		}
+	}
+	close(rooms.let)
+	if all := settled(t, status); all.Status != "completed" {
+		t.Errorf("all: %+v", all)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -57,23 +58,26 @@ func (h *Handler) batch(ctx context.Context, r Run) (jsontext.Value, error) {
 		if result.err != nil && ctx.Err() != nil {
 			return // cut off: it is to be asked again
 		}
-		so.add(resultOf(i, b.prompts[i], result))
-		so.note(ctx, noteEvery)
+		so.add(ctx, resultOf(i, b.prompts[i], result))
 	}
 	h.runBatch(limited, b)
+	so.end()
 	if ctx.Err() != nil {
-		so.note(ctx, 0)
+		so.note(ctx)
 		return nil, context.Cause(ctx)
 	}
 	return so.results.append(nil), nil
 }
 
-// soFar is what is done of a batch. One goroutine at a time uses it.
+// soFar is what is done of a batch.
 type soFar struct {
-	run     Run
+	run Run
+
+	mu      sync.Mutex // guards what follows
 	results results
 	noted   time.Time
-	behind  bool // something isn't noted
+	behind  bool        // something isn't noted
+	timer   *time.Timer // of the next note; nil: none is due
 }
 
 func (s *soFar) known() map[int]bool {
@@ -84,24 +88,48 @@ func (s *soFar) known() map[int]bool {
 	return known
 }
 
-// add keeps a result at its place.
-func (s *soFar) add(r result) {
+// add keeps a result at its place, and has it noted: within noteEvery.
+func (s *soFar) add(ctx context.Context, r result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	at, _ := slices.BinarySearchFunc(s.results.Prompts, r.Place, func(p result, place int) int { return p.Place - place })
 	s.results.Prompts = slices.Insert(s.results.Prompts, at, r)
 	s.behind = true
+	switch wait := noteEvery - time.Since(s.noted); {
+	case s.timer != nil:
+	case wait <= 0:
+		s.write(ctx)
+	default:
+		s.timer = time.AfterFunc(wait, func() { s.note(ctx) })
+	}
 }
 
-// note writes down what is done, unless that was done less than so long ago. What
-// can't be written is asked again, should this run die.
-func (s *soFar) note(ctx context.Context, least time.Duration) {
-	if !s.behind || time.Since(s.noted) < least {
-		return
+// note writes down what is done, unless all of that is written.
+func (s *soFar) note(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer = nil
+	if s.behind {
+		s.write(ctx)
 	}
+}
+
+// write is note under the lock. What can't be written is asked again, should this run die.
+func (s *soFar) write(ctx context.Context) {
 	progress, err := json.Marshal(s.results)
 	if err == nil {
 		err = s.run.Note(context.WithoutCancel(ctx), progress)
 	}
 	s.noted, s.behind = time.Now(), err != nil
+}
+
+// end ends the noting, when nothing more is added.
+func (s *soFar) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 }
 
 // serveBatchRun gives an asynchronous batch of the caller's, with the results so far.
