@@ -3,11 +3,13 @@ package task
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/job"
 )
 
@@ -224,4 +226,40 @@ func merged(earlier, later []Artifact) []Artifact {
 		all = append(all, a)
 	}
 	return all
+}
+
+// hasBegun says that the agent has begun.
+func (r *record) hasBegun() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.started
+}
+
+// changed says that the task may have changed something.
+func (r *record) changed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.progress.Effects
+}
+
+// finish makes the task as it has ended, and keeps the event that is its last.
+func (r *record) finish(err error) (*View, job.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Log, r.result.LogLeft = append(r.result.Log, r.log.entries...), r.log.left
+	j := r.run.Job()
+	v := viewOf(j)
+	v.Result, v.Status, v.EndedAt = &r.result, job.Completed, time.Now().UTC()
+	if e := apierror.From(err); e != nil {
+		v.fail(e)
+		v.Status = job.Failed
+		if e.Category == apierror.ClientClosed {
+			v.Status = job.Cancelled
+		}
+	}
+	last := v.last()
+	// The job has its end in its row, too.
+	_ = r.keep(last)
+	last.Seq = r.seq
+	return v, last
 }
