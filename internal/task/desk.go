@@ -278,6 +278,9 @@ func (t *Tasks) Artifact(ctx context.Context, caller *gateway.Caller, id, path s
 			continue
 		}
 		file, kept, err := t.runner.Artifact(caller.KeyID, a.Run, path)
+		if e := apierror.From(err); e != nil && e.Code == apierror.CodeNotFound {
+			return nil, a, &apierror.Error{Category: e.Category, Code: e.Code, Param: "path", Message: "the artifact was kept, but isn't on this machine: the node that did the task has it", Cause: err}
+		}
 		a.Bytes = kept.Bytes
 		return file, a, err
 	}

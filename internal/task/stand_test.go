@@ -57,7 +57,13 @@ func (s *script) Transcript(_, session string) ([]byte, error) {
 	return []byte("{}"), nil
 }
 
+// elsewhere is an artifact that another node has.
+const elsewhere = "elsewhere"
+
 func (s *script) Artifact(_, runID, path string) (io.ReadCloser, agent.Artifact, error) {
+	if path == elsewhere {
+		return nil, agent.Artifact{}, &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Message: "none"}
+	}
 	return io.NopCloser(strings.NewReader(runID + " " + path)), agent.Artifact{Bytes: int64(len(runID + " " + path))}, nil
 }
 

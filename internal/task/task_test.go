@@ -93,7 +93,7 @@ func TestRunInTheRequest(t *testing.T) {
 		)
 		o := agent.Outcome{End: agent.EndCompleted, Text: "done", Session: "s1", Workspace: "0011223344556677", Turns: 2, CostMicroUSD: &cost}
 		o.Usage.InputTokens, o.Usage.OutputTokens = 3, 4
-		o.Artifacts = []agent.Artifact{{Path: "a/b", Bytes: 9, Change: "created", Kept: true}}
+		o.Artifacts = []agent.Artifact{{Path: "a/b", Bytes: 9, Change: "created", Kept: true}, {Path: elsewhere, Change: "created", Kept: true}}
 		return o, err
 	})
 	s.start(t)
@@ -143,8 +143,11 @@ func TestRunInTheRequest(t *testing.T) {
 	} else if err := file.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := s.tasks.Artifact(t.Context(), caller, v.ID, "a"); apierror.From(err).Code != apierror.CodeNotFound {
-		t.Error(err)
+	for path, want := range map[string]string{"a": "wasn't kept", elsewhere: "isn't on this machine"} {
+		_, _, err := s.tasks.Artifact(t.Context(), caller, v.ID, path)
+		if e := apierror.From(err); e == nil || e.Code != apierror.CodeNotFound || e.Param != "path" || !strings.Contains(e.Message, want) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 
