@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 )
@@ -33,7 +34,7 @@ func newSlots(free, places int, status *gauges) *slots {
 	return &slots{status: status, free: free, places: places, working: map[string]int{}, served: map[string]int64{}}
 }
 
-var errStopping = &apierror.Error{Category: apierror.Overloaded, Message: "the service is shutting down"}
+var errStopping = &apierror.Error{Category: apierror.Overloaded, Message: "the service is stopping", RetryAfter: time.Second}
 
 // acquire waits for a slot. Whoever got one must release it.
 func (s *slots) acquire(ctx context.Context, key string) error {

@@ -35,7 +35,7 @@ func (r *Runner) Status() Status {
 	}
 	switch reason := g.reason.Load(); {
 	case g.closed.Load():
-		s.Reason = "shutting down"
+		s.Reason = "stopping"
 	case reason != nil:
 		s.Reason = *reason
 	case g.full.Load():

@@ -329,7 +329,7 @@ func (s *Sessions) Close() {
 	s.ending.Wait()
 }
 
-var errStopping = apierror.New(apierror.Overloaded, "the service is stopping")
+var errStopping = &apierror.Error{Category: apierror.Overloaded, Message: "the service is stopping", RetryAfter: time.Second}
 
 // name is under what a session's place is found.
 func name(keyID, id string) string { return strings.Join([]string{keyID, id}, "/") }
