@@ -20,13 +20,8 @@ type Work struct {
 
 // ReadTools reads allowed_tools: an array of texts, or null.
 func (w *Work) ReadTools(s *Scanner) error {
-	value, err := s.Value()
-	if err != nil {
+	if err := ReadNames(s, &w.tools); err != nil {
 		return err
-	}
-	w.tools = nil
-	if json.Unmarshal(value, &w.tools) != nil {
-		return s.Invalid("", "must be an array of texts")
 	}
 	if !gateway.NamesFit(w.tools) {
 		return s.Invalid("", fmt.Sprintf("must be at most %d texts of at most %d bytes", gateway.MaxNames, gateway.MaxName))
@@ -34,30 +29,31 @@ func (w *Work) ReadTools(s *Scanner) error {
 	return nil
 }
 
-// ReadDirectory reads working_directory: a text, or null.
-func (w *Work) ReadDirectory(s *Scanner) error {
+// ReadNames reads an array of texts; nil for null.
+func ReadNames(s *Scanner, into *[]string) error {
 	value, err := s.Value()
 	if err != nil {
 		return err
 	}
-	w.directory = ""
-	if json.Unmarshal(value, &w.directory) != nil {
-		return s.Invalid("", "must be a text")
+	*into = nil
+	if json.Unmarshal(value, into) != nil {
+		return s.Invalid("", "must be an array of texts")
 	}
 	return nil
 }
 
+// ReadDirectory reads working_directory: a text, or null.
+func (w *Work) ReadDirectory(s *Scanner) error {
+	text, err := s.Text()
+	w.directory = Unquote(text)
+	return err
+}
+
 // ReadSession reads session_id: a text, or null.
 func (w *Work) ReadSession(s *Scanner) error {
-	value, err := s.Value()
-	if err != nil {
-		return err
-	}
-	w.session = ""
-	if json.Unmarshal(value, &w.session) != nil {
-		return s.Invalid("", "must be a text")
-	}
-	return nil
+	text, err := s.Text()
+	w.session = Unquote(text)
+	return err
 }
 
 // WorkSession documents session_id.

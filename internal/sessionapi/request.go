@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
 	"claude-code-api-service/internal/session"
@@ -60,13 +58,7 @@ const mostSeconds = 1 << 32
 func names(name, description string, at func(q *request) *[]string) protocol.Field[request] {
 	return protocol.Field[request]{
 		Name: name, Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Array, Items: openapi.Text(""), Description: description + " Absent: all that the key's profile allows; an empty list: none."}),
-		Read: func(q *request, s *protocol.Scanner) error {
-			value, err := s.Value()
-			if err == nil && json.Unmarshal(value, at(q)) != nil {
-				err = s.Invalid("", "must be an array of texts")
-			}
-			return err
-		},
+		Read: func(q *request, s *protocol.Scanner) error { return protocol.ReadNames(s, at(q)) },
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/openapi"
@@ -16,7 +14,7 @@ import (
 // every protocol that takes tasks.
 func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 	names := func(of func(*Request) *[]string) func(*T, *protocol.Scanner) error {
-		return func(into *T, s *protocol.Scanner) error { return readNames(s, of(at(into))) }
+		return func(into *T, s *protocol.Scanner) error { return protocol.ReadNames(s, of(at(into))) }
 	}
 	text := func(of func(*Request) *string) func(*T, *protocol.Scanner) error {
 		return protocol.ReadString(func(into *T) *string { return of(at(into)) })
@@ -79,19 +77,6 @@ func counted(n, unit float64) int64 {
 		return 0
 	}
 	return max(1, int64(math.Round(n*unit)))
-}
-
-// readNames reads an array of texts; null is as good as absent.
-func readNames(s *protocol.Scanner, into *[]string) error {
-	value, err := s.Value()
-	if err != nil {
-		return err
-	}
-	*into = nil
-	if json.Unmarshal(value, into) != nil {
-		return s.Invalid("", "must be an array of texts")
-	}
-	return nil
 }
 
 // readPositive reads a number of more than 0; 0 for null.
