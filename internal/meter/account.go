@@ -25,7 +25,7 @@ func (a *Account) Token() string { return a.token }
 func (a *Account) Env() []string {
 	env := []string{"ANTHROPIC_BASE_URL=" + a.BaseURL()}
 	if a.meter.options.Login {
-		return append(env, "ANTHROPIC_CUSTOM_HEADERS="+HeaderRun+": "+a.token)
+		return append(env, "ANTHROPIC_CUSTOM_HEADERS="+headerRun+": "+a.token)
 	}
 	return append(env, "ANTHROPIC_API_KEY="+a.token)
 }

@@ -19,8 +19,8 @@ import (
 	"claude-code-api-service/internal/gateway"
 )
 
-// HeaderRun carries a run's token where the CLI has a login of its own to present.
-const HeaderRun = "X-Claude-Run"
+// headerRun carries a run's token where the CLI has a login of its own to present.
+const headerRun = "X-Claude-Run"
 
 // readHeaderTimeout is how long a process may take to send a header, idleTimeout how long
 // a connection waits for its next call.
@@ -41,7 +41,7 @@ type Options struct {
 	// Serve makes the Messages API on a gateway. It is called once for each run.
 	Serve func(g *gateway.Gateway) http.Handler
 	// Login says that the CLI has a login of its own. Its Authorization goes on to the
-	// backend then, and the token comes in HeaderRun.
+	// backend then, and the token comes in headerRun.
 	Login bool
 	// Log hears of what fails. May be nil.
 	Log *slog.Logger

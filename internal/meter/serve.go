@@ -72,7 +72,7 @@ func ofLogin(h http.Header) http.Header {
 
 // presented finds the token.
 func presented(h http.Header) string {
-	if token := h.Get(HeaderRun); token != "" {
+	if token := h.Get(headerRun); token != "" {
 		return token
 	}
 	if token := h.Get("X-Api-Key"); token != "" {
