@@ -32,6 +32,9 @@ func NewBackend(runner *Runner, log *slog.Logger) *Backend {
 // Generate implements gateway.Backend. The answer is what the run itself said, in
 // order; its usage and cost are those of all that the run has asked the upstream.
 func (b *Backend) Generate(ctx context.Context, call *gateway.Call, out gateway.EventWriter) (gateway.Result, error) {
+	if text := Unknown("allowed_tools", &call.Caller.Permissions, call.Work.Tools); text != "" {
+		call.Warn(text)
+	}
 	c, err := readable(call)
 	if err != nil {
 		return gateway.Result{}, err

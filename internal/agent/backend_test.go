@@ -75,7 +75,7 @@ func TestBackend(t *testing.T) {
 		}
 		for _, stream := range []string{"true", "false"} {
 			s.upstream.Reset()
-			c, out := callOf(t, body(stream), &gateway.Work{Tools: []string{"Read"}, Directory: folder}), &taken{}
+			c, out := callOf(t, body(stream), &gateway.Work{Tools: []string{"Read", "Nonsense"}, Directory: folder}), &taken{}
 			result, err := b.Generate(t.Context(), c, out)
 			if err != nil {
 				t.Fatal(err)
@@ -116,7 +116,7 @@ func TestBackend(t *testing.T) {
 					t.Errorf("the upstream didn't get %q", words)
 				}
 			}
-			if got := strings.Join(c.Warnings, "; "); !strings.Contains(got, "temperature") || !strings.Contains(got, "max_tokens") {
+			if got := strings.Join(c.Warnings, "; "); !strings.Contains(got, "temperature") || !strings.Contains(got, "max_tokens") || !strings.Contains(got, `: "Nonsense"`) {
 				t.Errorf("warned of %s", got)
 			}
 		}

@@ -102,10 +102,7 @@ func (p *policy) add(entry string) {
 // and for servers, also where a run names a tool: others run commands or start agents by
 // ways of their own, and would be blocked under other names.
 func (p *policy) may(entry string) bool {
-	name := bare(entry)
-	known := slices.Contains(every, name) || strings.HasPrefix(name, mcpPrefix) ||
-		slices.ContainsFunc(p.permissions.AllowedTools, func(allowed string) bool { return bare(allowed) == name })
-	return known && p.permissions.Tool(entry)
+	return known(&p.permissions, bare(entry)) && p.permissions.Tool(entry)
 }
 
 // narrow gives the names that are wanted and allowed.
