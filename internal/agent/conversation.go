@@ -290,9 +290,9 @@ func (t *turn) conclude(ctx context.Context, err error) error {
 		o.End = EndMaxTurns
 	case totals.Exhausted && err != nil && ctx.Err() == nil:
 		o.End, err = EndMaxCost, nil
-	case totals.Refusal != nil && err != nil && ctx.Err() == nil:
+	case totals.Failure != nil && err != nil && ctx.Err() == nil && !errors.Is(err, claudecli.ErrDied):
 		// The CLI knows only a status, and takes it for the upstream's.
-		err = totals.Refusal
+		err = totals.Failure
 	case err == nil:
 		o.End = EndCompleted
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/agent"
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/clitest"
@@ -154,6 +155,25 @@ func TestRunHasLimits(t *testing.T) {
 		if err != nil || o.End != agent.EndMaxCost || o.CostMicroUSD == nil || *o.CostMicroUSD > cost.MaxCostMicroUSD {
 			t.Errorf("cost: %+v, %v", o, err)
 		}
+	})
+}
+
+// TestNoUpstream: a run hears of it as a caller of the direct path does, and so does the
+// turn of a conversation.
+func TestNoUpstream(t *testing.T) {
+	forBothVersions(t, func(t *testing.T, version string) {
+		gone := clitest.NewUpstream(t)
+		gone.Close()
+		s := newService(t, version, nil, func(o *agent.Options) { o.Meter = newMeter(t, gone.URL(), false) })
+		h := &heard{}
+		_, err := s.Run(t.Context(), spec("key_1", "hello"), h)
+		if e := apierror.From(err); e == nil || e.Category != apierror.ConnectionError || e.Message != "the connection to the upstream failed" || e.Upstream != nil {
+			t.Errorf("%v", err)
+		}
+		if log := h.log(); strings.Contains(log, "warning") {
+			t.Errorf("the CLI asked again:\n%s", log)
+		}
+		s.nothingLeft(t)
 	})
 }
 

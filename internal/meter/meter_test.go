@@ -71,6 +71,12 @@ func (p prices) Price(model string, prompt int64, hour bool) (input, output int6
 
 func start(t testing.TB, login bool) *service {
 	t.Helper()
+	return startWith(t, login, func(*anthropic.Options) {})
+}
+
+// startWith changes how the upstream is asked.
+func startWith(t testing.TB, login bool, change func(o *anthropic.Options)) *service {
+	t.Helper()
 	s := &service{upstream: simulator.New(simulator.Options{KeepBodies: 100}), observer: &heard{}}
 	url, err := s.upstream.Start("127.0.0.1:0")
 	if err != nil {
@@ -90,6 +96,7 @@ func start(t testing.TB, login bool) *service {
 	if !login {
 		options.APIKey = credential
 	}
+	change(&options)
 	direct, err := anthropic.New(options)
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +288,7 @@ func TestALimitOfTheCallers(t *testing.T) {
 	if status, answer := ask(t, a, "POST", "/v1/messages", body); status != http.StatusPaymentRequired || !strings.Contains(answer, "the key's budget") {
 		t.Errorf("%d %s", status, answer)
 	}
-	if got := a.Totals(); got.Exhausted || got.Refusal == nil || got.Refusal.Category != apierror.BudgetExceeded {
+	if got := a.Totals(); got.Exhausted || got.Failure == nil || got.Failure.Category != apierror.BudgetExceeded {
 		t.Errorf("%+v", got)
 	}
 }
@@ -431,7 +438,7 @@ func TestAPriceThatIsNotKnown(t *testing.T) {
 	if got := a.Totals(); got.CostMicroUSD != nil || got.Usage.OutputTokens == 0 {
 		t.Errorf("%+v", got)
 	}
-	if status, answer := ask(t, limited, "POST", "/v1/messages", body); status != http.StatusForbidden || limited.Totals().Calls != 0 || limited.Totals().Refusal.Param != "model" {
+	if status, answer := ask(t, limited, "POST", "/v1/messages", body); status != http.StatusForbidden || limited.Totals().Calls != 0 || limited.Totals().Failure.Param != "model" {
 		t.Errorf("%d %s", status, answer)
 	}
 }

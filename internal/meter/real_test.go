@@ -1,12 +1,17 @@
 package meter_test
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"claude-code-api-service/internal/anthropic"
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli/clitest"
 	"claude-code-api-service/internal/meter"
 )
@@ -59,4 +64,67 @@ func TestRealCLI(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTheCLIAsksOnce where the service has asked the upstream again itself, and waits for
+// a rate limit. The run hears why its last call failed.
+func TestTheCLIAsksOnce(t *testing.T) {
+	tests := []struct {
+		name, prompt string
+		closed       bool // nobody listens at the upstream's address
+		calls        int  // of the CLI; the service asks twice for each
+		category     apierror.Category
+		wait         time.Duration
+		said         string
+	}{
+		{name: "unreachable", prompt: "hello", closed: true, calls: 1, category: apierror.ConnectionError, said: "the connection to the upstream failed"},
+		{name: "overloaded", prompt: "[[error=529 retry-after=0]]", calls: 1, category: apierror.Overloaded, said: "the upstream is overloaded"},
+		{name: "failing", prompt: "[[error=500]]", calls: 1, category: apierror.UpstreamError, said: "the upstream answered with status 500"},
+		{name: "limited", prompt: "[[error=429 retry-after=1]]", calls: 2, category: apierror.RateLimited, wait: time.Second, said: "the upstream's rate limit is reached"},
+	}
+	for _, version := range clitest.Versions {
+		for _, tt := range tests {
+			t.Run(version+" "+tt.name, func(t *testing.T) {
+				path := clitest.Path(t, version)
+				var again atomic.Int64
+				s := startWith(t, false, func(o *anthropic.Options) {
+					o.Retries, o.Retried = 1, func() { again.Add(1) }
+					if tt.closed {
+						o.BaseURL = closedPort(t)
+					}
+				})
+				a := s.open(t, meter.Run{ID: "run_1", Endpoint: "/v1/task", Caller: caller(), MaxCostMicroUSD: 1_000_000})
+				cli := exec.CommandContext(t.Context(), path, "-p", "--output-format=text", "--tools=", "--model=claude-haiku-5-5")
+				cli.Dir, cli.Stdin = t.TempDir(), strings.NewReader(tt.prompt)
+				cli.Env = append(a.Env(), "PATH=/usr/bin:/bin", "HOME="+t.TempDir(), "DISABLE_AUTOUPDATER=1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "CLAUDE_CODE_MAX_RETRIES=1")
+				if output, err := cli.Output(); err == nil {
+					t.Errorf("it answered %s", output)
+				}
+				got := a.End().Failure
+				if got == nil || got.Category != tt.category || got.Message != tt.said || got.RetryAfter < tt.wait {
+					t.Errorf("the run hears %v", got)
+				}
+				rows := s.rows(t)
+				for _, row := range rows {
+					if row.Category != string(tt.category) {
+						t.Errorf("row %+v", row)
+					}
+				}
+				if len(rows) != tt.calls || int(again.Load()) != tt.calls {
+					t.Errorf("the CLI asked %d times, the service %d times more; want %d", len(rows), again.Load(), tt.calls)
+				}
+			})
+		}
+	}
+}
+
+// closedPort is an address at which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return "http://" + listener.Addr().String()
 }

@@ -39,6 +39,7 @@ type run struct {
 var (
 	_ gateway.Authenticator = (*run)(nil)
 	_ gateway.Admitter      = (*run)(nil)
+	_ gateway.Router        = (*run)(nil)
 	_ gateway.Recorder      = (*run)(nil)
 	_ gateway.Observer      = (*run)(nil)
 )
@@ -47,7 +48,7 @@ func newRun(m *Meter, about Run) *run {
 	r := &run{Run: about, walk: m.options.Walk(), log: m.options.Log, caller: callerOf(about)}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	own := r.walk
-	own.Authenticator, own.Admitter, own.Recorder, own.Observer = r, r, r, r
+	own.Authenticator, own.Admitter, own.Router, own.Recorder, own.Observer = r, r, r, r, r
 	// What a fallback chose might not be metered, and a process that asked for one
 	// model has its own idea of what to do without it.
 	own.Fallback = nil
@@ -144,8 +145,8 @@ func (r *run) Reserve(ctx context.Context, call *gateway.Call) error {
 			err = r.walk.Admitter.Reserve(ctx, call)
 		}
 	}
-	if !call.CountOnly {
-		r.sum.judged(err)
+	if err != nil && !call.CountOnly {
+		r.sum.ended(err)
 	}
 	return err
 }

@@ -55,7 +55,7 @@ func (m *Meter) serve(w http.ResponseWriter, r *http.Request) {
 		ctx = context.WithValue(ctx, login{}, ofLogin(r.Header))
 	}
 	w.Header()[requestID] = []string{id}
-	run.handler.ServeHTTP(w, r.WithContext(ctx))
+	run.handler.ServeHTTP(&answer{ResponseWriter: w}, r.WithContext(ctx))
 }
 
 // ofLogin gives what of a header the upstream is to see of who has logged in: the

@@ -16,9 +16,10 @@ type Totals struct {
 	CostMicroUSD *int64 // in millionths of a US dollar; nil: an answer's price wasn't known
 	Calls        int    // those that a backend was asked, without counts of tokens
 	Exhausted    bool   // what the run may cost refused a call; a budget of its caller's doesn't count
-	// Refusal is what the last call was refused for by the caller's limits, the run's
-	// or a price that isn't known; nil: it was let through.
-	Refusal *apierror.Error
+	// Failure is why the last call that has ended has no answer: what a caller on the
+	// direct path would read, without the upstream's own words; nil: it has one. Calls
+	// that were cut off don't count.
+	Failure *apierror.Error
 }
 
 // sum adds up what calls have used.
@@ -29,26 +30,32 @@ type sum struct {
 	unpriced  bool
 	calls     int
 	exhausted bool
-	refusal   *apierror.Error
+	failure   *apierror.Error
 }
 
 func (s *sum) totals() Totals {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := Totals{Usage: s.usage, Calls: s.calls, Exhausted: s.exhausted, Refusal: s.refusal}
+	t := Totals{Usage: s.usage, Calls: s.calls, Exhausted: s.exhausted, Failure: s.failure}
 	if !s.unpriced {
 		t.CostMicroUSD = new(s.cost)
 	}
 	return t
 }
 
-// judged notes whether a call was let through.
-func (s *sum) judged(err error) {
-	e := apierror.From(err)
+// ended notes how a call did: without an error it was answered.
+func (s *sum) ended(err error) {
+	failure := apierror.From(err)
+	if failure != nil && failure.Upstream != nil {
+		told := *failure
+		// A credential that it refused isn't the caller's, whoever has presented it.
+		told.Upstream = &apierror.Upstream{Status: failure.Upstream.Status, OurCredential: failure.Category == apierror.AuthError}
+		failure = &told
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refusal = e
-	if e != nil && e.Category == apierror.BudgetExceeded && e.RetryAfter == 0 && e.Param == budget.RunParam {
+	s.failure = failure
+	if failure != nil && failure.Category == apierror.BudgetExceeded && failure.RetryAfter == 0 && failure.Param == budget.RunParam {
 		s.exhausted = true
 	}
 }
