@@ -43,6 +43,17 @@ type Approval struct {
 	By       string         `json:"by"`
 }
 
+// Question is the use of a tool that a task waits for somebody to allow.
+type Question struct {
+	N       int            `json:"n"`
+	Tool    string         `json:"tool"`
+	ToolID  string         `json:"tool_use_id"`
+	Input   jsontext.Value `json:"input,omitzero"` // beyond MaxLogged a text, its beginning
+	Parent  string         `json:"parent,omitzero"`
+	Agent   string         `json:"agent,omitzero"`
+	Expires time.Time      `json:"expires_at"` // when it is denied by itself
+}
+
 const tooLate = "nobody allowed it in time"
 
 // Permit implements agent.Handler: it asks, and waits for the answer.
@@ -52,14 +63,18 @@ func (r *record) Permit(ctx context.Context, ask agent.PermitRequest) (agent.Dec
 		return agent.Decision{}, err
 	}
 	answer, err := r.answer(ctx, n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.progress.answered(n)
 	if err != nil {
+		return agent.Decision{}, err // the run ends, which is noted
+	}
+	if err := r.note(); err != nil {
 		return agent.Decision{}, err
 	}
-	r.mu.Lock()
 	err = r.emit(&data{
 		Type: EventResolved, N: n, Tool: ask.Tool, ToolID: ask.ToolID, Decision: answer.Decision, By: answer.By, Reason: answer.Reason, Parent: ask.Parent,
 	})
-	r.mu.Unlock()
 	return agent.Decision{Allow: answer.Decision == Allow, Input: answer.Input, Reason: answer.Reason}, err
 }
 
@@ -68,13 +83,14 @@ func (r *record) ask(ask agent.PermitRequest) (n int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.progress.Asked++
+	n = r.progress.Asked
+	q := Question{n, ask.Tool, ask.ToolID, cut(ask.Input, MaxLogged), ask.Parent, r.agents[ask.Parent], time.Now().Add(r.tasks.options.ApprovalTimeout).UTC()}
+	r.progress.Waiting = append(r.progress.Waiting, q)
 	if err := r.note(); err != nil {
 		return 0, err
 	}
-	n = r.progress.Asked
 	return n, r.emit(&data{
-		Type: EventApproval, N: n, Tool: ask.Tool, ToolID: ask.ToolID, Input: r.room(ask.Input), Parent: ask.Parent, Agent: r.agents[ask.Parent],
-		Expires: time.Now().Add(r.tasks.options.ApprovalTimeout).UTC(),
+		Type: EventApproval, N: n, Tool: q.Tool, ToolID: q.ToolID, Input: r.room(ask.Input), Parent: q.Parent, Agent: q.Agent, Expires: q.Expires,
 	})
 }
 
@@ -102,11 +118,9 @@ func (t *Tasks) Answer(ctx context.Context, call *gateway.Call, id string, a App
 	if err != nil {
 		return err
 	}
-	var noted progress
-	if j.Progress != nil {
-		if err := json.Unmarshal(j.Progress, &noted); err != nil {
-			return err
-		}
+	noted, err := progressOf(j)
+	if err != nil {
+		return err
 	}
 	switch {
 	case a.N < 1 || a.N > noted.Asked:

@@ -3,6 +3,8 @@ package task_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +45,28 @@ func decoded(t *testing.T, e job.Event) (a asked) {
 	return a
 }
 
+// waits holds what a running task says of its questions, alone and in a list, to the
+// numbers of those that wait.
+func (s *stand) waits(t *testing.T, id string, want ...int) {
+	t.Helper()
+	all, err := s.tasks.List(t.Context(), caller, job.Filter{State: job.Running})
+	if err != nil || len(all) != 1 || all[0].ID != id {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	for _, v := range []*task.View{s.get(t, id), all[0]} {
+		var got []int
+		for _, q := range v.Approvals {
+			got = append(got, q.N)
+			if q.Tool != "Bash" || q.ToolID != "t1" || string(q.Input) != `{"command":"ls"}` || time.Until(q.Expires) < time.Minute {
+				t.Errorf("%+v", q)
+			}
+		}
+		if v.Status != job.Running || !slices.Equal(got, want) {
+			t.Errorf("a task that is %s waits for %d, want %d", v.Status, got, want)
+		}
+	}
+}
+
 func TestAnswered(t *testing.T) {
 	s := newStand(t, asks)
 	var told []task.Approval
@@ -56,6 +80,7 @@ func TestAnswered(t *testing.T) {
 	if a := decoded(t, events[len(events)-1]); a.N != 1 || a.Tool != "Bash" || string(a.Input) != `{"command":"ls"}` || time.Until(a.Expires) < time.Minute {
 		t.Errorf("%+v", a)
 	}
+	s.waits(t, v.ID, 1)
 	_, call := s.call(t)
 	for _, tt := range []struct {
 		name   string
@@ -109,6 +134,8 @@ func TestASecondAnswer(t *testing.T) {
 	if e := apierror.From(err); e == nil || e.Code != task.CodeAnswered {
 		t.Error(err)
 	}
+	s.follow(t, v.ID, task.EventResolved)
+	s.waits(t, v.ID)
 	close(let)
 	s.follow(t, v.ID, "")
 	if got := s.get(t, v.ID); got.Text != `{"Allow":false,"Input":null,"Reason":"no"}` {
@@ -117,7 +144,12 @@ func TestASecondAnswer(t *testing.T) {
 }
 
 func TestNobodyAnswers(t *testing.T) {
-	s := newStand(t, asks)
+	let := make(chan struct{})
+	s := newStand(t, func(ctx context.Context, spec agent.Spec, h agent.Handler) (agent.Outcome, error) {
+		o, err := asks(ctx, spec, h)
+		<-let
+		return o, err
+	})
 	s.options.ApprovalTimeout = 20 * time.Millisecond
 	s.start(t)
 	v := s.submit(t, task.Request{Description: "x", Approval: task.ApprovalAsk})
@@ -125,8 +157,35 @@ func TestNobodyAnswers(t *testing.T) {
 	if a := decoded(t, events[len(events)-1]); a.Decision != task.Deny || a.By != "timeout" {
 		t.Errorf("%+v", a)
 	}
+	s.waits(t, v.ID)
+	close(let)
 	s.follow(t, v.ID, "")
 	if got := s.get(t, v.ID); got.Status != job.Completed || got.Text != `{"Allow":false,"Input":null,"Reason":"nobody allowed it in time"}` {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A question waits as long as its run does.
+func TestTheRunEndsBeforeTheAnswer(t *testing.T) {
+	s := newStand(t, asks)
+	s.start(t)
+	v := s.submit(t, task.Request{Description: "x", Approval: task.ApprovalAsk})
+	s.follow(t, v.ID, task.EventApproval)
+	s.stop(t)
+	if got := s.get(t, v.ID); got.Status != job.Queued || got.Approvals != nil {
+		t.Errorf("%+v", got)
+	}
+	s.start(t)
+	s.followTo(t, v.ID, func(e job.Event) bool { return e.Type == task.EventApproval && decoded(t, e).N == 2 })
+	s.waits(t, v.ID, 2)
+	if _, _, err := s.tasks.Cancel(t.Context(), caller, v.ID); err != nil {
+		t.Fatal(err)
+	}
+	events := s.follow(t, v.ID, "")
+	if last := events[len(events)-1]; strings.Contains(string(last.Data), "approvals") {
+		t.Errorf("%s", last.Data)
+	}
+	if got := s.get(t, v.ID); got.Status != job.Cancelled || got.Approvals != nil {
 		t.Errorf("%+v", got)
 	}
 }

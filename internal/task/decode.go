@@ -29,7 +29,7 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 	}
 	return []protocol.Field[T]{
 		{Name: "description", Required: true, Schema: &openapi.Schema{Type: openapi.String, MaxLength: MaxDescription, Description: "What is to be done."}, Read: text(func(r *Request) *string { return &r.Description })},
-		{Name: "allow_tools", Schema: list("The CLI's tools that may be used without asking, each maybe with a rule: `Bash(git log:*)`. Absent: all that the key's profile allows."), Read: names(func(r *Request) *[]string { return &r.Tools })},
+		{Name: paramTools, Schema: list("The CLI's tools that may be used without asking, each maybe with a rule: `Bash(git log:*)`. Absent: all that the key's profile allows."), Read: names(func(r *Request) *[]string { return &r.Tools })},
 		{Name: "allow_agents", Schema: list("The agents that may be started. Absent: all that the profile allows."), Read: names(func(r *Request) *[]string { return &r.Agents })},
 		{Name: "allow_skills", Schema: list("The skills that may be used. Absent: all that the profile allows."), Read: names(func(r *Request) *[]string { return &r.Skills })},
 		{
@@ -58,7 +58,7 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 }
 
 // misnamed are the names that other endpoints have for what narrows a task's rights.
-var misnamed = map[string]string{"allowed_tools": "allow_tools", "allowed_agents": "allow_agents", "allowed_skills": "allow_skills"}
+var misnamed = map[string]string{"allowed_tools": paramTools, "allowed_agents": "allow_agents", "allowed_skills": "allow_skills"}
 
 // Misnamed refuses a member that isn't in the table, where another endpoint calls a
 // task's so: passed over like others, it would leave the task with more rights than it

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/agent"
@@ -65,6 +64,9 @@ func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err er
 	}
 	if err := t.exist(r); err != nil {
 		return err
+	}
+	if text := agent.Unknown(paramTools, &call.Caller.Permissions, r.Tools); text != "" {
+		call.Warn(text)
 	}
 	r.RequestID = call.RequestID
 	if call.Prefer == gateway.BackendDirect {
@@ -175,12 +177,12 @@ func (t *Tasks) known(ctx context.Context, j job.Job) (*Result, error) {
 			return nil, told(err)
 		}
 		var d data
-		if json.Unmarshal(e.Data, &d) == nil {
+		if decode(e.Data, &d) == nil {
 			r.replay(&d, &e)
 		}
 	}
 	result := empty()
-	result.Log, result.LogLeft = append(result.Log, r.log.entries...), r.log.left
+	result.Log, result.LogLeft, result.Warnings = append(result.Log, r.log.entries...), r.log.left, r.result.Warnings
 	return &result, nil
 }
 
@@ -194,6 +196,14 @@ func (t *Tasks) List(ctx context.Context, caller *gateway.Caller, filter job.Fil
 	views := make([]*View, len(jobs))
 	for i, j := range jobs {
 		views[i] = viewOf(j)
+		if j.State != job.Running {
+			continue
+		}
+		// A list has no progress; few of its tasks run.
+		if j, err = t.jobs.Job(ctx, caller.KeyID, j.ID); err != nil && !errors.Is(err, job.ErrNotFound) {
+			return nil, told(err)
+		}
+		views[i].Approvals = waiting(j)
 	}
 	return views, nil
 }
@@ -293,8 +303,8 @@ func (t *Tasks) Forgotten(ctx context.Context, j job.Job) {
 	if j.Kind != job.KindTask || t.runner == nil || j.Progress == nil {
 		return
 	}
-	var p progress
-	if err := json.Unmarshal(j.Progress, &p); err != nil {
+	p, err := progressOf(j)
+	if err != nil {
 		t.log.ErrorContext(ctx, "a task's progress can't be read", "task", j.ID, "error", err)
 		return
 	}

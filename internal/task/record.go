@@ -10,6 +10,7 @@ import (
 
 	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/job"
 )
 
@@ -42,12 +43,9 @@ func newRecord(t *Tasks, run *job.Run, r *Request, listen func(e job.Event) erro
 		tasks: t, run: run, request: r, listen: listen, ctx: run.Context(), tools: map[string]string{}, agents: map[string]string{},
 		result: empty(),
 	}
-	if noted := run.Job().Progress; noted != nil {
-		if err := json.Unmarshal(noted, &rec.progress); err != nil {
-			return nil, err
-		}
-	}
-	return rec, nil
+	var err error
+	rec.progress, err = progressOf(run.Job())
+	return rec, err
 }
 
 // Event implements agent.Handler.
@@ -66,8 +64,7 @@ func (r *record) Event(e agent.Event) error {
 	case agent.EventText:
 		d.Type, d.Content = EventText, &e.Text
 	case agent.EventWarning:
-		d.Type, d.Content = EventWarning, &e.Text
-		r.result.Warnings = append(r.result.Warnings, e.Text)
+		return r.warn(d, e.Text)
 	case agent.EventToolUse:
 		return r.uses(d, &e)
 	case agent.EventToolResult:
@@ -89,6 +86,24 @@ func (r *record) begun(e *agent.Event) error {
 	return r.emit(&data{
 		Type: EventStatus, ID: r.run.Job().ID, Status: string(job.Running), Attempt: r.progress.Runs, Model: e.Model, SessionID: e.Session, Tools: e.Tools,
 	})
+}
+
+// warn tells what went wrong on the way. The lock is held.
+func (r *record) warn(d data, text string) error {
+	d.Type, d.Content = EventWarning, &text
+	r.result.Warnings = append(r.result.Warnings, text)
+	return r.emit(&d)
+}
+
+// unknown warns, in a task's first run, of tools that it can't be given: those that only
+// follow it don't see the header of the answer.
+func (r *record) unknown(p *gateway.Permissions) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if text := agent.Unknown(paramTools, p, r.request.Tools); text != "" && r.progress.Runs == 1 {
+		return r.warn(data{}, text)
+	}
+	return nil
 }
 
 // uses notes a tool that may have effects before it has any: the agent lets it begin
@@ -181,6 +196,7 @@ func (r *record) next(keyID string) (id string, p plan, err error) {
 		return "", p, err
 	}
 	r.progress.Runs++
+	r.progress.Waiting = nil // an earlier run's, which nobody asks any more
 	id = r.run.Job().ID
 	if err := r.note(); err != nil {
 		return "", p, err
@@ -249,7 +265,7 @@ func (r *record) finish(err error) (*View, job.Event) {
 	r.result.Log, r.result.LogLeft = append(r.result.Log, r.log.entries...), r.log.left
 	j := r.run.Job()
 	v := viewOf(j)
-	v.Result, v.Status, v.EndedAt = &r.result, job.Completed, time.Now().UTC()
+	v.Result, v.Status, v.EndedAt, v.Approvals = &r.result, job.Completed, time.Now().UTC(), nil
 	if e := apierror.From(err); e != nil {
 		v.fail(e)
 		v.Status = job.Failed

@@ -21,12 +21,38 @@ type progress struct {
 	// Pending are those of them of which no result has come.
 	Pending []string `json:"pending,omitzero"`
 	Asked   int      `json:"asked,omitzero"` // how many approvals were asked for
+	// Waiting are those of them that nobody has given yet.
+	Waiting []Question `json:"waiting,omitempty"`
 	// Former is where runs worked after which others began anew.
 	Former []trace `json:"former,omitzero"`
 	// Spent is what ended runs have cost, in millionths of a US dollar, and Artifacts
 	// what they have kept.
 	Spent     int64      `json:"spent,omitzero"`
 	Artifacts []Artifact `json:"artifacts,omitzero"`
+}
+
+func progressOf(j job.Job) (p progress, err error) {
+	if j.Progress != nil {
+		err = decode(j.Progress, &p)
+	}
+	return p, err
+}
+
+// waiting are the questions of a job that runs which wait for an answer.
+func waiting(j job.Job) []Question {
+	if j.State != job.Running {
+		return nil
+	}
+	p, err := progressOf(j)
+	if err != nil {
+		return nil // of a version that wrote something else
+	}
+	return p.Waiting
+}
+
+// answered notes that a question doesn't wait any more.
+func (p *progress) answered(n int) {
+	p.Waiting = slices.DeleteFunc(p.Waiting, func(q Question) bool { return q.N == n })
 }
 
 // trace is what a run leaves on its machine.
@@ -73,6 +99,18 @@ const (
 	giveUp
 )
 
+// status is how an event tells of the course.
+func (c course) status() string {
+	switch c {
+	case resume:
+		return "resuming"
+	case giveUp:
+		return "interrupted"
+	case begin:
+	}
+	return "restarting"
+}
+
 // next chooses the course. here says that the session is on this machine.
 func (p *progress) next(here bool) course {
 	switch {
@@ -113,12 +151,7 @@ func (t *Tasks) planOf(keyID string, r *Request, p *progress) (plan, error) {
 	if p.Runs == 0 {
 		return anew, nil
 	}
-	here := false
-	if p.Session != "" {
-		_, err := t.runner.Transcript(keyID, p.Session)
-		here = err == nil
-	}
-	switch p.next(here) {
+	switch t.courseOf(keyID, p) {
 	case resume:
 		return plan{resume, encode(goOn), p.Session, p.Workspace}, nil
 	case giveUp:
@@ -130,4 +163,14 @@ func (t *Tasks) planOf(keyID string, r *Request, p *progress) (plan, error) {
 	p.Former = append(p.Former, trace{p.Session, p.Workspace})
 	p.Session, p.Workspace = "", ""
 	return anew, nil
+}
+
+// courseOf says how a task goes on here.
+func (t *Tasks) courseOf(keyID string, p *progress) course {
+	here := false
+	if p.Session != "" {
+		_, err := t.runner.Transcript(keyID, p.Session)
+		here = err == nil
+	}
+	return p.next(here)
 }

@@ -16,6 +16,10 @@ import (
 	"claude-code-api-service/internal/task"
 )
 
+func warns(h agent.Handler, text string) error {
+	return h.Event(agent.Event{Type: agent.EventWarning, Time: time.Now(), Text: text})
+}
+
 // TestGoesOn stops the engine in the middle of a task, and starts another one: what
 // the task does then depends on what it had done.
 func TestGoesOn(t *testing.T) {
@@ -29,13 +33,13 @@ func TestGoesOn(t *testing.T) {
 		state job.State
 		// of the second run
 		session, prompt string
-		log             string
+		log, status     string
 	}{
-		{"nothing done", func(agent.Handler) error { return nil }, false, job.Completed, "", `"do it"`, "Bash"},
-		{"only read", func(h agent.Handler) error { return uses(h, "Read", "t1") }, true, job.Completed, "", `"do it"`, "Read Bash"},
-		{"written", func(h agent.Handler) error { return uses(h, "Write", "t1") }, true, job.Completed, "s1", "interrupted", "Write Bash"},
-		{"written elsewhere", func(h agent.Handler) error { return uses(h, "Write", "t1") }, false, job.Failed, "", "", "Write"},
-		{"in the middle", pending, true, job.Failed, "", "", "Bash"},
+		{"nothing done", func(agent.Handler) error { return nil }, false, job.Completed, "", `"do it"`, "Bash", "restarting"},
+		{"only read", func(h agent.Handler) error { return uses(h, "Read", "t1") }, true, job.Completed, "", `"do it"`, "Read Bash", "restarting"},
+		{"written", func(h agent.Handler) error { return uses(h, "Write", "t1") }, true, job.Completed, "s1", "interrupted", "Write Bash", "resuming"},
+		{"written elsewhere", func(h agent.Handler) error { return uses(h, "Write", "t1") }, false, job.Failed, "", "", "Write", "interrupted"},
+		{"in the middle", pending, true, job.Failed, "", "", "Bash", "interrupted"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -43,9 +47,9 @@ func TestGoesOn(t *testing.T) {
 			runs := 0
 			s := newStand(t, func(ctx context.Context, _ agent.Spec, h agent.Handler) (agent.Outcome, error) {
 				if runs++; runs > 1 {
-					return agent.Outcome{End: agent.EndCompleted, Text: "done", Session: "s2"}, errors.Join(started(h, "s2"), uses(h, "Bash", "t2"))
+					return agent.Outcome{End: agent.EndCompleted, Text: "done", Session: "s2"}, errors.Join(started(h, "s2"), warns(h, "second"), uses(h, "Bash", "t2"))
 				}
-				if err := errors.Join(started(h, "s1"), tt.first(h)); err != nil {
+				if err := errors.Join(started(h, "s1"), warns(h, "first"), tt.first(h)); err != nil {
 					return agent.Outcome{}, err
 				}
 				close(begun)
@@ -64,8 +68,20 @@ func TestGoesOn(t *testing.T) {
 				t.Errorf("a run that was handed on has a row: %+v", rows)
 			}
 			s.start(t)
-			s.follow(t, v.ID, "")
+			events := s.follow(t, v.ID, "")
+			if n := slices.IndexFunc(events, func(e job.Event) bool {
+				return strings.Contains(string(e.Data), `"status":"`+tt.status+`","attempt":2`)
+			}); n < 0 || events[n].Type != task.EventStatus {
+				t.Errorf("no status is %s: %+v", tt.status, events)
+			}
 			got := s.get(t, v.ID)
+			warnings := []string{"first", "second"}
+			if tt.state == job.Failed {
+				warnings = warnings[:1]
+			}
+			if !slices.Equal(got.Warnings, warnings) {
+				t.Errorf("warned of %q, want %q", got.Warnings, warnings)
+			}
 			if got.Status != tt.state || got.Status == job.Failed && got.Error.Type != job.CategoryInterrupted {
 				t.Fatalf("%+v %+v", got, got.Error)
 			}

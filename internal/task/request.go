@@ -46,6 +46,9 @@ const (
 	ApprovalAsk  = "ask"
 )
 
+// paramTools is the request's member that Tools are.
+const paramTools = "allow_tools"
+
 // auto is the model that the service chooses.
 const auto = "auto"
 
@@ -101,7 +104,7 @@ func (r *Request) Check(g *gateway.Gateway, caller *gateway.Caller) error {
 		names  []string
 		allows func(name string) bool
 	}{
-		{"allow_tools", r.Tools, p.Tool},
+		{paramTools, r.Tools, p.Tool},
 		{"allow_agents", r.Agents, among(p.AllowedAgents)},
 		{"allow_skills", r.Skills, among(p.AllowedSkills)},
 	} {
@@ -161,7 +164,7 @@ func (r *Request) valid() error {
 	case r.Priority < job.PriorityFirst || r.Priority > job.PriorityLast:
 		return apierror.Invalid("priority", "priority: must be from %d, which is first, to %d", job.PriorityFirst, job.PriorityLast)
 	}
-	for param, names := range map[string][]string{"allow_tools": r.Tools, "allow_agents": r.Agents, "allow_skills": r.Skills} {
+	for param, names := range map[string][]string{paramTools: r.Tools, "allow_agents": r.Agents, "allow_skills": r.Skills} {
 		if len(names) > MaxNames {
 			return apierror.Invalid(param, "%s: at most %d names are allowed", param, MaxNames)
 		}

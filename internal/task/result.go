@@ -97,6 +97,11 @@ func (r *Result) fill(o *agent.Outcome, run string) {
 	}
 }
 
+// decode reads what encode has written.
+func decode(value jsontext.Value, into any) error {
+	return json.Unmarshal(value, into, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+}
+
 // encode gives the JSON for the job. It can't fail: all of it was made here, or by the
 // CLI, whose lines were read as leniently.
 func encode(v any) jsontext.Value {

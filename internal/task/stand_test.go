@@ -229,7 +229,17 @@ func (s *stand) get(t *testing.T, id string) *task.View {
 }
 
 // follow gives the events of a task until one of a type came, the last; "": all.
-func (s *stand) follow(t *testing.T, id, until string) (events []job.Event) {
+func (s *stand) follow(t *testing.T, id, until string) []job.Event {
+	t.Helper()
+	events := s.followTo(t, id, func(e job.Event) bool { return e.Type == until })
+	if until != "" && (len(events) == 0 || events[len(events)-1].Type != until) {
+		t.Fatalf("there is no %s among %s", until, types(events))
+	}
+	return events
+}
+
+// followTo gives the events of a task up to the one that is the last.
+func (s *stand) followTo(t *testing.T, id string, last func(e job.Event) bool) (events []job.Event) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -242,12 +252,9 @@ func (s *stand) follow(t *testing.T, id, until string) (events []job.Event) {
 			t.Fatalf("after %s: %v", types(events), err)
 		}
 		events = append(events, e)
-		if e.Type == until {
-			return events
+		if last(e) {
+			break
 		}
-	}
-	if until != "" {
-		t.Fatalf("there is no %s among %s", until, types(events))
 	}
 	return events
 }

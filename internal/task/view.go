@@ -3,8 +3,6 @@ package task
 import (
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/job"
 )
@@ -20,6 +18,8 @@ type View struct {
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
 	Attempt     int       `json:"attempt"`
 	Cancelling  bool      `json:"cancelling,omitzero"`
+	// Approvals are the questions that wait for an answer now.
+	Approvals []Question `json:"approvals,omitzero"`
 	*Result
 	Detail string   `json:"detail,omitzero"`
 	Error  *Failure `json:"error,omitzero"`
@@ -29,7 +29,7 @@ type View struct {
 func viewOf(j job.Job) *View {
 	v := &View{
 		ID: j.ID, Status: j.State, CreatedAt: j.Created.UTC(), StartedAt: utc(j.Started), EndedAt: utc(j.Ended), ExpiresAt: utc(j.Expires),
-		Attempt: j.Attempt, Cancelling: j.Cancelling && !j.State.Ended(),
+		Attempt: j.Attempt, Cancelling: j.Cancelling && !j.State.Ended(), Approvals: waiting(j),
 	}
 	if j.Request != nil {
 		if r, err := readKept(j.Request); err == nil {
@@ -38,7 +38,7 @@ func viewOf(j job.Job) *View {
 	}
 	if j.Result != nil {
 		v.Result = &Result{}
-		if err := json.Unmarshal(j.Result, v.Result); err != nil {
+		if err := decode(j.Result, v.Result); err != nil {
 			v.Result = nil // of a version that wrote something else
 		}
 	}

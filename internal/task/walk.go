@@ -70,6 +70,9 @@ func (w *walk) Generate(ctx context.Context, call *gateway.Call, _ gateway.Event
 	if err != nil {
 		return result, err
 	}
+	if err := w.record.unknown(&call.Caller.Permissions); err != nil {
+		return result, err
+	}
 	left, err := w.left(ctx)
 	if err != nil {
 		return result, err

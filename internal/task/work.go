@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"claude-code-api-service/internal/apierror"
@@ -91,17 +90,17 @@ func off(why string) error {
 func (r *record) recall(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	here := data{Type: EventStatus, Status: statusAgain, Attempt: r.progress.Runs + 1}
+	j := r.run.Job()
+	here := data{Type: EventStatus, Status: r.tasks.courseOf(j.KeyID, &r.progress).status(), Attempt: r.progress.Runs + 1}
 	if err := r.emit(&here); err != nil {
 		return err
 	}
-	j := r.run.Job()
 	for e, err := range r.tasks.jobs.Events(ctx, j.KeyID, j.ID, 0) {
 		if err != nil {
 			return err
 		}
 		var d data
-		if err := json.Unmarshal(e.Data, &d); err != nil {
+		if err := decode(e.Data, &d); err != nil {
 			return fmt.Errorf("read an event: %w", err)
 		}
 		if d.Status == here.Status && d.Attempt == here.Attempt {
@@ -112,9 +111,6 @@ func (r *record) recall(ctx context.Context) error {
 	return nil
 }
 
-// statusAgain is the status of a task that another run goes on with.
-const statusAgain = "resuming"
-
 func (r *record) replay(d *data, e *job.Event) {
 	r.kept += len(e.Data)
 	switch d.Type {
@@ -123,6 +119,8 @@ func (r *record) replay(d *data, e *job.Event) {
 		r.log.add(d, e.Time.UTC())
 	case EventToolResult:
 		r.log.add(d, e.Time.UTC())
+	case EventWarning:
+		r.result.Warnings = append(r.result.Warnings, *d.Content)
 	}
 }
 

@@ -50,7 +50,7 @@ func (h *Handler) Operations() []openapi.Operation {
 		},
 		{
 			Method: http.MethodGet, Path: pathOne, ID: "getTask", Tag: tag, Summary: "What is known of a task.",
-			Description: "What it gave, with its execution log, is there when it has ended; its events tell what happens before.",
+			Description: "What it gave, with its execution log, is there when it has ended; its events tell what happens before. What a running task asks is in `approvals`.",
 			Parameters:  []openapi.Parameter{id},
 			Responses:   append([]openapi.Response{{Status: http.StatusOK, Description: "The task.", Schema: one}}, failures(http.StatusUnauthorized, http.StatusNotFound)...),
 		},
@@ -77,7 +77,7 @@ func (h *Handler) Operations() []openapi.Operation {
 		{
 			Method: http.MethodPost, Path: pathApproval, ID: "answerTask", Tag: tag, Summary: "Allow a task the use of a tool, or deny it.",
 			Description: "For a task with `approval: \"ask\"`. The first answer counts. Nobody's answer in time is a refusal.",
-			Parameters:  []openapi.Parameter{id, {Name: "n", In: "path", Description: "The question's number, as its `approval` event has it.", Schema: openapi.Int("")}},
+			Parameters:  []openapi.Parameter{id, {Name: "n", In: "path", Description: "The question's number, as its `approval` event and the task's `approvals` have it.", Schema: openapi.Int("")}},
 			Request:     approvalObject.Schema(), Example: jsontext.Value(`{"decision":"allow"}`),
 			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "The answer counts.", Schema: openapi.Members("TaskAnswered", "",
 				openapi.Always("id", openapi.Text("")), openapi.Always("n", openapi.Int("")), openapi.Always("decision", openapi.Words(task.Allow, task.Deny)),
@@ -129,7 +129,7 @@ func artifactSchema() *openapi.Schema {
 		openapi.Maybe("sha256", openapi.Text("Hexadecimal.")),
 		openapi.Always("kept", openapi.Flag("It can be downloaded: together, artifacts are kept up to a size.")),
 		openapi.Always("modified_at", moment("When it was changed last")),
-		openapi.Maybe("run", openapi.Text("The run of the task that kept it.")),
+		openapi.Maybe("run", openapi.Text("The run of the task that wrote it last: the task's id, and the run's number behind it.")),
 	)
 }
 
@@ -164,8 +164,20 @@ func resultMembers() []openapi.Property {
 		openapi.Maybe("session_id", openapi.Text("The CLI's.")),
 		openapi.Maybe("denied", openapi.List(openapi.Members("TaskDenial", "The use of a tool that wasn't allowed.",
 			openapi.Always("tool", openapi.Text("")), openapi.Always("tool_use_id", openapi.Text("")), openapi.Maybe("input", anyJSON("")), openapi.Maybe("parent", openapi.Text(""))))),
-		openapi.Maybe("warnings", openapi.List(openapi.Text(""))),
+		openapi.Maybe("warnings", openapi.List(openapi.Text("What went wrong on the way, in any of the task's runs."))),
 	}
+}
+
+func questionSchema() *openapi.Schema {
+	return openapi.Members("TaskQuestion", "The use of a tool that a running task waits for somebody to allow.",
+		openapi.Always("n", openapi.Int("The question's number.")),
+		openapi.Always("tool", openapi.Text("The CLI's name of it.")),
+		openapi.Always("tool_use_id", openapi.Text("")),
+		openapi.Maybe("input", anyJSON("As the model wrote it; beyond 8 KiB a text, its beginning.")),
+		openapi.Maybe("parent", openapi.Text("The tool_use_id that started the agent which asks; absent: the task itself.")),
+		openapi.Maybe("agent", openapi.Text("That agent's name.")),
+		openapi.Always("expires_at", moment("When it is denied by itself")),
+	)
 }
 
 func viewSchema(name string, further ...openapi.Property) *openapi.Schema {
@@ -179,6 +191,7 @@ func viewSchema(name string, further ...openapi.Property) *openapi.Schema {
 		openapi.Maybe("expires_at", moment("When it is forgotten")),
 		openapi.Always("attempt", openapi.Int("How often it was begun.")),
 		openapi.Maybe("cancelling", openapi.Flag("It is to end.")),
+		openapi.Maybe("approvals", openapi.List(questionSchema())),
 	}, resultMembers()...)
 	members = append(members, protocol.FlatError(openapi.Maybe)...)
 	return openapi.Members(name, "", append(members, further...)...)
@@ -199,7 +212,7 @@ func eventSchema(one *openapi.Schema) *openapi.Schema {
 	}
 	number := openapi.Always("n", openapi.Int("The question's number."))
 	return &openapi.Schema{Name: "TaskEvent", Description: "The data of an event, whose name is its type.", AnyOf: []*openapi.Schema{
-		of(task.EventStatus, "The task begins, waits, or goes on.", openapi.Always("status", openapi.Text("starting, running, queued or resuming")), openapi.Maybe("id", openapi.Text("The task's.")),
+		of(task.EventStatus, "The task begins, waits, or goes on.", openapi.Always("status", openapi.Text("starting, running, queued; and before a further run resuming, with the session, restarting, from the beginning, or interrupted: it can't go on")), openapi.Maybe("id", openapi.Text("The task's.")),
 			openapi.Maybe("attempt", openapi.Int("")), openapi.Maybe("model", openapi.Text("")), openapi.Maybe("session_id", openapi.Text("")), openapi.Maybe("tools", openapi.List(openapi.Text(""))), openapi.Maybe("reason", openapi.Text(""))),
 		of(task.EventToken, "A piece of what a later text holds whole. It isn't kept.", content),
 		of(task.EventThinking, "", content),
