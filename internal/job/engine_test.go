@@ -68,7 +68,19 @@ func TestJobsEnd(t *testing.T) {
 func TestAgain(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		errPasses := &apierror.Error{Category: apierror.ConnectionError, Message: "no way there"}
+		errSays := &apierror.Error{Category: apierror.Overloaded, Message: "it is asked too much", RetryAfter: 1500 * time.Millisecond}
+		var failed time.Time
 		n := start(t, p, 1, func(_ context.Context, r *job.Run) (jsontext.Value, error) {
+			if r.Job().ID == "told" {
+				if r.Job().Attempt == 1 {
+					failed = time.Now()
+					return nil, job.Again(errSays)
+				}
+				if waited := time.Since(failed); waited < errSays.RetryAfter {
+					t.Errorf("it was tried again after %v", waited)
+				}
+				return nil, nil
+			}
 			if r.Job().ID == "once" && r.Job().Attempt == 2 {
 				return nil, nil
 			}
@@ -77,7 +89,11 @@ func TestAgain(t *testing.T) {
 		never := task("never")
 		never.MaxAttempts = 2
 		submit(t, n, task("once"))
+		submit(t, n, task("told"))
 		submit(t, n, never)
+		if j, _ := ended(t, n, "told"); j.State != job.Completed || j.Attempt != 2 {
+			t.Errorf("a job that is told when: %+v", j)
+		}
 		if j, _ := ended(t, n, "once"); j.State != job.Completed || j.Attempt != 2 {
 			t.Errorf("a job that fails once: %+v", j)
 		}

@@ -123,7 +123,8 @@ var (
 type again struct{ error }
 
 // Again says of an error that passes that the job is to be tried again, after a while
-// that grows with its attempts. The last attempt fails with the error.
+// that grows with its attempts, or the error's RetryAfter, up to half a minute, where that
+// is longer. The last attempt fails with the error.
 func Again(err error) error { return again{err} }
 
 func (a again) Unwrap() error { return a.error }

@@ -263,7 +263,7 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 	case r.queued && errors.As(err, &wait):
 		return r.requeue(wait.after, true)
 	case r.queued && errors.As(err, &retry) && r.job.Attempt < r.job.MaxAttempts:
-		return r.requeue(backoff(r.job.Attempt), false)
+		return r.requeue(pause(r.job.Attempt, err), false)
 	default:
 		end.Category, end.Message = describe(err)
 		if end.Category == string(apierror.ClientClosed) {
@@ -271,6 +271,20 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 		}
 	}
 	return func(ctx context.Context) error { return store.Finish(ctx, r.hold(), end) }
+}
+
+// mostPause is how long a failed attempt's error may have the next one wait.
+const mostPause = 30 * time.Second
+
+// pause is how long a job waits after an attempt that failed: as long as its error says,
+// since what comes sooner fails likewise, but never for minutes.
+func pause(attempt int, err error) time.Duration {
+	wait := backoff(attempt)
+	var told *apierror.Error
+	if errors.As(err, &told) {
+		wait = max(wait, min(told.RetryAfter, mostPause))
+	}
+	return wait
 }
 
 // cutOff says that work ended because it was to stop, and didn't come to an end of its own
