@@ -53,7 +53,8 @@ func (a *Agentic) sources() string {
 }
 
 // environment is built from nothing, as for every process of the CLI. A refusal by
-// the limits of the run's own upstream is waited for as that says, a few times.
+// the limits of the run's own upstream is waited for as that says, a few times; that
+// upstream says what isn't to be asked again.
 func (a *Agentic) environment(o *Options, id string) []string {
 	env := append(o.machine(a.Home, a.TempDir),
 		"CLAUDE_CODE_MAX_RETRIES=5",
