@@ -486,7 +486,7 @@ func TestForget(t *testing.T) {
 func TestClockJumps(t *testing.T) {
 	p := place{file: filepath.Join(t.TempDir(), "tasks.db")}
 	began := make(chan *job.Run, 2)
-	n := engine(t, p, job.Options{Lease: time.Second, Workers: map[job.Kind]int{job.KindTask: 1}})
+	n := engine(t, p, job.Options{Lease: 5 * time.Second, Workers: map[job.Kind]int{job.KindTask: 1}})
 	n.Handle(job.KindTask, until(began))
 	if err := n.Start(t.Context()); err != nil {
 		t.Fatal(err)
