@@ -34,7 +34,7 @@ const (
 // Ended says that a job in this state is over.
 func (s State) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
 
-// Priorities; those before are started first.
+// Priorities of a key's jobs; those before are started first.
 const (
 	PriorityFirst   = 1
 	PriorityDefault = 2

@@ -43,10 +43,10 @@ type Store interface {
 type Queue interface {
 	// Submit keeps a queued job and a ticket, or gives ErrExists.
 	Submit(ctx context.Context, j Job) (Job, error)
-	// Claim gives a node the queued job of a kind whose turn it is: the first of the
-	// priorities, which rise with each AgeEvery that a job waits; then that of the key
-	// with the fewest jobs of the kind that run, then of the one whose last began the
-	// longest ago; then the oldest. ErrNotFound: none waits.
+	// Claim gives a node the queued job of a kind whose turn it is: of the key with the
+	// fewest jobs of the kind that run, then of the one whose last began the longest
+	// ago; of these the one of the first priority, which rises with each AgeEvery that a
+	// job waits, then the oldest. ErrNotFound: none waits.
 	Claim(ctx context.Context, kind Kind, node string, lease time.Duration) (Job, error)
 	// Requeue makes a job that runs a queued one, with a ticket, from after now on. free
 	// says that the attempt isn't counted as one of MaxAttempts. ErrCancelled: it is to

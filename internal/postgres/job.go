@@ -238,9 +238,9 @@ func (s *Jobs) Begin(ctx context.Context, j job.Job, lease time.Duration) (job.J
 const claim = `UPDATE jobs SET state = 'running', node = $2, attempt = attempt + 1, started_at = clock_timestamp(), lease_until = clock_timestamp() + $3::interval
 	WHERE state = 'queued' AND seq = (
 		SELECT j.seq FROM (SELECT min(seq) AS seq FROM jobs WHERE kind = $1 AND state = 'queued' AND due_at <= clock_timestamp() GROUP BY key_id, priority) w JOIN jobs j ON j.seq = w.seq
-		ORDER BY greatest(1, j.priority - floor(extract(epoch FROM clock_timestamp() - j.created_at) / extract(epoch FROM $4::interval))),
-			(SELECT count(*) FROM jobs r WHERE r.kind = $1 AND r.key_id = j.key_id AND r.state = 'running'),
-			coalesce((SELECT max(r.started_at) FROM jobs r WHERE r.kind = $1 AND r.key_id = j.key_id), '-infinity'), j.seq LIMIT 1)
+		ORDER BY (SELECT count(*) FROM jobs r WHERE r.kind = $1 AND r.key_id = j.key_id AND r.state = 'running'),
+			coalesce((SELECT max(r.started_at) FROM jobs r WHERE r.kind = $1 AND r.key_id = j.key_id), '-infinity'),
+			greatest(1, j.priority - floor(extract(epoch FROM clock_timestamp() - j.created_at) / extract(epoch FROM $4::interval))), j.seq LIMIT 1)
 	RETURNING ` + jobColumns
 
 // Claim implements job.Store. Both statements are one transaction and one round trip.

@@ -104,12 +104,12 @@ func TestNoTicketNoJob(t *testing.T) {
 }
 
 // TestPriorityRises lets a job wait so long that it is as urgent as one of a higher
-// priority, and so comes first.
+// priority of the same key, and so comes first.
 func TestPriorityRises(t *testing.T) {
 	address := pgtest.Database(t)
 	jobs := openJobs(t, openURL(t, address))
 	for _, j := range []job.Job{{ID: "patient", Priority: job.PriorityLast}, {ID: "urgent", Priority: job.PriorityFirst}} {
-		j.Kind, j.KeyID, j.MaxAttempts = job.KindTask, j.ID, 1
+		j.Kind, j.KeyID, j.MaxAttempts = job.KindTask, "key_1", 1
 		if _, err := jobs.Submit(t.Context(), j); err != nil {
 			t.Fatal(err)
 		}

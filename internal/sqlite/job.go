@@ -224,9 +224,9 @@ func (s *Jobs) Begin(ctx context.Context, j job.Job, lease time.Duration) (job.J
 // among these whose turn it is.
 const claim = `UPDATE jobs SET state = 'running', node = ?2, attempt = attempt + 1, started_at = ?3, lease_until = ?4 WHERE seq = (
 	SELECT j.seq FROM (SELECT min(seq) AS seq FROM jobs WHERE kind = ?1 AND state = 'queued' AND due_at <= ?3 GROUP BY key_id, priority) w JOIN jobs j ON j.seq = w.seq
-	ORDER BY max(1, j.priority - (?3 - j.created_at) / ?5),
-		(SELECT count(*) FROM jobs r WHERE r.kind = ?1 AND r.key_id = j.key_id AND r.state = 'running'),
-		coalesce((SELECT max(r.started_at) FROM jobs r WHERE r.kind = ?1 AND r.key_id = j.key_id), 0), j.seq LIMIT 1)
+	ORDER BY (SELECT count(*) FROM jobs r WHERE r.kind = ?1 AND r.key_id = j.key_id AND r.state = 'running'),
+		coalesce((SELECT max(r.started_at) FROM jobs r WHERE r.kind = ?1 AND r.key_id = j.key_id), 0),
+		max(1, j.priority - (?3 - j.created_at) / ?5), j.seq LIMIT 1)
 	RETURNING ` + jobColumns
 
 // Claim implements job.Store.

@@ -156,12 +156,12 @@ func TestNoTicketNoJob(t *testing.T) {
 }
 
 // TestPriorityRises lets a job wait so long that it comes before one of a higher
-// priority.
+// priority of the same key.
 func TestPriorityRises(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tasks.db")
 	jobs := openJobs(t, sqlite.JobOptions{Path: path})
 	for id, priority := range map[string]int{"patient": job.PriorityLast, "urgent": job.PriorityFirst} {
-		if _, err := jobs.Submit(t.Context(), job.Job{ID: id, Kind: job.KindTask, KeyID: id, Priority: priority, MaxAttempts: 1}); err != nil {
+		if _, err := jobs.Submit(t.Context(), job.Job{ID: id, Kind: job.KindTask, KeyID: "key_1", Priority: priority, MaxAttempts: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -53,7 +53,7 @@ func Fields[T any](at func(*T) *Request) []protocol.Field[T] {
 		{Name: "max_turns", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: 1, Maximum: MaxTurns, Description: "How often the model may be asked. Absent: no limit."}), Read: count(func(r *Request) *int64 { return &r.Turns })},
 		{Name: "system", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.String, MaxLength: MaxSystem, Description: "Is added to the CLI's own system prompt."}), Read: text(func(r *Request) *string { return &r.System })},
 		{Name: "approval", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.String, Enum: []string{ApprovalDeny, ApprovalAsk}, Default: ApprovalDeny, Description: "What becomes of a tool that allow_tools doesn't hold and the profile allows: it is denied, or a person is asked."}), Read: text(func(r *Request) *string { return &r.Approval })},
-		{Name: "priority", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: job.PriorityFirst, Maximum: job.PriorityLast, Default: job.PriorityDefault, Description: "Of an asynchronous task in the queue: 1 is first."}), Read: count(func(r *Request) *int64 { return &r.Priority })},
+		{Name: "priority", Schema: openapi.Nullable(&openapi.Schema{Type: openapi.Integer, Minimum: job.PriorityFirst, Maximum: job.PriorityLast, Default: job.PriorityDefault, Description: "Of an asynchronous task among those of the same key in the queue: 1 is first."}), Read: count(func(r *Request) *int64 { return &r.Priority })},
 	}
 }
 
