@@ -85,6 +85,38 @@ func TestBatchThatCostNothingIsNotKept(t *testing.T) {
 	}
 }
 
+// TestALostAcceptanceIsGivenAgain: what was asked for later is queued once, also where
+// the service died before it had kept what it answered.
+func TestALostAcceptanceIsGivenAgain(t *testing.T) {
+	o := newOnce(t)
+	for path, body := range map[string]string{
+		"/v1/process": `{"provider":"p","model_name":"haiku","content":"hello","async_processing":true}`,
+		"/v1/batch":   `{"model":"haiku","prompts":["hello"],"async_processing":true}`,
+	} {
+		first := o.send(t, path, path, body)
+		kept, err := o.archive.List(t.Context(), "idempotency", o.id)
+		if err != nil || len(kept) != 1 {
+			t.Fatalf("%d answers are kept, %v", len(kept), err)
+		}
+		if err := o.archive.Delete(t.Context(), "idempotency", o.id, kept[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		again := o.send(t, path, path, body)
+		if first.status != http.StatusAccepted || again.status != http.StatusAccepted || again.replayed || again.body != first.body {
+			t.Errorf("%d %s, then %d %s", first.status, first.body, again.status, again.body)
+		}
+		if err := o.archive.Delete(t.Context(), "idempotency", o.id, kept[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		if other := o.send(t, path, path, strings.Replace(body, "hello", "other", 1)); other.status != http.StatusAccepted || other.body == first.body {
+			t.Errorf("another request: %d %s", other.status, other.body)
+		}
+		if err := o.archive.Delete(t.Context(), "idempotency", o.id, kept[0].ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // send sends a request under a name; further headers are names and values in turn.
 func (o *once) send(t *testing.T, name, path, body string, headers ...string) named {
 	t.Helper()

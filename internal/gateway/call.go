@@ -40,6 +40,9 @@ type Call struct {
 	// Part says that the call is one of those by which a Metered one is charged: it
 	// isn't among the caller's concurrent requests.
 	Part bool
+	// Once is what the Idempotency-Key of the request and all of the request itself make
+	// together, the same whenever it is sent again; "" without such a key.
+	Once string
 	// Strict refuses what would otherwise only be named in Warnings.
 	Strict bool
 	// Routed, unless it is nil, is called once, when Backend and Model are chosen:

@@ -119,6 +119,7 @@ func (k *Keeper) Serve(w http.ResponseWriter, r *http.Request, call *gateway.Cal
 	if found, err := once.replay(w, r); found || err != nil {
 		return err
 	}
+	call.Once = once.id() + hex.EncodeToString(once.sum[:])
 	unlink := context.AfterFunc(r.Context(), func() { alone(r.Context(), ctx, cancel) })
 	defer unlink()
 	return once.serve(w, protocol.WithBody(ctx, r, body), serve, write)

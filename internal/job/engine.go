@@ -3,11 +3,13 @@ package job
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -189,10 +191,39 @@ func (e *Engine) await(config *river.Config) {
 	}
 }
 
+// onceFor is how long an Idempotency-Key holds: see idempotency.TTL.
+const onceFor = 24 * time.Hour
+
 // Submit queues a job. It sets what isn't: ID, Priority, MaxAttempts. When it returns
-// without an error, the job is durable.
+// without an error, the job is durable: the one that was asked for before, where Once
+// says so, in whatever state it is.
 func (e *Engine) Submit(ctx context.Context, j Job) (Job, error) {
 	complete(&j)
+	if j.Once == "" {
+		return e.submit(ctx, j)
+	}
+	// Whoever lost the answer to the first request, since its node died before that was
+	// kept, finds its job by the id that both make of what they ask for.
+	id := j.ID
+	kind, _, _ := strings.Cut(id, "_")
+	sum := sha256.Sum256([]byte(j.KeyID + "\x00" + j.Once))
+	j.ID = kind + "_" + hex.EncodeToString(sum[:16])
+	kept, err := e.submit(ctx, j)
+	if !errors.Is(err, ErrExists) {
+		return kept, err
+	}
+	kept, err = e.store.Job(ctx, j.KeyID, j.ID)
+	switch {
+	case err == nil && time.Since(kept.Created) < onceFor:
+		return kept, nil
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return Job{}, unkept(ctx, err)
+	}
+	j.ID = id
+	return e.submit(ctx, j)
+}
+
+func (e *Engine) submit(ctx context.Context, j Job) (Job, error) {
 	j, err := e.store.Submit(ctx, j)
 	if err != nil {
 		return Job{}, unkept(ctx, err)

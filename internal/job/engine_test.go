@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -434,6 +435,40 @@ func TestBegin(t *testing.T) {
 		}
 		if j, _ := ended(t, engine(t, p, job.Options{}), "stopped"); j.State != job.Failed || j.Category != job.CategoryInterrupted {
 			t.Errorf("%+v", j)
+		}
+	})
+}
+
+// TestAskedForTwice has a request sent again whose first answer was lost, and others.
+func TestAskedForTwice(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		n := engine(t, p, job.Options{})
+		ask := func(key, once string) string {
+			j := task("")
+			j.KeyID, j.Once = key, once
+			kept, err := n.Submit(t.Context(), j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kept.ID
+		}
+		first := ask("key_1", "a")
+		if again := ask("key_1", "a"); again != first {
+			t.Errorf("%s, then %s", first, again)
+		}
+		if _, err := n.Cancel(t.Context(), "key_1", first); err != nil {
+			t.Fatal(err)
+		}
+		if again := ask("key_1", "a"); again != first {
+			t.Errorf("%s, then %s, when it had ended", first, again)
+		}
+		seen := map[string]bool{first: true}
+		for _, other := range [][2]string{{"key_1", "b"}, {"key_2", "a"}, {"key_1", ""}, {"key_1", ""}} {
+			id := ask(other[0], other[1])
+			if seen[id] || !strings.HasPrefix(id, "task_") {
+				t.Errorf("%v is %s", other, id)
+			}
+			seen[id] = true
 		}
 	})
 }

@@ -49,6 +49,9 @@ type Job struct {
 	ProjectID string
 	Priority  int
 	State     State
+	// Once, unless it is "", says what asks for the job: Submit keeps one job for all that a
+	// key asks for with the same in a day. It isn't kept itself.
+	Once string
 	// Request is what is to be done, as the kind's own JSON. It is never changed.
 	Request jsontext.Value
 	// Progress is what the work has noted for whoever goes on after it, as the kind's

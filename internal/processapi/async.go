@@ -116,7 +116,7 @@ func (h *Handler) submit(ctx context.Context, call *gateway.Call, j job.Job, bod
 	if j.Request, err = orderOf(call, body); err != nil {
 		return j, err
 	}
-	j.KeyID, j.ProjectID = call.Caller.KeyID, call.Caller.ProjectID
+	j.KeyID, j.ProjectID, j.Once = call.Caller.KeyID, call.Caller.ProjectID, call.Once
 	return h.options.Jobs.Submit(ctx, j)
 }
 

@@ -21,8 +21,8 @@ func (h *Handler) serveAsync(w http.ResponseWriter, r *http.Request, call *gatew
 	if call.Work != nil {
 		j.MaxAttempts = 1 // what its tools have done isn't done again
 	}
-	err := h.gateway.Accept(r.Context(), call, func(ctx context.Context) error {
-		_, err := h.submit(ctx, call, j, body)
+	err := h.gateway.Accept(r.Context(), call, func(ctx context.Context) (err error) {
+		j, err = h.submit(ctx, call, j, body)
 		return err
 	})
 	if err != nil {

@@ -116,7 +116,9 @@ func (t *Tasks) Submit(ctx context.Context, g *gateway.Gateway, call *gateway.Ca
 		if len(waiting) >= t.options.Queued {
 			return &apierror.Error{Category: apierror.RateLimited, Message: "too many tasks of the key wait already", RetryAfter: time.Minute}
 		}
-		kept, err = t.jobs.Submit(ctx, t.job(call.Caller, r))
+		asked := t.job(call.Caller, r)
+		asked.Once = call.Once
+		kept, err = t.jobs.Submit(ctx, asked)
 		return err
 	})
 	if err != nil {
