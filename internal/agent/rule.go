@@ -114,23 +114,32 @@ func coversPath(rule, folder, name string) bool {
 	return matches(strings.Split(path.Clean(pattern), "/"), strings.Split(filepath.Clean(name), "/"))
 }
 
+// matches goes back to the last ** only, since what an earlier one could take, that one
+// can: callers write patterns, and the time must not grow with each of their stars.
 func matches(pattern, name []string) bool {
-	for len(pattern) > 0 {
-		if pattern[0] == "**" {
-			for i := range len(name) + 1 {
-				if matches(pattern[1:], name[i:]) {
-					return true
-				}
-			}
+	at, star, from := 0, -1, 0
+	for i := 0; i < len(name); {
+		switch {
+		case at < len(pattern) && pattern[at] == "**":
+			star, from = at, i
+			at++
+		case at < len(pattern) && matchesPart(pattern[at], name[i]):
+			at++
+			i++
+		case star >= 0:
+			from++
+			at, i = star+1, from
+		default:
 			return false
 		}
-		if len(name) == 0 {
-			return false
-		}
-		if ok, err := path.Match(pattern[0], name[0]); err != nil || !ok {
-			return false
-		}
-		pattern, name = pattern[1:], name[1:]
 	}
-	return len(name) == 0
+	for at < len(pattern) && pattern[at] == "**" {
+		at++
+	}
+	return at == len(pattern)
+}
+
+func matchesPart(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
 }
