@@ -40,7 +40,7 @@ func (b *Backend) Generate(ctx context.Context, call *gateway.Call, out gateway.
 		return gateway.Result{}, err
 	}
 	spec := Spec{
-		ID: nameOf(call.RequestID), Caller: call.Caller, Endpoint: call.Endpoint, Model: call.Model,
+		ID: RunID(call.RequestID), Caller: call.Caller, Endpoint: call.Endpoint, Model: call.Model,
 		Prompt: promptOf(c.Turns), System: c.System,
 		Tools: call.Work.Tools, Agents: []string{gateway.All}, Skills: []string{gateway.All}, Directory: call.Work.Directory,
 		MaxCostMicroUSD: call.Caller.Permissions.MaxCostMicroUSD,
@@ -50,17 +50,10 @@ func (b *Backend) Generate(ctx context.Context, call *gateway.Call, out gateway.
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, apierror.New(apierror.Timeout, "the key's profile allows no more time for this"))
 		defer cancel()
 	}
-	a := &answer{call: call, out: out, id: "msg_" + spec.ID, thinks: c.ThinkingTokens > 0 || c.Effort != ""}
-	outcome, err := b.runner.Run(ctx, spec, a)
+	reply := NewReply(call, out, spec.ID, c.ThinkingTokens > 0 || c.Effort != "")
+	outcome, err := b.runner.Run(ctx, spec, reply)
 	b.forget(&spec, &outcome)
-	result := gateway.Result{
-		Summary:      message.Summary{ID: a.id, Model: outcome.Model, StopReason: message.StopEndTurn, Usage: outcome.Usage},
-		CostMicroUSD: outcome.CostMicroUSD,
-	}
-	if err == nil {
-		err = a.end(&result, outcome.End)
-	}
-	return result, err
+	return reply.End(outcome, err)
 }
 
 // forget removes what the run has left here: nobody can ask for it.
@@ -80,9 +73,10 @@ func (b *Backend) forget(spec *Spec, o *Outcome) {
 // maxID bounds what of a request's id is in its run's.
 const maxID = 100
 
-// nameOf gives a run an id: the request's, which its caller may have chosen and may use
-// again, with something behind it that no other has.
-func nameOf(requestID string) string {
+// RunID gives a run an id that tells of the request which it answers: the request's,
+// which its caller may have chosen and may use again, with something behind it that no
+// other has.
+func RunID(requestID string) string {
 	id := strings.TrimLeft(strings.ReplaceAll(requestID, ".", "_"), "-")
 	if id == "" {
 		id = "run"

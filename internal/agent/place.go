@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/claudecli"
 )
 
 // The folders of one key, below Options.Folder/<key id>.
@@ -41,13 +42,8 @@ func newName() string {
 	return hex.EncodeToString(random[:])
 }
 
-// newSession makes an id of a session: a random UUID (RFC 9562, version 4).
-func newSession() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
+// NewSession makes an id for a session of the CLI.
+func NewSession() string { return claudecli.NewUUID() }
 
 // place is what is kept of one key's runs on this machine.
 type place struct{ folder string }

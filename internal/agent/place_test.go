@@ -41,7 +41,7 @@ func TestNamesLeadNowhere(t *testing.T) {
 			t.Errorf("artifact of run %q: no error", name)
 		}
 	}
-	if !isSession(newSession()) || !isWorkspace(newName()) {
+	if !isSession(NewSession()) || !isWorkspace(newName()) {
 		t.Error("its own names aren't taken")
 	}
 }

@@ -27,8 +27,3 @@ func (r *Reply) End(outcome Outcome, failed error) (gateway.Result, error) {
 	}
 	return result, failed
 }
-
-// RunID gives a run an id that tells of the request which it answers: the request's,
-// which its caller may have chosen and may use again, with something behind it that no
-// other has.
-func RunID(requestID string) string { return nameOf(requestID) }

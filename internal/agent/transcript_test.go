@@ -44,7 +44,7 @@ func TestPromptOf(t *testing.T) {
 
 func TestNameOf(t *testing.T) {
 	for _, id := range []string{"", "0123456789abcdef", "a.b.c", "..", "--x", strings.Repeat("x", 128)} {
-		a, b := nameOf(id), nameOf(id)
+		a, b := RunID(id), RunID(id)
 		if a == b || !isName(a) {
 			t.Errorf("%q: %q and %q", id, a, b)
 		}

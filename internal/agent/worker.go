@@ -127,7 +127,7 @@ func (w *worker) settle(p place) (err error) {
 	}
 	_ = root.Close() // it is the one that was allowed
 	if w.session == "" {
-		w.session = newSession()
+		w.session = NewSession()
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ type Agent struct {
 // CLIError.
 func StartAgent(options Options, agentic Agentic) (*Agent, error) {
 	options.setDefaults()
-	a := &Agent{child: newChild(options), agentic: agentic, id: newUUID()}
+	a := &Agent{child: newChild(options), agentic: agentic, id: NewUUID()}
 	a.own, a.ended = a.refuseAsked, func() {}
 	err := options.check()
 	if err == nil {

@@ -114,7 +114,7 @@ func (t *agentTurn) run(ctx context.Context, prompt jsontext.Value) error {
 		return asCLIError("the prompt can't be sent", err)
 	}
 	free := t.readUntil(ctx)
-	err = t.send(userLine{Type: lineUser, Message: message.Turn{Role: message.RoleUser, Content: content}, UUID: newUUID()})
+	err = t.send(userLine{Type: lineUser, Message: message.Turn{Role: message.RoleUser, Content: content}, UUID: NewUUID()})
 	if err != nil {
 		t.broken = err
 	} else {

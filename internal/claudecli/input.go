@@ -109,7 +109,7 @@ func (b textBlock) isCommand() bool { return strings.HasPrefix(b.Text, "/") }
 // writePrompt sends a user line. Ids are random: the CLI compares them by their
 // first characters.
 func (p *Process) writePrompt(ctx context.Context, content jsontext.Value, shouldQuery *bool) error {
-	id := newUUID()
+	id := NewUUID()
 	p.buffer.Reset()
 	err := appendLine(&p.buffer, userLine{
 		Type: "user", Message: message.Turn{Role: message.RoleUser, Content: content}, UUID: id, ShouldQuery: shouldQuery,
@@ -167,7 +167,7 @@ func (p *Process) addAssistant(ctx context.Context, content jsontext.Value) erro
 	err = appendLine(&p.buffer, struct {
 		Type    string           `json:"type"`
 		Message assistantMessage `json:"message"`
-	}{"assistant", assistantMessage{"msg_" + newUUID(), message.RoleAssistant, content}})
+	}{"assistant", assistantMessage{"msg_" + NewUUID(), message.RoleAssistant, content}})
 	if err != nil {
 		return err
 	}
@@ -197,8 +197,9 @@ func (p *Process) awaitResult(ctx context.Context) (*resultLine, error) {
 	}
 }
 
-// newUUID makes a random UUID (RFC 9562, version 4).
-func newUUID() string {
+// NewUUID makes a random UUID (RFC 9562, version 4), the CLI's form of ids: of user
+// lines, and of sessions.
+func NewUUID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	b[6] = b[6]&0x0f | 0x40

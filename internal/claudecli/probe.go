@@ -155,7 +155,7 @@ func (t *trial) run(ctx context.Context, f Features) error {
 }
 
 // word makes a word that occurs nowhere else.
-func word() string { return "probe-" + newUUID() }
+func word() string { return "probe-" + NewUUID() }
 
 func (t *trial) request(system, model string, maxTokens int64) *trialRequest {
 	prompt := word()

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"claude-code-api-service/internal/agent"
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 )
@@ -229,7 +230,7 @@ func (s *Sessions) copyTranscript(ctx context.Context, from, to *document) error
 	if err != nil {
 		return err
 	}
-	to.CLI = newUUID()
+	to.CLI = agent.NewSession()
 	text = bytes.ReplaceAll(text, []byte(from.CLI), []byte(to.CLI))
 	if err := s.putTranscript(ctx, to, text); err != nil || to.Stored {
 		return err
@@ -253,14 +254,6 @@ func (s *Sessions) latest(ctx context.Context, d *document) ([]byte, error) {
 		return nil, internal("the session's conversation can't be read", err)
 	}
 	return text, nil
-}
-
-// newUUID makes a random UUID (RFC 9562, version 4): the CLI's form of an id.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // Delete forgets a session: its process ends, also in the middle of an answer, and its
