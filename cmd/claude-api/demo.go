@@ -101,6 +101,7 @@ func (c *demoCommand) start(ctx context.Context, cli, folder, upstream string) (
 		Listen: c.Listen, ClaudePath: cli, MaxWorkers: 4, PoolReuse: "same-project",
 		SDKTimeout: config.Seconds(time.Minute), MaxBodyBytes: 32 << 20,
 		Data:      config.Data{DataDir: filepath.Join(folder, "data"), Synchronous: "NORMAL"},
+		Tasks:     config.Tasks{MaxTasks: 2},
 		Anthropic: config.Anthropic{BaseURL: upstream, APIKey: "sk-simulator"},
 	}
 	service, err := app.New(ctx, &settings, log)

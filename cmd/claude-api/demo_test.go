@@ -66,6 +66,34 @@ func TestDemo(t *testing.T) {
 	t.Log(out)
 }
 
+// TestDemoDoesTasks, with the key that it shows.
+func TestDemoDoesTasks(t *testing.T) {
+	clitest.Path(t, install.Version)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	temporary := t.TempDir()
+	env := append(environment(t, "XDG_CACHE_HOME="+cache), "TMPDIR="+temporary)
+	p := start(t, env, "demo", "--listen=127.0.0.1:0", "--requests=1", "--cold=1")
+	p.expect(t, &p.stdout, "Ctrl-C ends it")
+	s := &service{
+		process: p, key: p.expect(t, &p.stdout, `Bearer (cc_[0-9a-f]{40})`), url: p.expect(t, &p.stdout, `curl -sN (http://[^/]+)/`),
+		client: &http.Client{Transport: &http.Transport{}},
+	}
+	t.Cleanup(s.client.CloseIdleConnections)
+	if a := s.post(t, "/v1/task", `{"description":"Say hello"}`); a.status != http.StatusOK || !strings.Contains(a.body, `"status":"completed"`) {
+		t.Errorf("a task: %d %s", a.status, a.body)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, p.stderr.String())
+	}
+	if left, err := filepath.Glob(filepath.Join(temporary, "claude-api-*")); err != nil || len(left) > 0 {
+		t.Errorf("the demo left %v behind", left)
+	}
+}
+
 // TestDemoWithoutCLI leaves the service up, whose curl then works, until it is
 // stopped.
 func TestDemoWithoutCLI(t *testing.T) {
