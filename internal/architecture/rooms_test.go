@@ -92,6 +92,15 @@ func rooms() map[string]room {
 
 		"internal/docspage": {outside: []string{"github.com/swaggest/swgui/v5/static"}},
 
+		// For those who run the service. What of the pool and the breakers they see and
+		// do, app gives adminapi as functions.
+		"internal/monitor": {may: with(walk)},
+		"internal/adminapi": {
+			may:     with(walk, "apikey", "archive", "audit", "budget", "job", "monitor", "openapi", "protocol", "sse", "task", "usage"),
+			outside: []string{jsonLibrary},
+		},
+		"internal/dashboard": {},
+
 		// The stores.
 		"internal/sqlite": {
 			row: "stores", may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"),
@@ -107,15 +116,17 @@ func rooms() map[string]room {
 		// pricing: it refuses what each model refuses (docs/adr/0010).
 		"internal/simulator": {may: []string{"message", "pricing", "sse"}, outside: []string{jsonLibrary}},
 
-		// It measures from outside: over HTTP, and processes that it starts itself.
-		"internal/benchmark": {},
+		// They look from outside: over HTTP, and at processes that they start themselves.
+		"client":             {outside: []string{jsonLibrary}},
+		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary}},
+		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary}},
 
 		// The program.
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
 			may: with(
-				walk, "admission", "agent", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "capability", "claudecli", "claudecli/install", "clipool", "cluster", "config", "confine",
-				"docspage", "httpserver", "idempotency", "job", "meter", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "session", "sessionapi", "simulator", "sqlite", "streamapi", "task", "taskapi", "telemetry", "usage", "webhook",
+				walk, "adminapi", "admission", "agent", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "capability", "claudecli", "claudecli/install", "clipool", "cluster", "config", "confine",
+				"dashboard", "docspage", "httpserver", "idempotency", "job", "meter", "monitor", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "session", "sessionapi", "simulator", "sqlite", "streamapi", "task", "taskapi", "telemetry", "usage", "webhook",
 			),
 			outside: []string{prometheus, "github.com/riverqueue/river"},
 		},
@@ -124,7 +135,7 @@ func rooms() map[string]room {
 			// a service, and print what its rooms hold. The JSON library writes what they
 			// print, YAML is what people write profiles in.
 			may: []string{
-				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "config", "gateway", "job", "latency", "simulator", "usage",
+				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "simulator", "usage",
 			},
 			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
 		},
