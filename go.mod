@@ -2,6 +2,9 @@ module claude-code-api-service
 
 go 1.26.0
 
+// What npm installs for the dashboard and for the tests of clients is no Go.
+ignore node_modules
+
 require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/anthropics/anthropic-sdk-go v1.84.0
