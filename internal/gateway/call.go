@@ -40,6 +40,9 @@ type Call struct {
 	// Part says that the call is one of those by which a Metered one is charged: it
 	// isn't among the caller's concurrent requests.
 	Part bool
+	// Fresh asks the CLI path for a process that is started for the call and ended after
+	// it, so that its start can be seen: among its stages it is in Bind.
+	Fresh bool
 	// Once is what the Idempotency-Key of the request and all of the request itself make
 	// together, the same whenever it is sent again; "" without such a key.
 	Once string
@@ -110,6 +113,14 @@ func (c *Call) OutputLimit() int64 {
 		return c.MaxTokens
 	}
 	return asked
+}
+
+// Asked is the model as the caller asked for it, "" where that isn't known.
+func (c *Call) Asked() string {
+	if c.Requested == "" && c.Request != nil {
+		return c.Request.Model
+	}
+	return c.Requested
 }
 
 // Warn notes something of the request that can't be honoured.

@@ -168,6 +168,24 @@ type Observer interface {
 	Observe(entry Entry)
 }
 
+// Watcher hears of calls while they run. What became of one is the Observer's to hear,
+// which knows the call by its Clock; of a call that will be served again the Observer
+// hears nothing. A Watcher is safe for concurrent use, does no I/O and returns at once:
+// the request waits. The call belongs to whoever serves it: when a method has returned,
+// the Watcher may read nothing of it but its Clock.
+type Watcher interface {
+	// Opened says that a call begins to be served: its caller and what it asks for are
+	// known. It is called once for each call that is served, not for one that was refused
+	// before that.
+	Opened(call *Call)
+	// Routed says that the call's Backend and Model were chosen, or that a fallback has
+	// changed them.
+	Routed(call *Call)
+	// Closed says that the call isn't served any more, whatever became of it: Opened was
+	// called for it, and Closed is exactly once.
+	Closed(call *Call)
+}
+
 // Options are the rooms that a Gateway walks through; all of them are required,
 // and what follows them isn't.
 type Options struct {
@@ -176,6 +194,8 @@ type Options struct {
 	Router        Router
 	Recorder      Recorder
 	Observer      Observer
+	// Watcher hears of calls while they run. nil: nobody does.
+	Watcher Watcher
 	// Fallback chooses what serves a call whose backend failed. nil: nothing does.
 	Fallback Fallback
 	// Strict makes every call strict; see Call.Strict.
@@ -236,6 +256,10 @@ func (g *Gateway) Refuse(ctx context.Context, call *Call, err error) {
 func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error {
 	call.served = true
 	call.Clock.Mark(latency.Decode)
+	if g.Watcher != nil {
+		g.Watcher.Opened(call)
+		defer g.Watcher.Closed(call)
+	}
 	if err := g.Admitter.Admit(ctx, call); err != nil {
 		call.failed.Store(true)
 		g.observe(call, Result{}, err)
@@ -291,11 +315,8 @@ func (g *Gateway) observe(call *Call, result Result, err error) {
 func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err error) Entry {
 	entry := Entry{
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
-		Caller: call.Caller, Backend: call.Backend, Requested: call.Requested, Routed: call.Model, Chosen: call.chosen,
+		Caller: call.Caller, Backend: call.Backend, Requested: call.Asked(), Routed: call.Model, Chosen: call.chosen,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock, Charged: call.Charged(result),
-	}
-	if entry.Requested == "" && call.Request != nil {
-		entry.Requested = call.Request.Model
 	}
 	if e := apierror.From(withContext(ctx, err)); e != nil {
 		entry.Status, entry.Category = e.Status(), string(e.Category)

@@ -71,6 +71,9 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 	}()
 	backend, err := g.Router.Route(call)
 	notes := call.Notes()
+	if err == nil {
+		g.routed(call)
+	}
 	if err == nil && call.Routed != nil {
 		err = call.Routed()
 	}
@@ -97,6 +100,7 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		if next == nil {
 			return result, failed
 		}
+		g.routed(call)
 		err = g.fallBack(ctx, call, former, notes, result, failed)
 		refused := err != nil
 		if !refused {
@@ -108,10 +112,18 @@ func (g *Gateway) generate(ctx context.Context, call *Call, out EventWriter) (re
 		if refused && ctx.Err() == nil {
 			// That it was refused there isn't why the call failed.
 			call.stand(former)
+			g.routed(call)
 			return result, errors.Join(failed, err)
 		}
 	}
 	return result, err
+}
+
+// routed tells whoever watches what serves the call.
+func (g *Gateway) routed(call *Call) {
+	if g.Watcher != nil {
+		g.Watcher.Routed(call)
+	}
 }
 
 // fallBack prepares a call, which stood so when it failed, for what serves it

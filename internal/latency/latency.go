@@ -3,6 +3,7 @@ package latency
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,20 +40,23 @@ var names = [Count]string{"auth", "decode", "admit", "queue", "bind", "first_byt
 // String gives the stage's name as metrics, headers and the ledger write it.
 func (s Stage) String() string { return names[s] }
 
-// Clock measures the stages of one request. It belongs to the goroutine that
-// serves the request; it isn't safe for concurrent use. The zero Clock isn't
-// ready: use Start.
+// Clock measures the stages of one request. The goroutine that serves the request
+// marks them; others may read meanwhile (StartTime, Took, Last) what it has marked, as
+// long as nobody copies the Clock. The zero Clock isn't ready: use Start.
 type Clock struct {
-	start, last time.Time
-	took        [Count]time.Duration
-	known       [Count]bool
+	start time.Time
+	// last is when the last stage was marked, in nanoseconds since start, shifted left
+	// by lastBits, and in those bits that stage and one; 0: none was. It is one number so
+	// that whoever reads it sees both of one moment.
+	last int64
+	// took is what each stage took, in nanoseconds and one; 0: it isn't known.
+	took [Count]int64
 }
 
+const lastBits = 4
+
 // Start starts a clock now.
-func Start() Clock {
-	now := time.Now()
-	return Clock{start: now, last: now}
-}
+func Start() Clock { return Clock{start: time.Now()} }
 
 // StartTime is when the clock was started.
 func (c *Clock) StartTime() time.Time { return c.start }
@@ -60,26 +64,36 @@ func (c *Clock) StartTime() time.Time { return c.start }
 // Mark ends a stage: it took the time since the previous Mark (or Start). A
 // stage that is marked twice adds up.
 func (c *Clock) Mark(s Stage) {
-	now := time.Now()
-	c.took[s] += now.Sub(c.last)
-	c.known[s] = true
-	c.last = now
+	now := int64(time.Since(c.start))
+	atomic.StoreInt64(&c.took[s], max(c.took[s], 1)+now-c.last>>lastBits)
+	atomic.StoreInt64(&c.last, now<<lastBits|int64(s+1))
 }
 
 // Finish sets Total.
-func (c *Clock) Finish() {
-	c.took[Total] = time.Since(c.start)
-	c.known[Total] = true
-}
+func (c *Clock) Finish() { atomic.StoreInt64(&c.took[Total], int64(time.Since(c.start))+1) }
 
 // Took gives a stage's duration, and whether it has been measured.
-func (c *Clock) Took(s Stage) (time.Duration, bool) { return c.took[s], c.known[s] }
+func (c *Clock) Took(s Stage) (time.Duration, bool) {
+	took := atomic.LoadInt64(&c.took[s])
+	return time.Duration(max(took-1, 0)), took > 0
+}
+
+// Last gives the stage that was marked last, and how long after the clock's start that
+// was; false when none was.
+func (c *Clock) Last() (s Stage, after time.Duration, ok bool) {
+	last := atomic.LoadInt64(&c.last)
+	if last == 0 {
+		return 0, 0, false
+	}
+	return Stage(last&(1<<lastBits-1) - 1), time.Duration(last >> lastBits), true
+}
 
 // AppendServerTiming appends the value of a Server-Timing header (W3C Server
 // Timing; durations in milliseconds) with every stage known so far.
 func (c *Clock) AppendServerTiming(dst []byte) []byte {
 	first := true
-	for s, known := range c.known {
+	for s := range Stage(Count) {
+		took, known := c.Took(s)
 		if !known {
 			continue
 		}
@@ -89,7 +103,7 @@ func (c *Clock) AppendServerTiming(dst []byte) []byte {
 		first = false
 		dst = append(dst, names[s]...)
 		dst = append(dst, ";dur="...)
-		dst = strconv.AppendFloat(dst, float64(c.took[s].Microseconds())/1000, 'f', 3, 64)
+		dst = strconv.AppendFloat(dst, float64(took.Microseconds())/1000, 'f', 3, 64)
 	}
 	return dst
 }

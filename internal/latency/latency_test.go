@@ -29,3 +29,35 @@ func TestClock(t *testing.T) {
 		}
 	})
 }
+
+func TestClockIsReadMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := latency.Start()
+		if _, _, ok := clock.Last(); ok {
+			t.Error("a stage was marked before any was")
+		}
+		next, looked := make(chan struct{}), make(chan struct{})
+		go func() { // the race detector watches it
+			for range next {
+				stage, after, ok := clock.Last()
+				took, known := clock.Took(stage)
+				if !ok || !known || took > after || after > time.Since(clock.StartTime()) {
+					t.Errorf("last %v after %v (%t), it took %v (%t)", stage, after, ok, took, known)
+				}
+				looked <- struct{}{}
+			}
+		}()
+		for stage := range latency.Total {
+			time.Sleep(time.Millisecond)
+			clock.Mark(stage)
+			next <- struct{}{}
+			time.Sleep(time.Millisecond)
+			clock.Mark(stage) // while it is read
+			<-looked
+		}
+		close(next)
+		if stage, after, ok := clock.Last(); stage != latency.Record || after != 16*time.Millisecond || !ok {
+			t.Errorf("last %v after %v (%t)", stage, after, ok)
+		}
+	})
+}
