@@ -117,7 +117,7 @@ func rooms() map[string]room {
 		"internal/simulator": {may: []string{"message", "pricing", "sse"}, outside: []string{jsonLibrary}},
 
 		// They look from outside: over HTTP, and at processes that they start themselves.
-		"client":             {outside: []string{jsonLibrary}},
+		"client":             {may: []string{"sse"}, outside: []string{jsonLibrary, "github.com/coder/websocket"}},
 		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary}},
 		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary}},
 
@@ -128,7 +128,7 @@ func rooms() map[string]room {
 				walk, "adminapi", "admission", "agent", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "capability", "claudecli", "claudecli/install", "clipool", "cluster", "config", "confine",
 				"dashboard", "docspage", "httpserver", "idempotency", "job", "meter", "monitor", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "session", "sessionapi", "simulator", "sqlite", "streamapi", "task", "taskapi", "telemetry", "usage", "webhook",
 			),
-			outside: []string{prometheus, "github.com/riverqueue/river"},
+			outside: []string{prometheus, "github.com/riverqueue/river", "github.com/coreos/go-systemd/v22"},
 		},
 		"cmd/claude-api": {
 			// The commands for accounts, ledger and audit log work on the database, without

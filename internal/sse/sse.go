@@ -16,6 +16,7 @@ var ErrTooLarge = errors.New("event larger than the limit")
 
 // Frame is one event of a stream.
 type Frame struct {
+	ID    []byte // the id field, nil when there is none
 	Event []byte // the event field, nil when there is none
 	Data  []byte // the data field; several data lines are joined by a newline
 	Raw   []byte // the bytes as they came, with the blank line that ends them
@@ -147,6 +148,8 @@ func (r *Reader) parse(raw []byte) Frame {
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(name) {
+		case "id":
+			frame.ID = value
 		case "event":
 			frame.Event = value
 		case "data":
