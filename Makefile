@@ -109,6 +109,20 @@ bench-go: ## Go benchmarks of the parts
 build: ## build bin/claude-api, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/claude-api ./cmd/claude-api
 
+# SITE_REPOSITORY is where links out of docs/ lead, up to a file's path
+# (https://host/owner/name/blob/main); SITE_BASE the path that the site has on its host.
+.PHONY: site
+site: docs/.vitepress/node_modules ## build the pages of docs/ into bin/site (needs npm)
+	docs/.vitepress/node_modules/.bin/vitepress build docs
+
+.PHONY: site-preview
+site-preview: site ## show bin/site on http://127.0.0.1:4173
+	docs/.vitepress/node_modules/.bin/vitepress preview docs --host 127.0.0.1
+
+docs/.vitepress/node_modules: docs/.vitepress/package-lock.json
+	cd docs/.vitepress && npm ci --prefer-offline --no-audit --no-fund
+	touch $@
+
 .PHONY: clean
 clean: ## remove what build made
 	rm -rf bin
