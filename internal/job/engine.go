@@ -285,6 +285,17 @@ func (e *Engine) List(ctx context.Context, keyID string, filter Filter) ([]Job, 
 	return e.store.List(ctx, keyID, filter)
 }
 
+// Find gives a job of any key, or ErrNotFound: for those who administer the service.
+func (e *Engine) Find(ctx context.Context, id string) (Job, error) { return e.store.Find(ctx, id) }
+
+// All gives jobs of every key, as List gives those of one.
+func (e *Engine) All(ctx context.Context, filter Filter) ([]Job, error) {
+	if filter.Limit <= 0 {
+		filter.Limit = DefaultLimit
+	}
+	return e.store.All(ctx, filter)
+}
+
 // Cancel ends a queued job at once, and has one that runs end, wherever it does; the job
 // it gives is then Cancelling. ErrEnded: it is over.
 func (e *Engine) Cancel(ctx context.Context, keyID, id string) (Job, error) {

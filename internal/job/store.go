@@ -82,9 +82,14 @@ type Runs interface {
 	Finish(ctx context.Context, h Hold, end End) error
 }
 
-// Rows is what callers ask about jobs. A job of another key is ErrNotFound.
+// Rows is what callers ask about jobs. A job of another key is ErrNotFound, but for Find and
+// All, which are for those who administer the service.
 type Rows interface {
 	Job(ctx context.Context, keyID, id string) (Job, error)
+	// Find gives a job of any key.
+	Find(ctx context.Context, id string) (Job, error)
+	// All gives jobs of every key, as List gives those of one.
+	All(ctx context.Context, filter Filter) ([]Job, error)
 	// List gives a key's jobs, the newest first, without Request, Progress and Result. A
 	// Filter's Limit is set.
 	List(ctx context.Context, keyID string, filter Filter) ([]Job, error)

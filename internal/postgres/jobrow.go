@@ -32,6 +32,29 @@ func (s *Jobs) found(ctx context.Context, what string, err error) error {
 	return s.failed(ctx, what, err)
 }
 
+// Find implements job.Store.
+func (s *Jobs) Find(ctx context.Context, id string) (job.Job, error) {
+	if !storable(id) {
+		return job.Job{}, job.ErrNotFound
+	}
+	j, err := scanJob(s.pool.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = $1`, id), true)
+	return j, s.found(ctx, "select a job", err)
+}
+
+// All implements job.Store.
+func (s *Jobs) All(ctx context.Context, filter job.Filter) ([]job.Job, error) {
+	if !storable(string(filter.Kind), string(filter.State), filter.Before) {
+		return nil, nil
+	}
+	ofState := `$2 = ''`
+	if filter.State != "" {
+		ofState = `state = $2` // alone, so that an index serves it
+	}
+	return s.list(ctx, scanJobHead, `SELECT `+jobHead+` FROM jobs WHERE ($1 = '' OR kind = $1) AND `+ofState+`
+		AND ($3 = '' OR seq < (SELECT seq FROM jobs WHERE id = $3)) ORDER BY seq DESC LIMIT $4`,
+		filter.Kind, filter.State, filter.Before, filter.Limit)
+}
+
 // List implements job.Store.
 func (s *Jobs) List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error) {
 	if !storable(keyID, string(filter.Kind), string(filter.State), filter.Before) {

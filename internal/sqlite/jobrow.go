@@ -17,6 +17,22 @@ func (s *Jobs) Job(ctx context.Context, keyID, id string) (job.Job, error) {
 	return oneJob(s.db.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ? AND key_id = ?`, id, keyID), "select a job")
 }
 
+// Find implements job.Store.
+func (s *Jobs) Find(ctx context.Context, id string) (job.Job, error) {
+	return oneJob(s.db.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ?`, id), "select a job")
+}
+
+// All implements job.Store.
+func (s *Jobs) All(ctx context.Context, filter job.Filter) ([]job.Job, error) {
+	ofState := `?2 = ''`
+	if filter.State != "" {
+		ofState = `state = ?2` // alone, so that an index serves it
+	}
+	return s.list(ctx, false, `SELECT `+jobHead+` FROM jobs WHERE (?1 = '' OR kind = ?1) AND `+ofState+`
+		AND (?3 = '' OR seq < (SELECT seq FROM jobs WHERE id = ?3)) ORDER BY seq DESC LIMIT ?4`,
+		string(filter.Kind), string(filter.State), filter.Before, filter.Limit)
+}
+
 // List implements job.Store.
 func (s *Jobs) List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error) {
 	return s.list(ctx, false, `SELECT `+jobHead+` FROM jobs WHERE key_id = ?1 AND (?2 = '' OR kind = ?2) AND (?3 = '' OR state = ?3)

@@ -385,6 +385,42 @@ func testLists(t *testing.T, s job.Store) {
 			t.Errorf("List(%+v) = %v, %v; want %v", tt.filter, got, err, tt.want)
 		}
 	}
+	everybodys := append([]string{"other"}, ids...)
+	for _, tt := range []struct {
+		filter job.Filter
+		want   []string
+	}{
+		{job.Filter{}, everybodys},
+		{job.Filter{Kind: job.KindBatch}, []string{"task_2"}},
+		{job.Filter{State: job.Completed}, []string{"task_0"}},
+		{job.Filter{State: job.Queued, Limit: 2}, everybodys[:2]},
+		{job.Filter{Before: "task_3"}, ids[2:]},
+		{job.Filter{Before: "absent"}, nil},
+		{job.Filter{Before: "\x00"}, nil},
+	} {
+		if tt.filter.Limit == 0 {
+			tt.filter.Limit = 10
+		}
+		jobs, err := s.All(t.Context(), tt.filter)
+		var got []string
+		for _, j := range jobs {
+			if j.Request != nil || j.Progress != nil || (j.KeyID == "key_2") != (j.ID == "other") || j.Created.IsZero() {
+				t.Errorf("a list of all has %+v", j)
+			}
+			got = append(got, j.ID)
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("All(%+v) = %v, %v; want %v", tt.filter, got, err, tt.want)
+		}
+	}
+	if j, err := s.Find(t.Context(), "other"); err != nil || j.KeyID != "key_2" || string(j.Request) != string(other.Request) {
+		t.Errorf("Find: %+v, %v", j, err)
+	}
+	for _, id := range []string{"absent", "", "\x00", "\xff"} {
+		if _, err := s.Find(t.Context(), id); !errors.Is(err, job.ErrNotFound) {
+			t.Errorf("Find(%q): %v", id, err)
+		}
+	}
 	for _, id := range []string{"absent", "other", "\x00", "\xff"} {
 		if _, err := s.Job(t.Context(), "key_1", id); !errors.Is(err, job.ErrNotFound) {
 			t.Errorf("Job(%q): %v", id, err)
