@@ -71,3 +71,18 @@ func WellFormed(text string) bool {
 	}
 	return true
 }
+
+// VisiblePrefix gives what of a key's text is stored and shown, "" of what isn't one.
+func VisiblePrefix(text string) string {
+	if !WellFormed(text) {
+		return ""
+	}
+	return text[:visibleLength]
+}
+
+// Taken says whether a text of the key's, of which this is the visible prefix, is taken
+// at a moment.
+func (k *Key) Taken(prefix string, now time.Time) bool {
+	account := Account{Key: *k, Former: prefix != k.Prefix}
+	return account.refusal(now) == nil
+}
