@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,7 @@ type App struct {
 	config    *config.Config // as the service was started; what may change: now
 	log       *slog.Logger
 	level     *slog.LevelVar // of log; nil where it isn't the App's own
+	handed    []net.Listener // by the service manager, for Start to use instead of --listen
 	listening []listening
 	server    *httpserver.Server
 	keys      *apikey.Keys
@@ -98,7 +100,7 @@ type App struct {
 // configuration must be valid and belongs to the App from here on. On an error
 // nothing stays open.
 func New(ctx context.Context, c *config.Config, log *slog.Logger) (*App, error) {
-	a := &App{config: c, log: log, served: make(chan error, len(c.Addresses()))}
+	a := &App{config: c, log: log}
 	a.life, a.end = context.WithCancel(context.Background())
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.unwind(ctx))
@@ -243,11 +245,14 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.jobs.Start(ctx); err != nil {
 		return err
 	}
-	all, err := listen(ctx, a.config)
-	if err != nil {
-		return err
+	all := a.adoptSockets()
+	if len(all) == 0 {
+		var err error
+		if all, err = listen(ctx, a.config); err != nil {
+			return err
+		}
 	}
-	a.listening = all
+	a.listening, a.served = all, make(chan error, len(all))
 	for _, l := range all {
 		serve := a.server.Serve
 		if l.secure {

@@ -207,7 +207,7 @@ func TestASignalWhileStarting(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
 	ctx, cancel := context.WithCancel(t.Context())
-	a, stopped, err := start(ctx, func() { <-log.serving; cancel() }, settings(t), slog.New(log), signals)
+	a, stopped, err := start(ctx, func() { <-log.serving; cancel() }, settings(t), slog.New(log), nil, signals)
 	if a != nil || !stopped || err != nil {
 		t.Errorf("stopped: %v, %v", stopped, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -38,15 +39,25 @@ func Run(ctx context.Context, c *config.Config, reload func() (*config.Config, e
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a, stopped, err := start(ctx, cancel, c, log, signals)
+	handed, err := handedOver()
+	if err != nil {
+		return err
+	}
+	a, stopped, err := start(ctx, cancel, c, log, handed, signals)
 	if err != nil || stopped {
 		return err
 	}
 	a.level = level
+	reporter := newReporter(a)
+	reporter.ready()
+	silence := reporter.begin()
+	defer silence()
 	for {
 		select {
 		case <-hangups:
+			reporter.reloading()
 			a.reload(ctx, reload)
+			reporter.ready()
 			continue
 		case err = <-a.served:
 			log.Error("serving ended", "error", err)
@@ -56,12 +67,13 @@ func Run(ctx context.Context, c *config.Config, reload func() (*config.Config, e
 		}
 		break
 	}
+	reporter.stopping()
 	return errors.Join(err, a.stopUnless(ctx, signals))
 }
 
 // start makes the service and starts it. A database that doesn't answer may take its
 // time: a signal ends that.
-func start(ctx context.Context, cancel func(), c *config.Config, log *slog.Logger, signals <-chan os.Signal) (a *App, stopped bool, err error) {
+func start(ctx context.Context, cancel func(), c *config.Config, log *slog.Logger, handed []net.Listener, signals <-chan os.Signal) (a *App, stopped bool, err error) {
 	type outcome struct {
 		app *App
 		err error
@@ -70,6 +82,7 @@ func start(ctx context.Context, cancel func(), c *config.Config, log *slog.Logge
 	go func() {
 		a, err := New(ctx, c, log)
 		if err == nil {
+			a.handed = handed
 			if err = a.Start(ctx); err != nil {
 				err = errors.Join(err, a.Stop(ctx))
 			}
