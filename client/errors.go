@@ -2,10 +2,10 @@ package client
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -51,12 +51,15 @@ func (e *Error) Error() string {
 	}
 	about := e.Code
 	if e.Status != 0 {
-		about = strconv.Itoa(e.Status) + " " + about
+		about = strings.TrimSpace(strconv.Itoa(e.Status) + " " + about)
 	}
 	if e.RequestID != "" {
-		about += ", request " + e.RequestID
+		about = strings.TrimPrefix(about+", request "+e.RequestID, ", ")
 	}
-	return fmt.Sprintf("%s (%s)", text, about)
+	if about == "" {
+		return text
+	}
+	return text + " (" + about + ")"
 }
 
 // failure is the error envelope of every family, and the error event of streams.

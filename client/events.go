@@ -25,8 +25,9 @@ const (
 
 // frame is one event of a stream.
 type frame struct {
-	id   int64 // 0: it has none
-	data []byte
+	id    int64 // 0: it has none
+	event []byte
+	data  []byte
 }
 
 // events are a stream of events that is read. It isn't safe for concurrent use.
@@ -81,7 +82,7 @@ func (e *events) next() (frame, error) {
 	switch {
 	case err == nil:
 		id, _ := strconv.ParseInt(string(read.ID), 10, 64)
-		return frame{id, read.Data}, nil
+		return frame{id, read.Event, read.Data}, nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return frame{}, ErrCut
 	case errors.Is(err, sse.ErrTooLarge):
