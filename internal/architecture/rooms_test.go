@@ -25,12 +25,13 @@ const (
 // line without a package.
 func rooms() map[string]room {
 	// What every room on the walk of a request may know.
-	walk := []string{"apierror", "gateway", "latency", "message"}
+	walk := []string{"apierror", "gateway", "latency", "message", "trace"}
 
 	return map[string]room{
 		// The core, from the bottom up.
 		"internal/apierror": {},
 		"internal/latency":  {},
+		"internal/trace":    {},
 		"internal/sse":      {},
 		"internal/retry":    {},
 		// apierror: what message can't decode is the caller's fault, and the error
@@ -38,7 +39,7 @@ func rooms() map[string]room {
 		"internal/message": {may: []string{"apierror"}, outside: []string{jsonLibrary}},
 		"internal/pricing": {may: []string{"message"}, outside: []string{jsonLibrary}},
 		"internal/budget":  {},
-		"internal/gateway": {may: []string{"apierror", "budget", "latency", "message"}},
+		"internal/gateway": {may: []string{"apierror", "budget", "latency", "message", "trace"}},
 
 		// Keys, limits and the ledger; each declares its own Store.
 		"internal/admission": {row: "owners", may: with(walk, "budget")},
@@ -87,7 +88,7 @@ func rooms() map[string]room {
 
 		// Around the walk. httpserver gets the protocols' routes as functions, so it
 		// knows none of them.
-		"internal/httpserver": {may: []string{"apierror", "latency", "openapi"}, outside: []string{jsonLibrary}},
+		"internal/httpserver": {may: []string{"apierror", "latency", "openapi", "trace"}, outside: []string{jsonLibrary}},
 		"internal/telemetry":  {may: []string{"gateway", "latency"}, outside: []string{prometheus}},
 
 		"internal/docspage": {outside: []string{"github.com/swaggest/swgui/v5/static"}},

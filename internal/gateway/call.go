@@ -10,6 +10,7 @@ import (
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/trace"
 )
 
 // Call is one request on its walk. The goroutine that serves the request owns
@@ -65,6 +66,8 @@ type Call struct {
 	// direct backend is to send it on; "" otherwise.
 	Query  string
 	Caller *Caller
+	// Trace is the call's span; nil: nobody wants to know.
+	Trace *trace.Span
 
 	// What the walk fills in, for the answer's header.
 	Clock   latency.Clock
@@ -182,7 +185,7 @@ func (c *Call) Honoured() error {
 func (c *Call) Child(requestID string) *Call {
 	child := &Call{
 		RequestID: requestID, Endpoint: c.Endpoint, Address: c.Address, Prefer: c.Prefer, Strict: c.Strict,
-		Forward: c.Forward, Caller: c.Caller, Clock: latency.Start(),
+		Forward: c.Forward, Caller: c.Caller, Trace: c.Trace.Child(), Clock: latency.Start(),
 	}
 	child.Clock.Mark(latency.Auth)
 	return child

@@ -13,6 +13,7 @@ import (
 	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/trace"
 )
 
 // The backends.
@@ -152,8 +153,12 @@ type Entry struct {
 	Charged budget.Amount
 	// Part says that the entry is of one of the calls that a request was made of, which
 	// has an entry of its own: it isn't counted as a request.
-	Part  bool
-	Clock *latency.Clock
+	Part bool
+	// Metered says that what the call has used is in entries of its own: see Call.
+	Metered bool
+	Stream  bool // a stream was asked for
+	Trace   *trace.Span
+	Clock   *latency.Clock
 }
 
 // Recorder writes the ledger. Record returns when the entry is durable; it
@@ -219,7 +224,7 @@ func New(options Options) *Gateway { return &Gateway{options} }
 // is refused here: it generates nothing. The address is the client's, without a
 // port. The call is there also beside an error, for what is known of it.
 func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key, address string) (*Call, error) {
-	call := &Call{RequestID: requestID, Endpoint: endpoint, Address: address, Strict: g.Strict, Clock: latency.Start()}
+	call := &Call{RequestID: requestID, Endpoint: endpoint, Address: address, Strict: g.Strict, Trace: trace.From(ctx), Clock: latency.Start()}
 	caller, err := g.Authenticator.Authenticate(ctx, key, address)
 	call.Clock.Mark(latency.Auth)
 	if err != nil {
@@ -256,6 +261,9 @@ func (g *Gateway) Refuse(ctx context.Context, call *Call, err error) {
 func (g *Gateway) Serve(ctx context.Context, call *Call, out EventWriter) error {
 	call.served = true
 	call.Clock.Mark(latency.Decode)
+	if call.Trace != nil && trace.From(ctx) != call.Trace {
+		ctx = trace.With(ctx, call.Trace) // what is logged and asked for it is the call's
+	}
 	if g.Watcher != nil {
 		g.Watcher.Opened(call)
 		defer g.Watcher.Closed(call)
@@ -317,6 +325,7 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
 		Caller: call.Caller, Backend: call.Backend, Requested: call.Asked(), Routed: call.Model, Chosen: call.chosen,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock, Charged: call.Charged(result),
+		Metered: call.Metered, Stream: call.Request != nil && call.Request.Stream, Trace: call.Trace,
 	}
 	if e := apierror.From(withContext(ctx, err)); e != nil {
 		entry.Status, entry.Category = e.Status(), string(e.Category)
