@@ -21,52 +21,52 @@ const DefaultPort = 8006
 // has the prefix CLAUDE_API_, and where the service that this one replaces had a
 // name for it, that still works. In the YAML file a field has the flag's name.
 type Config struct {
-	Listen string `help:"What to listen on, with commas between: addresses, or unix:/path; 127.0.0.1:8006 when neither this nor --port is set." env:"CLAUDE_API_LISTEN"`
-	Port   int    `help:"Port of 127.0.0.1 to listen on, where --listen isn't set." env:"CLAUDE_API_PORT,PORT"`
+	Listen string `help:"What to listen on, with commas between: addresses, or unix:/path; 127.0.0.1:8006 when neither this nor --port is set." env:"CLAUDE_API_LISTEN" group:"Listening"`
+	Port   int    `help:"Port of 127.0.0.1 to listen on, where --listen isn't set." env:"CLAUDE_API_PORT,PORT" group:"Listening"`
 	Edge   `embed:""`
-	Data   `embed:""`
-	Tasks  `embed:""`
+	Data   `embed:"" group:"Data"`
+	Tasks  `embed:"" group:"Tasks and sessions"`
 
-	ClaudePath   string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH"`
-	ClaudeHome   string            `help:"HOME of the CLI's processes, for a subscription login; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME"`
-	ClaudeEnv    []string          `help:"Names of variables that the CLI's processes may inherit; none by default." env:"CLAUDE_API_CLAUDE_ENV"`
-	Confine      string            `help:"Confinement of the CLI's processes: auto, as much as the kernel gives; require, no start without Landlock; off." default:"auto" enum:"auto,require,off" env:"CLAUDE_API_CONFINE"`
-	MaxWorkers   int               `help:"The most CLI processes at once." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS"`
-	MinWorkers   int               `help:"CLI processes that are kept started; more are started while requests wait. 0 keeps as many as --max-workers." default:"0" env:"CLAUDE_API_MIN_WORKERS"`
-	QueueTimeout Seconds           `help:"How long a request may wait for a CLI process; 0: as long as its caller does." default:"60" env:"CLAUDE_API_QUEUE_TIMEOUT"`
-	PoolReuse    string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE"`
-	PoolHold     Seconds           `help:"How long a CLI process holds a conversation after its answer, for the same key to go on with; 0: not at all." default:"300" env:"CLAUDE_API_POOL_HOLD"`
-	PoolPark     Seconds           `help:"How long a CLI process waits for the results of a caller's tools." default:"900" env:"CLAUDE_API_POOL_PARK"`
-	DefaultUse   string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI"`
-	ModelMap     map[string]string `help:"Further model names and what they stand for, as NAME=MODEL." env:"CLAUDE_API_MODEL_MAP"`
+	ClaudePath   string            `help:"The Claude Code CLI's binary; \"off\" runs without a CLI; empty looks for one." env:"CLAUDE_API_CLAUDE_PATH" group:"The CLI"`
+	ClaudeHome   string            `help:"HOME of the CLI's processes, for a subscription login of its own; empty gives each a private one." env:"CLAUDE_API_CLAUDE_HOME" group:"The CLI"`
+	ClaudeEnv    []string          `help:"Names of variables that the CLI's processes inherit, with commas between; none of the service's own (CLAUDE_API_…). None by default." env:"CLAUDE_API_CLAUDE_ENV" group:"The CLI"`
+	Confine      string            `help:"Confinement of the CLI's processes: auto, as much as the kernel gives; require, no start without Landlock; off, for a CLI that can't run so: a script that starts what lies elsewhere in a home." default:"auto" enum:"auto,require,off" env:"CLAUDE_API_CONFINE" group:"The CLI"`
+	MaxWorkers   int               `help:"The most CLI processes at once; the queue holds ten requests for each." default:"5" env:"CLAUDE_API_MAX_WORKERS,MAX_WORKERS" group:"The CLI"`
+	MinWorkers   int               `help:"CLI processes that are kept started; more are started while requests wait, and end after five idle minutes. 0 keeps as many as --max-workers." default:"0" env:"CLAUDE_API_MIN_WORKERS" group:"The CLI"`
+	QueueTimeout Seconds           `help:"How long a request may wait for a CLI process before it is refused with 503; 0: as long as its caller does." default:"60" env:"CLAUDE_API_QUEUE_TIMEOUT" group:"The CLI"`
+	PoolReuse    string            `help:"What one CLI process may serve in turn: never, same-project or always." default:"same-project" enum:"never,same-project,always" env:"CLAUDE_API_POOL_REUSE" group:"The CLI"`
+	PoolHold     Seconds           `help:"How long a CLI process holds a conversation after its answer, for the same key to go on with; 0: not at all." default:"300" env:"CLAUDE_API_POOL_HOLD" group:"The CLI"`
+	PoolPark     Seconds           `help:"How long a CLI process waits for the results of a caller's tools; then the conversation is replayed." default:"900" env:"CLAUDE_API_POOL_PARK" group:"The CLI"`
+	DefaultUse   string            `name:"default-use-cli" help:"Backend for requests that name none: true for the CLI, false for the direct API; empty takes the one that exists." env:"CLAUDE_API_DEFAULT_USE_CLI,DEFAULT_USE_CLI" group:"Backends and models"`
+	ModelMap     map[string]string `help:"Further model names and what they stand for, as NAME=MODEL;NAME=MODEL." env:"CLAUDE_API_MODEL_MAP" group:"Backends and models"`
 
-	BudgetOutputCap int64 `help:"The most output tokens that a request with a budget reserves, and so the most that it gets." default:"16384" env:"CLAUDE_API_BUDGET_OUTPUT_CAP"`
+	BudgetOutputCap int64 `help:"The most output tokens that a request with a budget reserves, and so the most that it gets." default:"16384" env:"CLAUDE_API_BUDGET_OUTPUT_CAP" group:"Backends and models"`
 
-	Prices string `help:"A JSON file with prices and models that differ from those built in." env:"CLAUDE_API_PRICES"`
+	Prices string `help:"A JSON file with prices and models that differ from those built in." env:"CLAUDE_API_PRICES" group:"Backends and models"`
 
-	Strict          bool `help:"Refuse requests of which something can't be honoured, instead of naming it in X-Claude-Warnings." env:"CLAUDE_API_STRICT"`
-	ToolPassthrough bool `name:"tool-passthrough-enabled" help:"Accept requests with tools of the caller's own." default:"true" env:"CLAUDE_API_TOOL_PASSTHROUGH_ENABLED,TOOL_PASSTHROUGH_ENABLED"`
+	Strict          bool `help:"Refuse requests of which something can't be honoured, instead of naming it in X-Claude-Warnings." env:"CLAUDE_API_STRICT" group:"Backends and models"`
+	ToolPassthrough bool `name:"tool-passthrough-enabled" help:"Accept requests with tools of the caller's own." default:"true" env:"CLAUDE_API_TOOL_PASSTHROUGH_ENABLED,TOOL_PASSTHROUGH_ENABLED" group:"Backends and models"`
 
-	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a call that the upstream refused for the moment, before anything was answered." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES"`
-	SDKTimeout    Seconds `name:"sdk-timeout-seconds" help:"Time to an upstream's first byte, and between two." default:"60" env:"CLAUDE_API_SDK_TIMEOUT_SECONDS,SDK_TIMEOUT_SECONDS"`
+	SDKMaxRetries int     `name:"sdk-max-retries" help:"Retries of a call that the upstream refused for the moment, before anything was answered; of all calls together at most a fifth, and one a second." default:"4" env:"CLAUDE_API_SDK_MAX_RETRIES,SDK_MAX_RETRIES" group:"Retries and fallbacks"`
+	SDKTimeout    Seconds `name:"sdk-timeout-seconds" help:"Time to an upstream's first byte, and between two; never a limit on a long answer." default:"60" env:"CLAUDE_API_SDK_TIMEOUT_SECONDS,SDK_TIMEOUT_SECONDS" group:"Retries and fallbacks"`
 
-	CircuitBreakerThreshold       int      `help:"Failures in a row after which a backend isn't asked for a family of models for a while; 0: never." default:"5" env:"CLAUDE_API_CIRCUIT_BREAKER_THRESHOLD,CIRCUIT_BREAKER_THRESHOLD"`
-	CircuitBreakerRecoverySeconds Seconds  `help:"How long that is, until one request tries." default:"30" env:"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS,CIRCUIT_BREAKER_RECOVERY_SECONDS"`
-	Fallback                      []string `help:"What serves a request instead of what failed before it answered, as FAILED:INSTEAD: cli:direct, opus:sonnet. None by default." env:"CLAUDE_API_FALLBACK"`
+	CircuitBreakerThreshold       int      `help:"Failures in a row after which a backend isn't asked for a family of models for a while, but answers 503 at once; 0: never." default:"5" env:"CLAUDE_API_CIRCUIT_BREAKER_THRESHOLD,CIRCUIT_BREAKER_THRESHOLD" group:"Retries and fallbacks"`
+	CircuitBreakerRecoverySeconds Seconds  `help:"How long that is, until one request tries." default:"30" env:"CLAUDE_API_CIRCUIT_BREAKER_RECOVERY_SECONDS,CIRCUIT_BREAKER_RECOVERY_SECONDS" group:"Retries and fallbacks"`
+	Fallback                      []string `help:"What serves a request instead of what failed before it answered, as FAILED:INSTEAD with commas between: cli:direct, opus:sonnet. None by default." env:"CLAUDE_API_FALLBACK" group:"Retries and fallbacks"`
 
-	PromptCaching bool    `name:"prompt-caching-enabled" help:"Add cache_control markers to direct calls that have none." env:"CLAUDE_API_PROMPT_CACHING_ENABLED,PROMPT_CACHING_ENABLED"`
-	ResponseTTL   Seconds `name:"response-ttl" help:"How long responses of /v1/responses are kept; a bare number is seconds." default:"720h" env:"CLAUDE_API_RESPONSE_TTL"`
-	MaxBodyBytes  int64   `help:"The largest request body." default:"33554432" env:"CLAUDE_API_MAX_BODY_BYTES"`
+	PromptCaching bool    `name:"prompt-caching-enabled" help:"Add cache_control markers to direct calls that have none." env:"CLAUDE_API_PROMPT_CACHING_ENABLED,PROMPT_CACHING_ENABLED" group:"Backends and models"`
+	ResponseTTL   Seconds `name:"response-ttl" help:"How long responses of /v1/responses are kept; a bare number is seconds." default:"720h" env:"CLAUDE_API_RESPONSE_TTL" group:"Data"`
+	MaxBodyBytes  int64   `help:"The largest request body, in bytes." default:"33554432" env:"CLAUDE_API_MAX_BODY_BYTES" group:"Listening"`
 
 	// WebhookURL is a Secret because many receivers know their callers by it.
-	WebhookURL    Secret `name:"webhook-url" help:"Where to tell of budgets whose soft limit is reached: https, or http to this machine. Needs CLAUDE_API_WEBHOOK_SECRET." env:"CLAUDE_API_WEBHOOK_URL"`
+	WebhookURL    Secret `name:"webhook-url" help:"Where to tell of budgets whose soft limit is reached: https, or http to this machine. Needs CLAUDE_API_WEBHOOK_SECRET." env:"CLAUDE_API_WEBHOOK_URL" group:"Logs and notifications"`
 	WebhookSecret Secret `kong:"-"` // see ReadWebhookSecret
 
-	WorkingRoots []string `help:"Folders in which, and below which, tasks may work that name a working_directory; none: nowhere." env:"CLAUDE_API_WORKING_ROOTS"`
+	WorkingRoots []string `help:"Folders in which, and below which, tasks may work that name a working_directory, with commas between; links are followed first. None: nowhere." env:"CLAUDE_API_WORKING_ROOTS" group:"Tasks and sessions"`
 
-	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL"`
-	LogJSON         bool    `name:"log-json" help:"Log as JSON." env:"CLAUDE_API_LOG_JSON,LOG_JSON"`
-	ShutdownTimeout Seconds `help:"How long running requests may take to finish when the service is stopped." default:"30" env:"CLAUDE_API_SHUTDOWN_TIMEOUT,SHUTDOWN_TIMEOUT"`
+	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL" group:"Logs and notifications"`
+	LogJSON         bool    `name:"log-json" help:"Log as JSON." env:"CLAUDE_API_LOG_JSON,LOG_JSON" group:"Logs and notifications"`
+	ShutdownTimeout Seconds `help:"How long running requests may take to finish when the service is stopped." default:"30" env:"CLAUDE_API_SHUTDOWN_TIMEOUT,SHUTDOWN_TIMEOUT" group:"Stopping"`
 
 	Anthropic Anthropic `kong:"-"`
 }

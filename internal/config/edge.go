@@ -13,13 +13,13 @@ import (
 
 // Edge says how callers reach the service, and how it stops.
 type Edge struct {
-	SocketMode string   `help:"Rights of the unix sockets that are listened on, in octal." default:"0600" env:"CLAUDE_API_SOCKET_MODE"`
-	TLSCert    string   `name:"tls-cert" help:"File with the certificate, and those above it, in PEM: what is listened on except unix sockets then speaks TLS. Needs --tls-key. Read again when it changes." env:"CLAUDE_API_TLS_CERT"`
-	TLSKey     string   `name:"tls-key" help:"File with the certificate's private key in PEM." env:"CLAUDE_API_TLS_KEY"`
-	CORSOrigin []string `name:"cors-origin" help:"Origins whose pages may call the service from a browser, as https://app.example; none by default." env:"CLAUDE_API_CORS_ORIGIN"`
+	SocketMode string   `help:"Rights of the unix sockets that are listened on, in octal." default:"0600" env:"CLAUDE_API_SOCKET_MODE" group:"Listening"`
+	TLSCert    string   `name:"tls-cert" help:"File with the certificate, and those above it, in PEM: what is listened on except unix sockets then speaks TLS. Needs --tls-key. Read again when it changes." env:"CLAUDE_API_TLS_CERT" group:"Listening"`
+	TLSKey     string   `name:"tls-key" help:"File with the certificate's private key in PEM." env:"CLAUDE_API_TLS_KEY" group:"Listening"`
+	CORSOrigin []string `name:"cors-origin" help:"Origins whose pages may call the service from a browser, as https://app.example, with commas between; none by default." env:"CLAUDE_API_CORS_ORIGIN" group:"Listening"`
 
-	RequestTimeout Seconds `help:"How long one request may take in all; 0: as long as it takes." default:"0" env:"CLAUDE_API_REQUEST_TIMEOUT"`
-	DrainDelay     Seconds `help:"How long the service goes on serving when it is stopped, for balancers to see that /ready is 503; part of --shutdown-timeout." default:"0" env:"CLAUDE_API_DRAIN_DELAY"`
+	RequestTimeout Seconds `help:"How long one request may take in all; 0: as long as it takes." default:"0" env:"CLAUDE_API_REQUEST_TIMEOUT" group:"Stopping"`
+	DrainDelay     Seconds `help:"How long the service goes on serving when it is stopped, for balancers to see that /ready is 503; part of --shutdown-timeout." default:"0" env:"CLAUDE_API_DRAIN_DELAY" group:"Stopping"`
 }
 
 // UnixPrefix begins the addresses that are paths of unix sockets.

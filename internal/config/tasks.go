@@ -14,7 +14,7 @@ type Tasks struct {
 	ArtifactBytes   int64   `help:"The most bytes that are kept of one task's artifacts together." default:"104857600" env:"CLAUDE_API_ARTIFACT_BYTES"`
 	SessionIdle     Seconds `help:"How long a session's CLI process waits for its next message; later ones start another." default:"900" env:"CLAUDE_API_SESSION_IDLE"`
 	SessionTTL      Seconds `name:"session-ttl" help:"How long a session is kept after its last message." default:"720h" env:"CLAUDE_API_SESSION_TTL"`
-	MCPConfig       string  `name:"mcp-config" help:"File with the MCP servers that tasks and sessions may use, as the CLI reads it." env:"CLAUDE_API_MCP_CONFIG,MCP_CONFIG"`
+	MCPConfig       string  `name:"mcp-config" help:"File with the MCP servers that tasks and sessions may use, as the CLI reads it; without Bash they start no other programs, so npx fails there." env:"CLAUDE_API_MCP_CONFIG,MCP_CONFIG"`
 }
 
 func (t *Tasks) validateTasks() error {
