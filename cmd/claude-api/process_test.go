@@ -83,10 +83,22 @@ func start(t testing.TB, env []string, args ...string) *process {
 
 func startIn(t testing.TB, folder string, env []string, args ...string) *process {
 	t.Helper()
+	return launch(t, folder, env, own(t), args...)
+}
+
+// own is the path of claude-api.
+func own(t testing.TB) string {
+	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// launch starts any program as start does.
+func launch(t testing.TB, folder string, env []string, path string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Dir = folder
