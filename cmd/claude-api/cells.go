@@ -52,6 +52,8 @@ func number(value any) string {
 		return strconv.Itoa(v)
 	case int64:
 		return strconv.FormatInt(v, 10)
+	case ms:
+		return strconv.FormatFloat(float64(v), 'f', -1, 64)
 	case usd:
 		return v.String()
 	case usdLimit:

@@ -65,7 +65,7 @@ func (t *sheet) numbers(c int) bool {
 	for _, row := range t.rows {
 		switch row[c].(type) {
 		case nil:
-		case int, int64, usd, usdLimit, limit, time.Duration:
+		case int, int64, ms, usd, usdLimit, limit, time.Duration:
 			found = true
 		default:
 			return false

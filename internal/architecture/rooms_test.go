@@ -55,7 +55,7 @@ func rooms() map[string]room {
 
 		// The backends. clipool drives claudecli's processes: the one import between
 		// rooms that stand beside each other.
-		"internal/claudecli":         {row: "backends", may: []string{"apierror", "confine", "message"}, outside: []string{jsonLibrary}},
+		"internal/claudecli":         {row: "backends", may: []string{"apierror", "confine", "message", "trace"}, outside: []string{jsonLibrary}},
 		"internal/clipool":           {row: "backends", may: with(walk, "claudecli"), outside: []string{jsonLibrary}},
 		"internal/anthropic":         {row: "backends", may: with(walk, "retry", "sse"), outside: []string{jsonLibrary}},
 		"internal/claudecli/install": {},
@@ -119,8 +119,9 @@ func rooms() map[string]room {
 
 		// They look from outside: over HTTP, and at processes that they start themselves.
 		"client":             {may: []string{"sse"}, outside: []string{jsonLibrary, "github.com/coder/websocket"}},
-		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary}},
-		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary}},
+		// SQLite: benchmark uses it as the former service did.
+		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary, "modernc.org/sqlite"}},
+		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
 
 		// The program.
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},

@@ -6,34 +6,17 @@ package benchmark
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
-
-// Samples are measured times.
-type Samples []time.Duration
-
-// Quantile gives the q-th quantile (0 to 1) by the nearest rank; 0 when there
-// are no samples.
-func (s Samples) Quantile(q float64) time.Duration {
-	if len(s) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(s))
-	i := int(q*float64(len(sorted))+0.999999) - 1
-	return sorted[min(max(i, 0), len(sorted)-1)]
-}
-
-// Median is the middle sample.
-func (s Samples) Median() time.Duration { return s.Quantile(0.5) }
 
 // Service is a running service to measure.
 type Service struct {
@@ -70,6 +53,7 @@ type chat struct {
 	Model     string        `json:"model"`
 	MaxTokens int           `json:"max_tokens"`
 	Messages  []chatMessage `json:"messages"`
+	Stream    bool          `json:"stream,omitzero"`
 }
 
 type chatMessage struct {
@@ -79,7 +63,14 @@ type chatMessage struct {
 
 // Chat sends one plain chat completion to the backend ("cli" or "direct").
 func (s *Service) Chat(ctx context.Context, backend, prompt string) (*Reply, error) {
-	body, err := json.Marshal(chat{Model: "haiku", MaxTokens: 200, Messages: []chatMessage{{"user", prompt}}})
+	return s.ask(ctx, backend, maxTokens, prompt)
+}
+
+// maxTokens is what answers are limited to, unless they must differ.
+const maxTokens = 200
+
+func (s *Service) ask(ctx context.Context, backend string, tokens int, prompt string) (*Reply, error) {
+	body, err := json.Marshal(chat{Model: "haiku", MaxTokens: tokens, Messages: []chatMessage{{"user", prompt}}})
 	if err != nil {
 		return nil, err
 	}

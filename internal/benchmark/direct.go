@@ -4,11 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
 
 // DirectOptions say how long to measure the direct path.
@@ -35,9 +36,7 @@ func RunDirect(ctx context.Context, o DirectOptions) (*DirectResult, error) {
 	defer stand.Close()
 	o.Progress(fmt.Sprintf("%d requests on each side, in turn", o.Requests))
 	client := newClient()
-	service := http.Header{"X-Api-Key": {stand.Service.Key}, "Anthropic-Version": {"2023-06-01"}, "Content-Type": {"application/json"}}
-	upstream := service.Clone()
-	upstream.Set("X-Api-Key", "sk-simulator")
+	service, upstream := messagesHeader(stand.Service.Key), messagesHeader("sk-simulator")
 	r := &DirectResult{}
 	for i := range o.Requests + warmUp {
 		samples := make([]time.Duration, 0, 5)
@@ -64,13 +63,12 @@ func RunDirect(ctx context.Context, o DirectOptions) (*DirectResult, error) {
 	return r, nil
 }
 
-type messagesRequest struct {
-	chat
-	Stream bool `json:"stream"`
+func messagesHeader(key string) http.Header {
+	return http.Header{"X-Api-Key": {key}, "Anthropic-Version": {"2023-06-01"}, "Content-Type": {"application/json"}}
 }
 
 func messagesBody(stream bool) []byte {
-	body, err := json.Marshal(messagesRequest{chat{Model: "claude-haiku-5-5", MaxTokens: 200, Messages: []chatMessage{{"user", Prompt("")}}}, stream})
+	body, err := json.Marshal(chat{Model: "claude-haiku-5-5", MaxTokens: 200, Messages: []chatMessage{{"user", Prompt("")}}, Stream: stream})
 	if err != nil {
 		panic(err) // the struct has only texts and numbers
 	}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
 
 // cliEnvironment is that of a CLI that talks to the upstream and to nothing
@@ -26,6 +27,24 @@ func cliEnvironment(home, upstream string) []string {
 		"DISABLE_TELEMETRY=1", "DISABLE_ERROR_REPORTING=1",
 		"CLAUDE_CODE_MAX_RETRIES=0", "MAX_THINKING_TOKENS=0", "CLAUDE_CODE_DISABLE_THINKING=1",
 	}
+}
+
+// CLIVersion asks a CLI which version it is.
+func CLIVersion(ctx context.Context, cli string) (string, error) {
+	home, err := os.MkdirTemp("", "claude-api-version-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(home) }()
+	cmd := exec.CommandContext(ctx, cli, "--version")
+	// Nothing listens there: it has nobody to ask.
+	cmd.Env, cmd.Dir, cmd.WaitDelay = cliEnvironment(home, "http://127.0.0.1:9"), home, time.Second
+	output, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("ask the CLI for its version: %w", err)
+	}
+	version, _, _ := strings.Cut(strings.TrimSpace(string(output)), " ")
+	return version, nil
 }
 
 // Cold answers one prompt as the replaced service did: a shell starts a new CLI
@@ -133,6 +152,19 @@ func (b *Bare) exchange(line, until string) error {
 // back afterwards, outside the time; with a CLI that can't, it stays.
 func (b *Bare) Turn(prompt string) (time.Duration, error) {
 	id := strings.ToLower(rand.Text())
+	took, err := b.turn(id, prompt)
+	if err != nil {
+		return 0, err
+	}
+	return took, b.exchange(`{"type":"control_request","request_id":"`+id+`","request":{"subtype":"rewind_conversation","target_message_uuid":"`+id+`"}}`, "control_response")
+}
+
+// prompt times one prompt, which stays.
+func (b *Bare) prompt(prompt string) (time.Duration, error) {
+	return b.turn(strings.ToLower(rand.Text()), prompt)
+}
+
+func (b *Bare) turn(id, prompt string) (time.Duration, error) {
 	quoted, err := json.Marshal(prompt)
 	if err != nil {
 		return 0, err
@@ -142,6 +174,5 @@ func (b *Bare) Turn(prompt string) (time.Duration, error) {
 	if err := b.exchange(line, "result"); err != nil {
 		return 0, err
 	}
-	took := time.Since(started)
-	return took, b.exchange(`{"type":"control_request","request_id":"`+id+`","request":{"subtype":"rewind_conversation","target_message_uuid":"`+id+`"}}`, "control_response")
+	return time.Since(started), nil
 }
