@@ -3,9 +3,6 @@ package main
 import (
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,30 +15,9 @@ import (
 // TestSessionsPage runs every command of docs/sessions.md against a service with the
 // real CLI.
 func TestSessionsPage(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "sessions.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var script strings.Builder
-	blocks := strings.Split(string(page), "```sh\n")[1:]
-	for _, block := range blocks {
-		commands, _, closed := strings.Cut(block, "```")
-		if !closed {
-			t.Fatalf("a block has no end: %s", block)
-		}
-		script.WriteString(commands)
-	}
-	if len(blocks) != 2 {
-		t.Fatalf("%d blocks were found", len(blocks))
-	}
 	u := newUpstream(t)
 	s := serve(t, u.url, clitest.Path(t, clitest.Versions[0])).ready(t)
-	sh := exec.CommandContext(t.Context(), "/bin/sh", "-euxc", script.String())
-	sh.Env = []string{"PATH=/usr/bin:/bin", "URL=" + s.url, "KEY=" + s.key}
-	sh.Dir = t.TempDir()
-	if out, err := sh.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	runPage(t, "sessions.md", 2, []string{"URL=" + s.url, "KEY=" + s.key})
 	for _, said := range []string{"What is my name?", "And if I were called Ink?"} {
 		found := u.messages(said)
 		if len(found) == 0 {

@@ -3,9 +3,6 @@ package main
 import (
 	"bufio"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -409,26 +406,7 @@ func testTaskSocket(t *testing.T, s *stand) {
 // TestTasksPage runs every command of docs/tasks.md, in the order of the page.
 func TestTasksPage(t *testing.T) {
 	s := taskStand(t, install.Version)
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "tasks.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var script strings.Builder
-	for _, block := range strings.Split(string(page), "```sh\n")[1:] {
-		commands, _, _ := strings.Cut(block, "```")
-		script.WriteString(commands)
-	}
-	path, err := exec.LookPath(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sh := exec.CommandContext(within(t), "/bin/sh", "-euxc", script.String())
-	sh.Env = append(environment(t, "URL="+s.url, "KEY="+s.key), "PATH="+filepath.Dir(path)+":/usr/bin:/bin")
-	sh.Dir = t.TempDir()
-	out, err := sh.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	out := runPage(t, "tasks.md", 7, environment(t, "URL="+s.url, "KEY="+s.key))
 	at := 0
 	for _, want := range []string{
 		`"status":"completed","description":"Say what is`, `"result":"Echo: Say what is in this folder."`,
@@ -436,7 +414,7 @@ func TestTasksPage(t *testing.T) {
 		"the task has asked no such question", `"deleted":true`,
 		"status: running\n", "text: Echo: Name a mountain.\n", "result: Echo: Name a mountain.\n", "completed\n", "id,status,", " is forgotten\n",
 	} {
-		next := strings.Index(string(out[at:]), want)
+		next := strings.Index(out[at:], want)
 		if next < 0 {
 			t.Fatalf("no %q behind %q", want, out[at:])
 		}
