@@ -23,7 +23,7 @@ type SourcesOptions struct {
 // and as it is here.
 type Source struct {
 	Name   string  `json:"name"`
-	Former string  `json:"former"` // what the published analysis says of it
+	Former string  `json:"former,omitempty"` // what the published analysis says of it; "": nothing
 	Before Figures `json:"before"`
 	After  Figures `json:"after"`
 	How    string  `json:"how"`
@@ -331,7 +331,7 @@ func (r *sourcesRun) sum() *Sources {
 				How: "a folder and a file, made and removed; the prompt goes through a pipe",
 			},
 			{
-				Name: sourceCLI, Former: "–", Before: r.warm.Figures(), After: r.direct.Figures(),
+				Name: sourceCLI, Before: r.warm.Figures(), After: r.direct.Figures(),
 				How: "a whole request through the service: on a warm worker; on the direct path",
 			},
 		},
@@ -374,7 +374,7 @@ func (s *Sources) Honest() string {
 	return strings.Join([]string{
 		"The CLI and the service are real; the model is an imitation on loopback that answers at once, so a model's own time is in no figure.",
 		"Before is simulated, with the waits and statements of the former service's source, for: " + strings.Join(simulated, ", ") + ".",
-		"The former service's 5,500 ms, and the column \"former\", are what its authors published. What is missing here to get there: its CLI read settings and started " +
+		"The former service's 5,500 ms, and the column \"published\", are what its authors published. What is missing here to get there: its CLI read settings and started " +
 			"MCP servers with every process, and each one opened a connection to the API over the internet.",
 	}, "\n")
 }

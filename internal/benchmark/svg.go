@@ -11,12 +11,12 @@ import (
 // The measures of the chart, in its own units.
 const (
 	chartWidth  = 960
-	chartLabels = 250 // the names, at the left
+	chartLabels = 272 // the names, at the left
 	chartValues = 120 // the figures behind the longest bar
 	chartTop    = 112
 	chartRow    = 58
 	chartBar    = 17
-	chartBottom = 92
+	chartBottom = 78
 )
 
 // style has both schemes: whoever shows the chart says which it is in. The colours of
@@ -61,15 +61,16 @@ func (r *Run) WriteSVG(w io.Writer) error {
 		if source.Simulated {
 			name += " *"
 		}
-		c.row(y, name, "published: "+source.Former, measuredBar("before", source.Before), measuredBar("after", source.After))
+		c.row(y, name, published(source.Former), measuredBar("before", source.Before), measuredBar("after", source.After))
 		y += chartRow
 	}
 	c.rule(y - 8)
-	c.row(y, "one request alone", fmt.Sprintf("published: %.0f ms", s.Former),
+	c.row(y, "one request alone", published(thousands(s.Former)+" ms"),
 		bar{class: "before", ms: s.Before, text: cell(s.Before)}, bar{class: "after", ms: s.After, text: cell(s.After) + "  (direct: " + cell(s.Direct) + ")"})
 	y += chartRow + 16
-	c.text(24, y, "quiet", 12.5, "* Before is simulated with the waits and statements of the former service's source. One request alone: 1, 2, 4 and 5 together; a whole warm request.", "")
-	c.text(24, y+20, "quiet", 12.5, r.line(), "")
+	c.text(24, y, "quiet", 12.5, "* Before is simulated, with the waits and statements of the former service's source.", "")
+	c.text(24, y+19, "quiet", 12.5, "One request alone: before, 1, 2, 4 and 5 together; after, a whole request on a warm worker. Published are the former service's own figures.", "")
+	c.text(24, y+38, "quiet", 12.5, r.line(), "")
 	c.out.WriteString("</svg>\n")
 	_, err := w.Write(c.out.Bytes())
 	return err
@@ -91,8 +92,15 @@ func (s *Sources) describe() string {
 	for _, source := range s.Sources {
 		fmt.Fprintf(&b, "%s: %s ms before, %s ms after. ", source.Name, cell(source.Before.P50), cell(source.After.P50))
 	}
-	fmt.Fprintf(&b, "One request alone: %s ms before, %s ms after, %s ms on the direct path. Published of the former service: %.0f ms.", cell(s.Before), cell(s.After), cell(s.Direct), s.Former)
+	fmt.Fprintf(&b, "One request alone: %s ms before, %s ms after, %s ms on the direct path. Published of the former service: %s ms.", cell(s.Before), cell(s.After), cell(s.Direct), thousands(s.Former))
 	return b.String()
+}
+
+func published(text string) string {
+	if text == "" {
+		return "not in the published analysis"
+	}
+	return "published: " + text
 }
 
 func measuredBar(class string, f Figures) bar {

@@ -1,6 +1,7 @@
 package benchmark
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -21,7 +22,16 @@ func cell(ms float64) string {
 	case ms < 1_000:
 		return fmt.Sprintf("%.1f", ms)
 	}
-	return fmt.Sprintf("%.0f", ms)
+	return thousands(ms)
+}
+
+// thousands writes a number of at least four digits with a comma.
+func thousands(ms float64) string {
+	text := fmt.Sprintf("%.0f", ms)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
 }
 
 // figures writes a median with what it is spread over.
@@ -34,17 +44,17 @@ func figures(f Figures) string {
 
 // Print writes the old analysis, before and after, and the ways of one prompt.
 func (s *Sources) Print(w io.Writer) {
-	rows := [][]string{{"SOURCE OF LATENCY", "FORMER", "BEFORE ms", "AFTER ms", "SAVED ms"}}
+	rows := [][]string{{"SOURCE OF LATENCY", "PUBLISHED", "BEFORE ms", "AFTER ms", "SAVED ms"}}
 	var how []string
 	for i, source := range s.Sources {
 		name := fmt.Sprintf("%d %s", i+1, source.Name)
 		if source.Simulated {
 			name += " *"
 		}
-		rows = append(rows, []string{name, source.Former, figures(source.Before), figures(source.After), cell(source.Saved())})
+		rows = append(rows, []string{name, cmp.Or(source.Former, "–"), figures(source.Before), figures(source.After), cell(source.Saved())})
 		how = append(how, fmt.Sprintf("  %d %s", i+1, source.How))
 	}
-	rows = append(rows, []string{"one request alone", fmt.Sprintf("%.0f ms", s.Former), cell(s.Before), cell(s.After), cell(s.Before - s.After)})
+	rows = append(rows, []string{"one request alone", thousands(s.Former) + " ms", cell(s.Before), cell(s.After), cell(s.Before - s.After)})
 	fmt.Fprintln(w, "\nWhere the time went: medians (p10–p90, count), every round measured both ways")
 	grid(w, rows)
 	fmt.Fprintf(w, "\nHow it was measured; * before is simulated\n%s\n", strings.Join(how, "\n"))
