@@ -8,8 +8,8 @@ import (
 )
 
 // demand is what decides which workers may serve a request, and whose share of
-// them it takes.
-type demand struct{ key, project, system string }
+// them it takes; and which request it is and for which model, for those who look.
+type demand struct{ key, project, system, request, model string }
 
 type grant struct {
 	worker *worker
@@ -24,7 +24,7 @@ func (p *Pool) acquire(ctx context.Context, demand demand) (*worker, error) {
 	class := p.class(demand)
 	if !p.closed {
 		if w := p.match(class); w != nil {
-			p.give(w, demand.key)
+			p.give(w, demand)
 			p.publish()
 			p.mu.Unlock()
 			return w, nil
@@ -69,10 +69,11 @@ func (p *Pool) acquire(ctx context.Context, demand demand) (*worker, error) {
 	}
 }
 
-// give notes that a worker serves a request of the key from now on.
-func (p *Pool) give(w *worker, key string) {
-	p.queue.began(key)
-	w.given = time.Now()
+// give notes that a worker serves a request from now on.
+func (p *Pool) give(w *worker, d demand) {
+	p.queue.began(d.key)
+	w.given, w.last = time.Now(), d
+	w.phase.Store(bound)
 }
 
 // places is how many requests may wait.

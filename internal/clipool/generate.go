@@ -24,12 +24,16 @@ func (p *Pool) Generate(ctx context.Context, call *gateway.Call, out gateway.Eve
 	if err != nil {
 		return gateway.Result{}, err
 	}
-	answer := p.serve(ctx, call, w, out)
+	serve := p.serve
+	if call.Fresh {
+		serve = p.serveFresh
+	}
+	answer := serve(ctx, call, w, out)
 	// A worker that dies before its upstream said anything has most likely died
 	// while it was idle. The caller has got nothing yet: another one serves it. All
 	// of them may have died at once.
 	for tries := 0; tries < p.options.Workers && answer.again() && ctx.Err() == nil; tries++ {
-		answer = p.serve(ctx, call, w, out)
+		answer = serve(ctx, call, w, out)
 	}
 	err = answer.err
 	if err == nil && !call.Request.Stream {
@@ -65,19 +69,19 @@ func (a answered) again() bool {
 func (p *Pool) serve(ctx context.Context, call *gateway.Call, w *work, out gateway.EventWriter) (answer answered) {
 	worker, held := p.claim(w)
 	if worker == nil {
-		worker, answer.err = p.acquire(ctx, demand{key: w.key, project: call.Caller.ProjectID, system: w.System})
+		worker, answer.err = p.acquire(ctx, w.demand)
 	}
 	call.Clock.Mark(latency.Queue)
 	if answer.err != nil {
 		return answer
 	}
 	var keep *kept
-	defer func() { p.release(w.key, worker, keep) }()
+	defer func() { p.release(w.demand.key, worker, keep) }()
 	// It may have waited for the probe's end.
 	if answer.err = p.check(call, w); answer.err != nil {
 		return answer
 	}
-	answer = p.run(ctx, call, w, worker.process, held, out)
+	answer = p.run(ctx, call, w, worker, held, out)
 	worker.served = worker.served || answer.ID != ""
 	if answer.err == nil {
 		keep = p.keepable(w, worker, answer)
@@ -85,12 +89,14 @@ func (p *Pool) serve(ctx context.Context, call *gateway.Call, w *work, out gatew
 	return answer
 }
 
-// run has a process answer the request. held is the conversation that is in it
+// run has a worker's process answer the request. held is the conversation that is in it
 // already.
-func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process process, held *kept, out gateway.EventWriter) (answer answered) {
+func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, worker *worker, held *kept, out gateway.EventWriter) (answer answered) {
+	process := worker.process
 	last := len(w.Turns) - 1
 	if held.parked() {
 		call.Clock.Mark(latency.Bind)
+		worker.phase.Store(busy)
 		answer.Answer, answer.err = process.Resume(ctx, w.settings, w.results, handler(call, out))
 		answer.unfit = errors.Is(answer.err, claudecli.ErrNotResumed)
 		p.account(call, &answer, held.spent)
@@ -105,6 +111,7 @@ func (p *Pool) run(ctx context.Context, call *gateway.Call, w *work, process pro
 		answer.unfit = held != nil
 		return answer
 	}
+	worker.phase.Store(busy)
 	answer.Answer, answer.err = process.Turn(ctx, w.Turns[last].Content, handler(call, out))
 	p.account(call, &answer, spent{})
 	return answer

@@ -36,14 +36,14 @@ func (p *Pool) claim(w *work) (*worker, *kept) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.talks(w.key)
+	p.talks(w.demand.key)
 	for i := len(p.kept) - 1; i >= 0; i-- {
 		worker := p.kept[i]
 		switch k := worker.kept; {
 		case worker.exited():
 		case w.continues(k):
 			p.unkeep(i)
-			p.give(worker, w.key)
+			p.give(worker, w.demand)
 			p.publish()
 			return worker, k
 		case w.overtakes(k):
@@ -97,6 +97,7 @@ func (p *Pool) keep(w *worker, k *kept) {
 	}
 	k.since = time.Now()
 	w.kept = k
+	w.phase.Store(resting)
 	p.kept = append(p.kept, w)
 	over, first := -p.maxHeld(), -1
 	for i, other := range p.kept {
@@ -186,5 +187,5 @@ func (p *Pool) keepable(w *work, worker *worker, answer answered) *kept {
 		return nil
 	}
 	w.history.addAnswer(answer.Content)
-	return &kept{key: w.key, before: w.history.sum(), calls: answer.Calls, spent: answer.spent}
+	return &kept{key: w.demand.key, before: w.history.sum(), calls: answer.Calls, spent: answer.spent}
 }

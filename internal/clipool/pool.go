@@ -37,6 +37,7 @@ type process interface {
 // worker is one process on its way between parking and requests. What isn't the
 // process belongs to the pool's lock.
 type worker struct {
+	id        string
 	process   process
 	class     string    // "" until its first request
 	since     time.Time // when it was ready
@@ -46,6 +47,13 @@ type worker struct {
 	served    bool      // it has answered a request
 	grown     bool      // it uses too much memory
 	edition   int       // of the options that it was started with; see Renew
+	turns     int       // it has done, when it was last given back
+	killed    bool      // somebody has ended it: see Kill
+	// last is what the last request that it was given asks for; served by it now, where
+	// phase says so.
+	last demand
+	// phase is what the worker's owner does with it. The owner sets it without the lock.
+	phase atomic.Int32
 	// kept is the conversation that it holds for its key, nil when it is empty or
 	// serves a request.
 	kept *kept
@@ -72,6 +80,8 @@ type Pool struct {
 	alive    map[*worker]bool
 	pinged   *worker // the one that is asked
 	starting int
+	// started are the workers that are being started, by id, with since when.
+	started map[string]time.Time
 	// size is how many workers there should be now. room is how many more there is
 	// memory for.
 	size, room int
@@ -99,7 +109,7 @@ type Pool struct {
 func New(options Options) *Pool {
 	options.setDefaults()
 	p := &Pool{
-		options: options, queue: newQueue(), alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{},
+		options: options, queue: newQueue(), alive: map[*worker]bool{}, emptying: map[string]int{}, owners: map[string]int{}, talkers: map[string]time.Time{}, started: map[string]time.Time{},
 		size: options.MinWorkers, room: options.Workers,
 	}
 	p.life, p.stop = context.WithCancel(context.Background())
@@ -185,6 +195,7 @@ func (p *Pool) release(key string, w *worker, k *kept) {
 	defer p.mu.Unlock()
 	p.queue.ended(key)
 	p.pace.observe(time.Since(w.given))
+	w.turns = w.process.Turns()
 	if w.served {
 		p.proved()
 	}
@@ -206,6 +217,7 @@ func (p *Pool) reusable() bool {
 
 // empty has a worker emptied in the background.
 func (p *Pool) empty(w *worker) {
+	w.phase.Store(draining)
 	p.emptying[w.class]++
 	p.tasks.Go(func() { p.recycle(w) })
 }
@@ -263,7 +275,7 @@ func (p *Pool) discard(w *worker) {
 			p.refuseHopeless()
 		}
 	}
-	if w.exited() && !p.closed {
+	if w.exited() && !p.closed && !w.killed {
 		p.died(w)
 	}
 	go func() {

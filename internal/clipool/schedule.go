@@ -1,7 +1,8 @@
 package clipool
 
 import (
-	"math/rand/v2"
+	"crypto/rand"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -53,6 +54,7 @@ func (p *Pool) park(w *worker) {
 	}
 	w.heard = time.Now()
 	w.idleSince = w.heard
+	w.phase.Store(resting)
 	p.settle(w)
 }
 
@@ -87,7 +89,7 @@ func (w *worker) exited() bool {
 
 func (p *Pool) hand(w *worker, waiter *waiter) {
 	p.queue.remove(waiter)
-	p.give(w, waiter.demand.key)
+	p.give(w, waiter.demand)
 	p.own(w, waiter.class)
 	waiter.grant <- grant{worker: w}
 }
@@ -156,19 +158,18 @@ func (p *Pool) startProcess(options claudecli.Options) (process, error) {
 // startOne adds a worker.
 func (p *Pool) startOne() {
 	p.mu.Lock()
-	options, edition := p.options.Process, p.edition
+	start := p.begin()
 	p.mu.Unlock()
-	process, err := p.launch(options)
+	process, err := p.launch(start.options)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.starting--
+	delete(p.started, start.id)
 	if err != nil {
 		p.room++
 		p.startFailed(err)
 	} else {
-		w := &worker{process: process, edition: edition, since: time.Now(), lot: 2*rand.Float64() - 1}
-		p.alive[w] = true
-		p.tasks.Add(1)
+		w := p.born(process, start)
 		if !p.crashes.loop {
 			p.recovered()
 		}
@@ -177,6 +178,28 @@ func (p *Pool) startOne() {
 		p.arrange()
 	}
 	p.publish()
+}
+
+// start is a worker that is being started.
+type start struct {
+	id      string
+	options claudecli.Options
+	edition int
+}
+
+// begin notes that a worker is being started, which starting counts already.
+func (p *Pool) begin() start {
+	s := start{"worker_" + rand.Text()[:8], p.options.Process, p.edition}
+	p.started[s.id] = time.Now()
+	return s
+}
+
+// born makes a worker of a process that is ready.
+func (p *Pool) born(process process, s start) *worker {
+	w := &worker{id: s.id, process: process, edition: s.edition, since: time.Now(), lot: 2*mathrand.Float64() - 1}
+	p.alive[w] = true
+	p.tasks.Add(1)
+	return w
 }
 
 // recovered forgets why workers couldn't be started.

@@ -18,7 +18,7 @@ import (
 // work is a request as workers serve it.
 type work struct {
 	*message.Conversation
-	key      string
+	demand   demand
 	settings claudecli.Settings
 	// results are the last turn's, where it is nothing but results of tools.
 	// answered are the ids of the calls whose results are in it at all.
@@ -139,13 +139,14 @@ func (p *Pool) check(call *gateway.Call, w *work) error {
 
 func newWork(call *gateway.Call, c *message.Conversation) *work {
 	w := &work{
-		Conversation: c, key: call.Caller.KeyID,
+		Conversation: c,
+		demand:       demand{key: call.Caller.KeyID, project: call.Caller.ProjectID, system: c.System, request: call.RequestID, model: call.Model},
 		settings: claudecli.Settings{
 			System: c.System, Model: call.Model, ThinkingTokens: c.ThinkingTokens, MaxTokens: call.OutputLimit(), Bounded: call.MaxTokens > 0,
 			Tools: c.Tools, ToolChoice: c.ToolChoice, Effort: c.Effort, Format: c.Format,
 		},
 	}
-	w.history = newHistory(w.key, call.Model, c.System, c.Tools)
+	w.history = newHistory(w.demand.key, call.Model, c.System, c.Tools)
 	last := len(c.Turns) - 1
 	for _, turn := range c.Turns[:last] {
 		w.history.add(turn)
@@ -159,7 +160,7 @@ func newWork(call *gateway.Call, c *message.Conversation) *work {
 
 // continues says that a worker which holds k can go on with the request.
 func (w *work) continues(k *kept) bool {
-	if k.key != w.key || k.before != w.before {
+	if k.key != w.demand.key || k.before != w.before {
 		return false
 	}
 	return !k.parked() || len(w.results) == len(k.calls) &&
@@ -170,7 +171,7 @@ func (w *work) continues(k *kept) bool {
 // that the worker can't go on with it: the history, or what came with the results,
 // is another.
 func (w *work) overtakes(k *kept) bool {
-	return k.parked() && k.key == w.key && !w.continues(k) &&
+	return k.parked() && k.key == w.demand.key && !w.continues(k) &&
 		slices.ContainsFunc(w.answered, func(id string) bool { return slices.Contains(k.calls, id) })
 }
 
