@@ -83,19 +83,11 @@ func (c *auditListCommand) Run() error {
 		if err != nil {
 			return err
 		}
-		var newest []audit.Event
-		for after := int64(0); ; {
-			list, err := s.ListAudit(ctx, after, page, filter)
-			if err != nil {
-				return err
-			}
-			newest = append(newest, list...)
-			newest = slices.Clone(newest[max(0, len(newest)-c.Limit):])
-			if len(list) < page {
-				break
-			}
-			after = list[len(list)-1].ID
+		newest, err := s.NewestAudit(ctx, 0, c.Limit, filter)
+		if err != nil {
+			return err
 		}
+		slices.Reverse(newest)
 		return printList(os.Stdout, c.Output, eventColumns(), newest)
 	})
 }

@@ -9,14 +9,13 @@ import (
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/app"
 	"claude-code-api-service/internal/budget"
+	"claude-code-api-service/internal/usage"
 )
 
 // balance is a budget with what is spent of it.
 type balance struct {
-	budget.Limit
-	name  string // the key's
-	spent int64
-	ends  time.Time // of its present period; zero: never
+	usage.Balance
+	name string // the key's
 }
 
 // amount gives an amount of the budget's unit; nil for 0, which is none.
@@ -35,10 +34,11 @@ func (b balance) counted(n int64) any {
 }
 
 func (b balance) left() any {
-	if b.Hard == 0 {
+	left, limited := b.Left()
+	if !limited {
 		return nil
 	}
-	return b.counted(max(0, b.Hard-b.spent))
+	return b.counted(left)
 }
 
 func balanceColumns() []column[balance] {
@@ -50,36 +50,28 @@ func balanceColumns() []column[balance] {
 		{name: "unit", title: "Unit", value: func(b balance) any { return string(b.Unit) }},
 		{name: "hard", title: "Hard", value: func(b balance) any { return b.amount(b.Hard) }},
 		{name: "soft", title: "Soft", value: func(b balance) any { return b.amount(b.Soft) }},
-		{name: "spent", title: "Spent", value: func(b balance) any { return b.counted(b.spent) }},
+		{name: "spent", title: "Spent", value: func(b balance) any { return b.counted(b.Spent) }},
 		{name: "left", title: "Left", value: func(b balance) any { return b.left() }},
-		{name: "ends_at", title: "Until", value: func(b balance) any { return b.ends }},
+		{name: "ends_at", title: "Until", value: func(b balance) any { return b.Ends }},
 	}
 }
 
 // balances reads what is spent of budgets in their present periods.
 func balances(ctx context.Context, s app.Store, budgets []budget.Limit) ([]balance, error) {
-	keys, now := newKeys(s), time.Now()
+	keys := newKeys(s)
 	names, err := keyNames(ctx, keys, budgets)
 	if err != nil {
 		return nil, err
 	}
-	zones := map[budget.Owner]*time.Location{}
-	list := make([]balance, 0, len(budgets))
-	for _, b := range budgets {
-		zone, known := zones[b.Owner]
-		if !known {
-			if zone, err = ownersZone(ctx, keys, b.Owner); err != nil {
-				return nil, err
-			}
-			zones[b.Owner] = zone
-		}
-		present := now.In(zone)
-		spent, err := s.Spent(ctx, b.Owner, b.Period, b.Period.Start(present))
-		if err != nil {
-			return nil, err
-		}
-		ends, _ := b.Period.End(present)
-		list = append(list, balance{b, names[b.Owner], spent.In(b.Unit), ends})
+	spent, err := usage.NewReports(usage.ReportsOptions{Store: s}).Balances(ctx, budgets, func(owner budget.Owner) (*time.Location, error) {
+		return ownersZone(ctx, keys, owner)
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]balance, len(spent))
+	for i, b := range spent {
+		list[i] = balance{b, names[b.Owner]}
 	}
 	return list, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -22,29 +21,23 @@ type usageCommand struct {
 	Export    usageExportCommand    `cmd:"" help:"Every request of the ledger, as JSON lines or CSV."`
 }
 
-// total is what was used of what name names.
-type total struct {
-	name string
-	usage.Total
-}
-
 // totalColumns are the columns of totals; those of their name come first.
-func totalColumns(names ...column[total]) []column[total] {
+func totalColumns(names ...column[usage.Named]) []column[usage.Named] {
 	return append(names,
-		column[total]{name: "requests", title: "Requests", value: func(t total) any { return t.Requests }},
-		column[total]{name: "tokens", title: "Tokens", value: func(t total) any { return t.Usage.Total() }},
-		column[total]{name: "input_tokens", title: "Input", value: func(t total) any { return t.Usage.InputTokens }},
-		column[total]{name: "output_tokens", title: "Output", value: func(t total) any { return t.Usage.OutputTokens }},
-		column[total]{name: "cache_read_input_tokens", title: "Cache read", value: func(t total) any { return t.Usage.CacheReadInputTokens }},
-		column[total]{name: "cache_creation_input_tokens", title: "Cache written", value: func(t total) any { return t.Usage.CacheCreationInputTokens }},
-		column[total]{name: "cost_usd", title: "USD", value: totalCost},
-		column[total]{name: "unpriced_requests", title: "Unpriced", value: func(t total) any { return t.Unpriced }},
-		column[total]{name: "charged_usd", title: "Charged", value: charged},
+		column[usage.Named]{name: "requests", title: "Requests", value: func(t usage.Named) any { return t.Requests }},
+		column[usage.Named]{name: "tokens", title: "Tokens", value: func(t usage.Named) any { return t.Usage.Total() }},
+		column[usage.Named]{name: "input_tokens", title: "Input", value: func(t usage.Named) any { return t.Usage.InputTokens }},
+		column[usage.Named]{name: "output_tokens", title: "Output", value: func(t usage.Named) any { return t.Usage.OutputTokens }},
+		column[usage.Named]{name: "cache_read_input_tokens", title: "Cache read", value: func(t usage.Named) any { return t.Usage.CacheReadInputTokens }},
+		column[usage.Named]{name: "cache_creation_input_tokens", title: "Cache written", value: func(t usage.Named) any { return t.Usage.CacheCreationInputTokens }},
+		column[usage.Named]{name: "cost_usd", title: "USD", value: totalCost},
+		column[usage.Named]{name: "unpriced_requests", title: "Unpriced", value: func(t usage.Named) any { return t.Unpriced }},
+		column[usage.Named]{name: "charged_usd", title: "Charged", value: charged},
 	)
 }
 
 // totalCost is nil where no price is known.
-func totalCost(t total) any {
+func totalCost(t usage.Named) any {
 	if t.Requests > 0 && t.Unpriced == t.Requests {
 		return nil
 	}
@@ -52,25 +45,7 @@ func totalCost(t total) any {
 }
 
 // charged is what budgets were charged for requests of which too little is known.
-func charged(t total) any { return usd(t.Charged.MicroUSD) }
-
-// grouped adds up the sums of each name, the dearest first.
-func grouped(sums []sum, nameOf func(sum) string) []total {
-	groups := map[string]usage.Total{}
-	for _, s := range sums {
-		group := groups[nameOf(s)]
-		group.Add(&s.Sum)
-		groups[nameOf(s)] = group
-	}
-	list := make([]total, 0, len(groups))
-	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		list = append(list, total{name, groups[name]})
-	}
-	slices.SortStableFunc(list, func(a, b total) int {
-		return cmp.Or(cmp.Compare(b.CostMicroUSD, a.CostMicroUSD), cmp.Compare(b.Usage.Total(), a.Usage.Total()))
-	})
-	return list
-}
+func charged(t usage.Named) any { return usd(t.Charged.MicroUSD) }
 
 // usageReport is what the reports have in common.
 type usageReport struct {
@@ -80,7 +55,7 @@ type usageReport struct {
 }
 
 // sums reads what is chosen, and prints above a table which days those are.
-func (c *usageReport) sums(ctx context.Context, s app.Store) ([]sum, error) {
+func (c *usageReport) sums(ctx context.Context, s app.Store) ([]usage.Dated, error) {
 	sums, days, err := c.usageChoice.sums(ctx, s)
 	if err == nil && c.Output == formTable {
 		printf("Period: %s\n", days)
@@ -89,7 +64,7 @@ func (c *usageReport) sums(ctx context.Context, s app.Store) ([]sum, error) {
 }
 
 // grouped prints the totals of each name, with the columns of the name in front.
-func (c *usageReport) grouped(nameOf func(sum) string, names func(ctx context.Context, s app.Store) ([]column[total], error)) error {
+func (c *usageReport) grouped(nameOf func(usage.Dated) string, names func(ctx context.Context, s app.Store) ([]column[usage.Named], error)) error {
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		columns, err := names(ctx, s)
 		if err != nil {
@@ -99,14 +74,14 @@ func (c *usageReport) grouped(nameOf func(sum) string, names func(ctx context.Co
 		if err != nil {
 			return err
 		}
-		return printList(os.Stdout, c.Output, totalColumns(columns...), grouped(sums, nameOf))
+		return printList(os.Stdout, c.Output, totalColumns(columns...), usage.Group(sums, nameOf))
 	})
 }
 
 // called gives the one column of what needs no other name.
-func called(name, title string) func(context.Context, app.Store) ([]column[total], error) {
-	return func(context.Context, app.Store) ([]column[total], error) {
-		return []column[total]{{name: name, title: title, value: func(t total) any { return t.name }}}, nil
+func called(name, title string) func(context.Context, app.Store) ([]column[usage.Named], error) {
+	return func(context.Context, app.Store) ([]column[usage.Named], error) {
+		return []column[usage.Named]{{name: name, title: title, value: func(t usage.Named) any { return t.Name }}}, nil
 	}
 }
 
@@ -115,7 +90,7 @@ type usageByModelCommand struct {
 }
 
 func (c *usageByModelCommand) Run() error {
-	return c.grouped(func(s sum) string { return s.Model }, called("model", "Model"))
+	return c.grouped(func(s usage.Dated) string { return s.Model }, called("model", "Model"))
 }
 
 type usageByProjectCommand struct {
@@ -123,7 +98,7 @@ type usageByProjectCommand struct {
 }
 
 func (c *usageByProjectCommand) Run() error {
-	return c.grouped(func(s sum) string { return s.ProjectID }, called("project_id", "Project"))
+	return c.grouped(func(s usage.Dated) string { return s.ProjectID }, called("project_id", "Project"))
 }
 
 type usageByKeyCommand struct {
@@ -131,7 +106,7 @@ type usageByKeyCommand struct {
 }
 
 func (c *usageByKeyCommand) Run() error {
-	return c.grouped(func(s sum) string { return s.KeyID }, func(ctx context.Context, s app.Store) ([]column[total], error) {
+	return c.grouped(func(s usage.Dated) string { return s.KeyID }, func(ctx context.Context, s app.Store) ([]column[usage.Named], error) {
 		list, err := newKeys(s).List(ctx)
 		if err != nil {
 			return nil, err
@@ -140,9 +115,9 @@ func (c *usageByKeyCommand) Run() error {
 		for _, key := range list {
 			names[key.ID] = key.Name
 		}
-		return []column[total]{
-			{name: "key_id", title: "Key", value: func(t total) any { return t.name }},
-			{name: "name", title: "Name", value: func(t total) any { return names[t.name] }},
+		return []column[usage.Named]{
+			{name: "key_id", title: "Key", value: func(t usage.Named) any { return t.Name }},
+			{name: "name", title: "Name", value: func(t usage.Named) any { return names[t.Name] }},
 		}, nil
 	})
 }
@@ -157,11 +132,11 @@ func (c *usageSummaryCommand) Run() error {
 		if err != nil {
 			return err
 		}
-		all := total{name: cmp.Or(c.ProjectID, "all")}
+		all := usage.Named{Name: cmp.Or(c.ProjectID, "all")}
 		for _, s := range sums {
 			all.Add(&s.Sum)
 		}
-		project := column[total]{name: "project_id", title: "Project", value: func(total) any {
+		project := column[usage.Named]{name: "project_id", title: "Project", value: func(usage.Named) any {
 			if c.ProjectID == "" {
 				return nil
 			}
@@ -183,21 +158,21 @@ func (c *usageCostsCommand) Run() error {
 		if err != nil {
 			return err
 		}
-		days := grouped(sums, func(s sum) string { return s.date })
-		slices.SortFunc(days, func(a, b total) int { return strings.Compare(a.name, b.name) })
+		days := usage.Group(sums, func(s usage.Dated) string { return s.Date })
+		slices.SortFunc(days, func(a, b usage.Named) int { return strings.Compare(a.Name, b.Name) })
 		if c.Output == formTable && len(days) > 0 {
-			all := total{name: "total"}
+			all := usage.Named{Name: "total"}
 			for _, s := range sums {
 				all.Add(&s.Sum)
 			}
 			days = append(days, all)
 		}
-		return printList(os.Stdout, c.Output, []column[total]{
-			{name: "day", title: "Day", value: func(t total) any { return t.name }},
-			{name: "requests", title: "Requests", value: func(t total) any { return t.Requests }},
-			{name: "tokens", title: "Tokens", value: func(t total) any { return t.Usage.Total() }},
+		return printList(os.Stdout, c.Output, []column[usage.Named]{
+			{name: "day", title: "Day", value: func(t usage.Named) any { return t.Name }},
+			{name: "requests", title: "Requests", value: func(t usage.Named) any { return t.Requests }},
+			{name: "tokens", title: "Tokens", value: func(t usage.Named) any { return t.Usage.Total() }},
 			{name: "cost_usd", title: "USD", value: totalCost},
-			{name: "unpriced_requests", title: "Unpriced", value: func(t total) any { return t.Unpriced }},
+			{name: "unpriced_requests", title: "Unpriced", value: func(t usage.Named) any { return t.Unpriced }},
 			{name: "charged_usd", title: "Charged", value: charged},
 		}, days)
 	})

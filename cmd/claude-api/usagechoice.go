@@ -67,16 +67,9 @@ func day(flag, text string, zone *time.Location) (time.Time, error) {
 	return t, nil
 }
 
-// sum is a usage.Sum with the date of its day.
-type sum struct {
-	usage.Sum
-	date string
-}
-
 // sums reads what is chosen, and says which days those are.
-func (c *usageChoice) sums(ctx context.Context, s app.Store) ([]sum, string, error) {
+func (c *usageChoice) sums(ctx context.Context, s app.Store) ([]usage.Dated, string, error) {
 	keys := newKeys(s)
-	now := time.Now()
 	keyID := ""
 	if c.Key != "" {
 		account, err := keys.Find(ctx, c.Key)
@@ -89,37 +82,29 @@ func (c *usageChoice) sums(ctx context.Context, s app.Store) ([]sum, string, err
 	if err != nil {
 		return nil, "", err
 	}
-	var list []sum
-	var days []string
-	for _, p := range projects {
+	places := make([]usage.Place, len(projects))
+	for i, p := range projects {
 		zone, err := zoneOf(p)
 		if err != nil {
 			return nil, "", err
 		}
+		places[i] = usage.Place{ProjectID: p.ID, Zone: zone}
+	}
+	var days []string
+	choose := func(now time.Time, zone *time.Location) (usage.Filter, error) {
 		filter, err := c.filter(now, zone)
-		if err != nil {
-			return nil, "", err
-		}
-		if text := covered(filter, zone); !slices.Contains(days, text) {
+		if text := covered(filter, zone); err == nil && !slices.Contains(days, text) {
 			days = append(days, text)
 		}
-		filter.ProjectID, filter.KeyID = p.ID, keyID
-		found, err := s.SumUsage(ctx, filter)
-		if err != nil {
+		return filter, err
+	}
+	if len(places) == 0 {
+		if _, err := choose(time.Now(), time.UTC); err != nil {
 			return nil, "", err
 		}
-		for _, s := range found {
-			list = append(list, sum{s, s.Day.In(zone).Format(time.DateOnly)})
-		}
 	}
-	if len(projects) == 0 {
-		filter, err := c.filter(now, time.UTC)
-		if err != nil {
-			return nil, "", err
-		}
-		days = []string{covered(filter, time.UTC)}
-	}
-	return list, strings.Join(days, ", or "), nil
+	list, err := usage.NewReports(usage.ReportsOptions{Store: s}).Sums(ctx, places, keyID, choose)
+	return list, strings.Join(days, ", or "), err
 }
 
 // covered says which days a filter chooses.

@@ -68,6 +68,9 @@ type Store interface {
 	// ListAudit gives at most limit of the chosen events whose ID is above after, by
 	// ID: the way to page through the log.
 	ListAudit(ctx context.Context, after int64, limit int, filter Filter) ([]Event, error)
+	// NewestAudit gives at most limit of the chosen events whose ID is below before, 0: of
+	// all, the newest first: the way to page back through the log.
+	NewestAudit(ctx context.Context, before int64, limit int, filter Filter) ([]Event, error)
 }
 
 // Write stores all events or none and returns when they are durable: for what must

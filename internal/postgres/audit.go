@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,10 +50,27 @@ func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audi
 	if err != nil {
 		return nil, db.failed(ctx, "find the last audit event", err)
 	}
-	rows, _ := db.rest.Query(ctx, `SELECT id, time, actor, address, action, target, project_id, detail, request_id FROM audit
-		WHERE id > $1 AND id <= $2 AND time >= $4 AND ($5 = '' OR action = $5) AND ($6 = '' OR project_id = $6)
-			AND ($7 = '' OR actor = $7) AND ($8 = '' OR actor = $8 OR target = $8) ORDER BY id LIMIT $3`,
-		after, last, limit, orInfinity(filter.Since, pgtype.NegativeInfinity), filter.Action, filter.Project, filter.Actor, filter.Key) // its error is that of the rows
+	return db.listAudit(ctx, chooseAudit+`id > $7 AND id <= $8 ORDER BY id LIMIT $1`, limit, filter, after, last)
+}
+
+// NewestAudit implements audit.Store. An event that is under way comes with the next look.
+func (db *DB) NewestAudit(ctx context.Context, before int64, limit int, filter audit.Filter) ([]audit.Event, error) {
+	if !storable(filter.Action, filter.Actor, filter.Project, filter.Key) {
+		return nil, nil
+	}
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	return db.listAudit(ctx, chooseAudit+`id < $7 ORDER BY id DESC LIMIT $1`, limit, filter, before)
+}
+
+const chooseAudit = `SELECT id, time, actor, address, action, target, project_id, detail, request_id FROM audit
+	WHERE time >= $2 AND ($3 = '' OR action = $3) AND ($4 = '' OR project_id = $4)
+		AND ($5 = '' OR actor = $5) AND ($6 = '' OR actor = $6 OR target = $6) AND `
+
+func (db *DB) listAudit(ctx context.Context, query string, limit int, filter audit.Filter, ids ...any) ([]audit.Event, error) {
+	args := append([]any{limit, orInfinity(filter.Since, pgtype.NegativeInfinity), filter.Action, filter.Project, filter.Actor, filter.Key}, ids...)
+	rows, _ := db.rest.Query(ctx, query, args...) // its error is that of the rows
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (audit.Event, error) {
 		var e audit.Event
 		err := row.Scan(&e.ID, &e.Time, &e.Actor, &e.Address, &e.Action, &e.Target, &e.Project, &e.Detail, &e.RequestID)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 
 	"claude-code-api-service/internal/audit"
 )
@@ -11,7 +12,7 @@ import (
 const auditColumns = `time, actor, address, action, target, project_id, detail, request_id`
 
 type auditStatements struct {
-	insert, list *sql.Stmt
+	insert, list, newest *sql.Stmt
 }
 
 var _ audit.Store = (*DB)(nil)
@@ -23,11 +24,11 @@ func (s *auditStatements) prepare(ctx context.Context, db *DB) error {
 	if err != nil {
 		return err
 	}
+	const chosen = ` AND time >= ?3 AND (?4 = '' OR action = ?4) AND (?5 = '' OR project_id = ?5)
+				AND (?6 = '' OR actor = ?6) AND (?7 = '' OR actor = ?7 OR target = ?7) ORDER BY id`
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
-		`SELECT id, ` + auditColumns + ` FROM audit
-			WHERE id > ?1 AND time >= ?3 AND (?4 = '' OR action = ?4) AND (?5 = '' OR project_id = ?5)
-				AND (?6 = '' OR actor = ?6) AND (?7 = '' OR actor = ?7 OR target = ?7)
-			ORDER BY id LIMIT ?2`: &s.list,
+		`SELECT id, ` + auditColumns + ` FROM audit WHERE id > ?1` + chosen + ` LIMIT ?2`:      &s.list,
+		`SELECT id, ` + auditColumns + ` FROM audit WHERE id < ?1` + chosen + ` DESC LIMIT ?2`: &s.newest,
 	})
 }
 
@@ -56,11 +57,23 @@ func (db *DB) AppendAudit(ctx context.Context, events []audit.Event) error {
 
 // ListAudit implements audit.Store.
 func (db *DB) ListAudit(ctx context.Context, after int64, limit int, filter audit.Filter) ([]audit.Event, error) {
+	return listAudit(ctx, db.audit.list, after, limit, filter)
+}
+
+// NewestAudit implements audit.Store.
+func (db *DB) NewestAudit(ctx context.Context, before int64, limit int, filter audit.Filter) ([]audit.Event, error) {
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	return listAudit(ctx, db.audit.newest, before, limit, filter)
+}
+
+func listAudit(ctx context.Context, statement *sql.Stmt, beyond int64, limit int, filter audit.Filter) ([]audit.Event, error) {
 	since := int64(0)
 	if !filter.Since.IsZero() {
 		since = filter.Since.UnixMicro()
 	}
-	rows, err := db.audit.list.QueryContext(ctx, after, limit, since, filter.Action, filter.Project, filter.Actor, filter.Key)
+	rows, err := statement.QueryContext(ctx, beyond, limit, since, filter.Action, filter.Project, filter.Actor, filter.Key)
 	if err != nil {
 		return nil, fmt.Errorf("select audit events: %w", err)
 	}

@@ -83,6 +83,49 @@ func TestAudit(t *testing.T, open func(t *testing.T) audit.Store) {
 		}
 	})
 
+	t.Run("page by page, the newest first", func(t *testing.T) {
+		s := open(t)
+		for n := range 25 {
+			e := sampleEvent(n)
+			if n%2 == 1 {
+				e.Action = "key.created"
+			}
+			mustAudit(t, s, e)
+		}
+		for _, tt := range []struct {
+			filter      audit.Filter
+			count       int
+			first, last string
+		}{
+			{audit.Filter{}, 25, "req_24", "req_0"},
+			{audit.Filter{Action: "key.created"}, 12, "req_23", "req_1"},
+			{audit.Filter{Since: start.Add(20 * time.Second)}, 5, "req_24", "req_20"},
+			{audit.Filter{Actor: "key_2"}, 0, "", ""},
+		} {
+			var ids []string
+			before := int64(0)
+			for {
+				page, err := s.NewestAudit(t.Context(), before, 10, tt.filter)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(page) == 0 {
+					break
+				}
+				for _, e := range page {
+					if before > 0 && e.ID >= before {
+						t.Fatalf("id %d comes after %d", e.ID, before)
+					}
+					ids = append(ids, e.RequestID)
+					before = e.ID
+				}
+			}
+			if len(ids) != tt.count || tt.count > 0 && (ids[0] != tt.first || ids[len(ids)-1] != tt.last) {
+				t.Errorf("%+v: the pages hold %v", tt.filter, ids)
+			}
+		}
+	})
+
 	t.Run("what a filter chooses", func(t *testing.T) {
 		s := open(t)
 		other, revoked := sampleEvent(2), sampleEvent(3)
