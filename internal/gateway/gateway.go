@@ -231,13 +231,18 @@ func (g *Gateway) Open(ctx context.Context, requestID, endpoint, key, address st
 		call.former = caller
 		return call, err
 	}
-	call.Caller = caller
+	return call, call.belongsTo(caller)
+}
+
+// belongsTo gives the call its caller, and refuses one that generates nothing.
+func (c *Call) belongsTo(caller *Caller) error {
+	c.Caller = caller
 	if caller.Admin {
-		err = &apierror.Error{
+		return &apierror.Error{
 			Category: apierror.Permission, Code: apierror.CodeAdminKey, Message: "an admin key administers the service: it generates nothing",
 		}
 	}
-	return call, err
+	return nil
 }
 
 // Refuse tells the observer of a call that ended with an error before it was
