@@ -1,4 +1,7 @@
 import { render } from 'preact';
+import './style.css';
+import './theme';
+import { App } from './app';
 
 const root = document.getElementById('root');
-if (root) render(<h1>Claude Code API</h1>, root);
+if (root) render(<App />, root);
