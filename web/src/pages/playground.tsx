@@ -206,31 +206,6 @@ export function Playground() {
                   />
                 </div>
               )}
-              <Field label="System prompt">
-                {(given) => (
-                  <textarea
-                    {...given}
-                    rows={2}
-                    value={form.system}
-                    onInput={(event) => set({ system: event.currentTarget.value })}
-                  />
-                )}
-              </Field>
-              <Field label={mode === 'task' ? 'What is to be done' : 'Prompt'} hint="Ctrl Enter sends it">
-                {(given) => (
-                  <textarea
-                    {...given}
-                    rows={5}
-                    required
-                    data-search=""
-                    value={form.prompt}
-                    onInput={(event) => set({ prompt: event.currentTarget.value })}
-                    onKeyDown={(event) => {
-                      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
-                    }}
-                  />
-                )}
-              </Field>
               {mode !== 'task' && (
                 <Field label="Tokens at the most">
                   {(given) => (
@@ -245,6 +220,31 @@ export function Playground() {
                   )}
                 </Field>
               )}
+              <Field label="System prompt" class="half">
+                {(given) => (
+                  <textarea
+                    {...given}
+                    rows={2}
+                    value={form.system}
+                    onInput={(event) => set({ system: event.currentTarget.value })}
+                  />
+                )}
+              </Field>
+              <Field label={mode === 'task' ? 'What is to be done' : 'Prompt'} hint="Ctrl Enter sends it" class="half">
+                {(given) => (
+                  <textarea
+                    {...given}
+                    rows={mode === 'compare' ? 3 : 5}
+                    required
+                    data-search=""
+                    value={form.prompt}
+                    onInput={(event) => set({ prompt: event.currentTarget.value })}
+                    onKeyDown={(event) => {
+                      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
+                    }}
+                  />
+                )}
+              </Field>
               <div class="row whole">
                 <Button type="submit" kind="primary" icon="play" disabled={work.busy}>
                   {mode === 'compare' ? 'Compare' : mode === 'task' ? 'Start' : 'Send'}
