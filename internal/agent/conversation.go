@@ -14,6 +14,7 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/meter"
+	"claude-code-api-service/internal/trace"
 )
 
 // callsGrace is how long the CLI has to end its calls of the upstream by itself when
@@ -136,7 +137,13 @@ func (t *turn) run(ctx context.Context, prompt jsontext.Value) error {
 			return t.failure(ctx, err)
 		}
 	}
-	w.account.Use(meter.Run{ID: t.runID, Endpoint: t.spec.Endpoint, Caller: t.spec.Caller, MaxCostMicroUSD: t.spec.MaxCostMicroUSD})
+	span := trace.From(ctx)
+	w.account.Use(meter.Run{
+		ID: t.runID, Endpoint: t.spec.Endpoint, Caller: t.spec.Caller, MaxCostMicroUSD: t.spec.MaxCostMicroUSD, Trace: span,
+	})
+	if err := w.process.Trace(ctx, span.Environment()); err != nil {
+		return t.failure(ctx, err)
+	}
 	if w.noProject {
 		if err := t.warn(warnNoProject); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/trace"
 )
 
 // stub is a process that does nothing but live until it is ended.
@@ -19,6 +20,7 @@ type stub struct{ exited chan struct{} }
 
 func (*stub) Ready(context.Context) error                         { return nil }
 func (*stub) Bind(context.Context, claudecli.AgentSettings) error { return nil }
+func (*stub) Trace(context.Context, trace.Environment) error      { return nil }
 func (*stub) Turn(context.Context, jsontext.Value, claudecli.AgentHandler) (claudecli.AgentAnswer, error) {
 	return claudecli.AgentAnswer{}, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/meter"
+	"claude-code-api-service/internal/trace"
 )
 
 // worker is a process with what was made for it.
@@ -32,6 +33,7 @@ type worker struct {
 type process interface {
 	Ready(ctx context.Context) error
 	Bind(ctx context.Context, s claudecli.AgentSettings) error
+	Trace(ctx context.Context, e trace.Environment) error
 	Turn(ctx context.Context, prompt jsontext.Value, handler claudecli.AgentHandler) (claudecli.AgentAnswer, error)
 	Session() string
 	Kill()

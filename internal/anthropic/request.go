@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/trace"
 )
 
 // pieces is a request body in several parts.
@@ -89,6 +90,11 @@ func (b *Backend) request(ctx context.Context, call *gateway.Call, body pieces) 
 			header[name] = values
 		}
 	}
+	if call.Trace != nil {
+		header[trace.HeaderParent] = []string{call.Trace.Out()}
+		setIf(header, trace.HeaderState, call.Trace.State)
+		setIf(header, trace.HeaderBaggage, call.Trace.Baggage)
+	}
 	reader, _ := body.open()
 	to := b.url
 	if call.CountOnly {
@@ -105,4 +111,10 @@ func (b *Backend) request(ctx context.Context, call *gateway.Call, body pieces) 
 		Body: reader, GetBody: body.open, ContentLength: body.size(),
 	}
 	return req.WithContext(ctx)
+}
+
+func setIf(h http.Header, name, value string) {
+	if value != "" {
+		h[name] = []string{value}
+	}
 }

@@ -31,11 +31,13 @@ import (
 	"claude-code-api-service/internal/idempotency"
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/meter"
+	"claude-code-api-service/internal/otlp"
 	"claude-code-api-service/internal/pricing"
 	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/session"
 	"claude-code-api-service/internal/task"
 	"claude-code-api-service/internal/telemetry"
+	"claude-code-api-service/internal/trace"
 	"claude-code-api-service/internal/usage"
 	"claude-code-api-service/internal/webhook"
 )
@@ -82,7 +84,8 @@ type App struct {
 	desk          *task.Tasks
 	breakers      *route.Breakers // nil when they are switched off
 	instruments   *telemetry.Telemetry
-	certificate   *certificate // nil without TLS
+	exporter      *otlp.Exporter // nil: off
+	certificate   *certificate   // nil without TLS
 	lasting       lasting
 	current       atomic.Pointer[generation]
 	reloading     sync.Mutex
@@ -100,7 +103,7 @@ type App struct {
 // configuration must be valid and belongs to the App from here on. On an error
 // nothing stays open.
 func New(ctx context.Context, c *config.Config, log *slog.Logger) (*App, error) {
-	a := &App{config: c, log: log}
+	a := &App{config: c, log: slog.New(trace.Handler(log.Handler()))}
 	a.life, a.end = context.WithCancel(context.Background())
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.unwind(ctx))
@@ -117,6 +120,10 @@ func (a *App) build(ctx context.Context) error {
 	}
 	if path == "" && a.config.Anthropic.Empty() {
 		return ErrNoBackend
+	}
+	a.instruments = telemetry.New(telemetry.Options{Version: Version})
+	if err := a.makeExporter(ctx); err != nil {
+		return err
 	}
 	store, err := OpenStore(ctx, &a.config.Data)
 	if err != nil {
@@ -143,7 +150,6 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.instruments = telemetry.New(telemetry.Options{Version: Version})
 	backends, err := a.backends(path, catalogue)
 	if err != nil {
 		return err
@@ -153,7 +159,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.once = a.makeOnce(a.instruments.Registerer())
-	refusals := audit.NewRefusals(a.audit, a.instruments)
+	refusals := audit.NewRefusals(a.audit, a.exporter.Observer(a.instruments))
 	a.later(func(context.Context) error { refusals.Close(); return nil })
 	a.lasting = lasting{
 		backends: backends, ledger: ledger, refusals: refusals,
@@ -233,7 +239,7 @@ func (a *App) backends(path string, catalogue *pricing.Catalogue) (map[string]ga
 		}
 		backends[gateway.BackendCLI] = a.pool
 	}
-	return a.guard(backends, a.instruments), nil
+	return a.guard(a.traced(backends), a.instruments), nil
 }
 
 // Keys gives the service's keys, for programs that embed it.

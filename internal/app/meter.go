@@ -22,7 +22,7 @@ func (a *App) makeMeter() error {
 	if login {
 		a.login = &directPath{}
 		a.later(func(context.Context) error { a.login.close(); return nil })
-		backend = a.breakers.Guard(gateway.BackendDirect, a.login)
+		backend = a.breakers.Guard(gateway.BackendDirect, a.exporter.Content(a.login))
 	}
 	a.meter = meter.New(meter.Options{
 		Walk:  func() gateway.Options { return a.walkOfRuns(backend) },

@@ -88,6 +88,9 @@ func (a *App) newServer(first *generation) *httpserver.Server {
 	options.Metrics = a.instruments.Handler()
 	options.Services, options.Ready = a.services, a.ready
 	options.Logger = a.log
+	if a.exporter.Tracing() {
+		options.Tracer = a.exporter
+	}
 	if a.certificate != nil {
 		options.TLS = a.certificate.config()
 	}

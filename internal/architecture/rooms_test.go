@@ -91,6 +91,11 @@ func rooms() map[string]room {
 		"internal/httpserver": {may: []string{"apierror", "latency", "openapi", "trace"}, outside: []string{jsonLibrary}},
 		"internal/telemetry":  {may: []string{"gateway", "latency"}, outside: []string{prometheus}},
 
+		"internal/otlp": {
+			may:     with(walk),
+			outside: []string{jsonLibrary, "github.com/go-logr/logr", prometheus, "github.com/prometheus/client_model/go", "go.opentelemetry.io/otel"},
+		},
+
 		"internal/docspage": {outside: []string{"github.com/swaggest/swgui/v5/static"}},
 
 		// For those who run the service. What of the pool and the breakers they see and
@@ -128,7 +133,7 @@ func rooms() map[string]room {
 		"internal/app": {
 			may: with(
 				walk, "adminapi", "admission", "agent", "anthropic", "anthropicapi", "apikey", "archive", "audit", "budget", "capability", "claudecli", "claudecli/install", "clipool", "cluster", "config", "confine",
-				"dashboard", "docspage", "httpserver", "idempotency", "job", "meter", "monitor", "openaiapi", "openapi", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "session", "sessionapi", "simulator", "sqlite", "streamapi", "task", "taskapi", "telemetry", "usage", "webhook",
+				"dashboard", "docspage", "httpserver", "idempotency", "job", "meter", "monitor", "openaiapi", "openapi", "otlp", "postgres", "pricing", "processapi", "protocol", "responsesapi", "retry", "route", "session", "sessionapi", "simulator", "sqlite", "streamapi", "task", "taskapi", "telemetry", "trace", "usage", "webhook",
 			),
 			outside: []string{prometheus, "github.com/riverqueue/river", "github.com/coreos/go-systemd/v22"},
 		},

@@ -11,6 +11,7 @@ import (
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/confine"
+	"claude-code-api-service/internal/trace"
 )
 
 // Agentic says for what a process with tools of its own is started. Nothing in it
@@ -61,6 +62,7 @@ type Agent struct {
 
 	bound      AgentSettings
 	configured bool // the first Bind was
+	trace      trace.Environment
 }
 
 // StartAgent starts a process. It doesn't wait until that is ready: see Ready. Of
@@ -129,6 +131,23 @@ func (a *Agent) Bind(ctx context.Context, s AgentSettings) error {
 		}
 	}
 	a.configured, a.bound = true, s
+	return nil
+}
+
+// Trace gives the programs that the process starts from now on TRACEPARENT and TRACESTATE.
+// It asks the process only for what has changed, 4 to 9 ms (2.1.197 and 2.1.331); what it
+// has started, its MCP servers, keeps what it has. The CLI itself sends them nowhere
+// unless it makes spans of its own.
+func (a *Agent) Trace(ctx context.Context, e trace.Environment) error {
+	if e == a.trace {
+		return nil
+	}
+	env := map[string]string{"TRACEPARENT": e.Parent, "TRACESTATE": e.State}
+	if _, err := a.ask(ctx, a.options.ControlTimeout, control{Subtype: "apply_flag_settings", Settings: &settings{Env: env}}); err != nil {
+		a.broken = err
+		return asCLIError("the Claude Code CLI refused the run's settings", err)
+	}
+	a.trace = e
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/trace"
 )
 
 // Defaults of Options.
@@ -72,6 +73,9 @@ type Options struct {
 	RequestTimeout time.Duration
 	// Logger gets the access log and what goes wrong. May be nil.
 	Logger *slog.Logger
+	// Tracer makes spans of requests. nil: none are made, and what callers say of their
+	// traces is in the log and goes on.
+	Tracer Tracer
 
 	MaxHeaderBytes int // 0: DefaultMaxHeaderBytes
 	// ReadHeaderTimeout bounds a header, and a body that nobody reads: that of a
@@ -79,6 +83,15 @@ type Options struct {
 	ReadHeaderTimeout time.Duration
 	IdleTimeout       time.Duration // 0: DefaultIdleTimeout
 	WriteTimeout      time.Duration // 0: DefaultWriteTimeout
+}
+
+// Tracer makes spans of requests. It is safe for concurrent use.
+type Tracer interface {
+	// Begin gives the span of a request with this header. It is in the context of what
+	// serves the request.
+	Begin(h http.Header) *trace.Span
+	// End says how it was answered.
+	End(s *trace.Span, served trace.Served)
 }
 
 // Server serves the service's routes. It is safe for concurrent use.

@@ -25,7 +25,12 @@ type recorder struct {
 
 	status int // 0: nothing was sent
 	bytes  int64
+	// Whose the request is; "": nobody's, as far as it is known.
+	keyID, projectID string
 }
+
+// Caller notes whose the request is, for the log.
+func (r *recorder) Caller(keyID, projectID string) { r.keyID, r.projectID = keyID, projectID }
 
 func newRecorder(s *Server, w http.ResponseWriter, r *http.Request) *recorder {
 	rec := &recorder{ResponseWriter: w, server: s, secure: r.TLS != nil, momentary: r.ProtoMajor > 1}

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
+	"claude-code-api-service/internal/trace"
 )
 
 // headerRequestID in the spelling of net/http.
@@ -23,13 +25,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r.Header)
 	rec := newRecorder(s, w, r)
 	rec.prepare(id)
+	ctx, span := r.Context(), s.span(r)
+	if span != nil {
+		ctx = trace.With(ctx, span)
+	}
 	defer func() {
-		abort := s.recovered(recover(), rec, r, id)
+		abort := s.recovered(ctx, recover(), rec, r, id)
 		// Asked before the answer's last bytes leave: a caller who has them all may
 		// close at once, and hasn't left early.
 		early := left(r)
 		s.finish(rec, r)
-		s.logAccess(rec, r, id, time.Since(start), early)
+		took := time.Since(start)
+		status := rec.outcome(early)
+		s.logAccess(ctx, rec, r, id, took, status)
+		if span != nil && s.options.Tracer != nil {
+			s.options.Tracer.End(span, served(rec, r, id, start, took, status))
+		}
 		if abort {
 			panic(http.ErrAbortHandler)
 		}
@@ -47,15 +58,54 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// What generates is no GET: nobody escapes the limit by a header.
 	upgrade := r.Method == http.MethodGet && r.Header["Upgrade"] != nil
+	limited := ctx
 	if t.timeout > 0 && !upgrade {
-		ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, t.timeout)
 		defer cancel()
-		limited := r.WithContext(ctx)
-		defer func() { r.Pattern = limited.Pattern }() // for the log
-		t.mux.ServeHTTP(rec, limited)
+	}
+	if limited != r.Context() {
+		within := r.WithContext(limited)
+		defer func() { r.Pattern = within.Pattern }() // for the log
+		t.mux.ServeHTTP(rec, within)
 		return
 	}
 	t.mux.ServeHTTP(rec, r)
+}
+
+// span is that of a request; nil: nobody wants to know. Probes have none.
+func (s *Server) span(r *http.Request) *trace.Span {
+	switch {
+	case isProbePath(r.URL.Path):
+		return nil
+	case s.options.Tracer != nil:
+		return s.options.Tracer.Begin(r.Header)
+	}
+	// What its caller calls it is in the log, and goes on to the upstream.
+	span := trace.Parse(r.Header)
+	if span != nil {
+		span.Passed, span.Baggage = true, ""
+	}
+	return span
+}
+
+// served says of a request how it was answered.
+func served(rec *recorder, r *http.Request, id string, start time.Time, took time.Duration, status int) trace.Served {
+	scheme := "http"
+	if rec.secure {
+		scheme = "https"
+	}
+	return trace.Served{
+		Method: r.Method, Route: route(r), Scheme: scheme, Protocol: protocolVersion(r), Host: r.Host, Address: r.RemoteAddr, UserAgent: r.UserAgent(),
+		Status: status, RequestID: id, KeyID: rec.keyID, ProjectID: rec.projectID, Start: start, Took: took,
+	}
+}
+
+func protocolVersion(r *http.Request) string {
+	if r.ProtoMajor > 1 {
+		return strconv.Itoa(r.ProtoMajor)
+	}
+	return "1." + strconv.Itoa(r.ProtoMinor)
 }
 
 // refuseStopping answers a request that comes while the server stops.
@@ -93,14 +143,14 @@ func validID(id string) bool {
 
 // recovered deals with a handler's panic and says whether the connection must be
 // cut: an answer that has begun must not look complete.
-func (s *Server) recovered(value any, rec *recorder, r *http.Request, id string) (abort bool) {
+func (s *Server) recovered(ctx context.Context, value any, rec *recorder, r *http.Request, id string) (abort bool) {
 	if value == nil {
 		return false
 	}
 	if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		return true
 	}
-	s.log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler",
+	s.log.LogAttrs(ctx, slog.LevelError, "panic in a handler",
 		slog.String("request_id", id), slog.String("route", route(r)),
 		slog.Any("panic", value), slog.String("stack", string(debug.Stack())))
 	if rec.status != 0 {
@@ -124,26 +174,34 @@ func (s *Server) finish(rec *recorder, r *http.Request) {
 	}
 }
 
-func (s *Server) logAccess(rec *recorder, r *http.Request, id string, took time.Duration, early bool) {
+// outcome is the status that stands for an answer in the log.
+func (r *recorder) outcome(early bool) int {
+	switch {
+	case early:
+		return apierror.StatusClientClosed
+	case r.status == 0:
+		return http.StatusOK // what net/http sends for a handler that writes nothing
+	}
+	return r.status
+}
+
+func (s *Server) logAccess(ctx context.Context, rec *recorder, r *http.Request, id string, took time.Duration, status int) {
 	level := slog.LevelInfo
 	if isProbe(r.Pattern) {
 		level = slog.LevelDebug
 	}
-	// The request's own context has ended where the caller left.
-	ctx := context.WithoutCancel(r.Context())
+	ctx = context.WithoutCancel(ctx) // the request's own has ended where the caller left
 	if !s.log.Enabled(ctx, level) {
 		return
 	}
-	status := rec.status
-	switch {
-	case early:
-		status = apierror.StatusClientClosed
-	case status == 0:
-		status = http.StatusOK // what net/http sends for a handler that writes nothing
-	}
-	s.log.LogAttrs(ctx, level, "request", slog.String("method", r.Method), slog.String("route", route(r)),
+	attrs := append(make([]slog.Attr, 0, 8),
+		slog.String("method", r.Method), slog.String("route", route(r)),
 		slog.Int("status", status), slog.Int64("bytes", rec.bytes), slog.Duration("duration", took),
 		slog.String("request_id", id))
+	if rec.keyID != "" {
+		attrs = append(attrs, slog.String("key_id", rec.keyID), slog.String("project_id", rec.projectID))
+	}
+	s.log.LogAttrs(ctx, level, "request", attrs...)
 }
 
 // left says whether the caller left before the answer was complete.

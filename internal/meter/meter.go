@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/trace"
 )
 
 // headerRun carries a run's token where the CLI has a login of its own to present.
@@ -79,6 +80,8 @@ type Run struct {
 	// MaxCostMicroUSD is the most that the run may cost, in millionths of a US dollar;
 	// 0: no limit but the caller's budgets.
 	MaxCostMicroUSD int64
+	// Trace is the run's span, of which its calls are parts; nil: nobody wants to know.
+	Trace *trace.Span
 }
 
 // Open gives a run an account. With a Run that has no Caller the account is for a

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"claude-code-api-service/internal/trace"
 )
 
 // requestID is the header from which the protocols take a request's id.
@@ -54,8 +56,22 @@ func (m *Meter) serve(w http.ResponseWriter, r *http.Request) {
 	if m.options.Login {
 		ctx = context.WithValue(ctx, login{}, ofLogin(r.Header))
 	}
+	ctx = trace.With(ctx, run.span(r.Header))
 	w.Header()[requestID] = []string{id}
 	run.handler.ServeHTTP(&answer{ResponseWriter: w}, r.WithContext(ctx))
+}
+
+// span is that of a call of the run. A process that makes spans of its own says as which
+// it calls.
+func (r *run) span(h http.Header) *trace.Span {
+	span := r.Trace.Child()
+	if span == nil || span.Passed {
+		return span
+	}
+	if own := trace.Parse(h); own != nil && own.Trace == span.Trace {
+		span.Parent = own.ID
+	}
+	return span
 }
 
 // ofLogin gives what of a header the upstream is to see of who has logged in: the

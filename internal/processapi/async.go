@@ -16,6 +16,7 @@ import (
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/trace"
 )
 
 // maxWaiting is how many asynchronous requests of a kind one key may have waiting.
@@ -56,10 +57,12 @@ type order struct {
 	Address   string `json:"address,omitzero"`
 	Prefer    string `json:"prefer,omitzero"`
 	Body      []byte `json:"body"`
+	// Trace is the span of the request that asked.
+	Trace trace.Kept `json:"trace,omitzero"`
 }
 
 func orderOf(call *gateway.Call, body []byte) (jsontext.Value, error) {
-	return json.Marshal(order{RequestID: call.RequestID, Address: call.Address, Prefer: call.Prefer, Body: body})
+	return json.Marshal(order{RequestID: call.RequestID, Address: call.Address, Prefer: call.Prefer, Body: body, Trace: call.Trace.Keep()})
 }
 
 // run is an asynchronous request as GET gives it.
@@ -143,7 +146,7 @@ func (h *Handler) taken(ctx context.Context, j *job.Job, endpoint string) (*gate
 	}
 	call := &gateway.Call{
 		RequestID: o.RequestID, Endpoint: endpoint, Address: o.Address, Prefer: o.Prefer,
-		Caller: caller, Strict: h.gateway.Strict, Clock: latency.Start(),
+		Caller: caller, Strict: h.gateway.Strict, Trace: o.Trace.Later(), Clock: latency.Start(),
 	}
 	call.Clock.Mark(latency.Auth)
 	return call, o, nil

@@ -32,11 +32,20 @@ const (
 // apierror.Error; the call beside it holds what is known by then.
 func Open(g *gateway.Gateway, w http.ResponseWriter, r *http.Request, endpoint string) (*gateway.Call, error) {
 	call, err := g.Open(r.Context(), w.Header().Get(HeaderRequestID), endpoint, PresentedKey(r.Header), Address(r))
+	Served(w, call.Caller)
 	if err != nil {
 		return call, err
 	}
 	call.Prefer, err = PreferredBackend(r.Header)
 	return call, err
+}
+
+// Served notes whose a request is, for the access log, where w can. The caller may be
+// nil.
+func Served(w http.ResponseWriter, caller *gateway.Caller) {
+	if noted, ok := w.(interface{ Caller(keyID, projectID string) }); ok && caller != nil {
+		noted.Caller(caller.KeyID, caller.ProjectID)
+	}
 }
 
 // Address is the network address that a request came from, without its port. A

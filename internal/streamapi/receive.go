@@ -10,6 +10,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/trace"
 	"claude-code-api-service/internal/task"
 )
 
@@ -75,7 +76,9 @@ func (c *conn) authenticate(requestID string, m *incoming) (*gateway.Call, *stop
 	if m.key != "" {
 		key = m.key
 	}
-	call, err := c.h.gateway.Open(c.base, requestID, pathStream, key, c.address)
+	// Each message's work is a part of what the connection is in its client's trace.
+	ctx := trace.With(c.base, trace.From(c.base).Child())
+	call, err := c.h.gateway.Open(ctx, requestID, pathStream, key, c.address)
 	if err == nil {
 		if c.key == "" {
 			c.authenticated()

@@ -63,6 +63,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (*conn, error) {
 	}
 	if c.key = presentedKey(r.Header); c.key != "" {
 		call, err := h.gateway.Open(r.Context(), c.requestID, pathStream, c.key, c.address)
+		protocol.Served(w, call.Caller)
 		if err != nil {
 			h.gateway.Refuse(r.Context(), call, err)
 			return nil, err

@@ -68,7 +68,7 @@ func (t *Tasks) take(g *gateway.Gateway, call *gateway.Call, r *Request) (err er
 	if text := agent.Unknown(paramTools, &call.Caller.Permissions, r.Tools); text != "" {
 		call.Warn(text)
 	}
-	r.RequestID = call.RequestID
+	r.RequestID, r.Trace = call.RequestID, call.Trace.Keep()
 	if call.Prefer == gateway.BackendDirect {
 		call.Warn("X-Claude-Backend: a task runs on the CLI")
 	}
@@ -310,9 +310,9 @@ func (t *Tasks) Forgotten(ctx context.Context, j job.Job) {
 		t.log.ErrorContext(ctx, "a task's progress can't be read", "task", j.ID, "error", err)
 		return
 	}
-	traces := append(p.Former, trace{p.Session, p.Workspace})
+	traces := append(p.Former, footprint{p.Session, p.Workspace})
 	for n := range max(p.Runs, len(traces)) {
-		var left trace
+		var left footprint
 		if n < len(traces) {
 			left = traces[n]
 		}

@@ -24,7 +24,7 @@ type progress struct {
 	// Waiting are those of them that nobody has given yet.
 	Waiting []Question `json:"waiting,omitempty"`
 	// Former is where runs worked after which others began anew.
-	Former []trace `json:"former,omitzero"`
+	Former []footprint `json:"former,omitzero"`
 	// Spent is what ended runs have cost, in millionths of a US dollar, and Artifacts
 	// what they have kept.
 	Spent     int64      `json:"spent,omitzero"`
@@ -55,8 +55,8 @@ func (p *progress) answered(n int) {
 	p.Waiting = slices.DeleteFunc(p.Waiting, func(q Question) bool { return q.N == n })
 }
 
-// trace is what a run leaves on its machine.
-type trace struct {
+// footprint is what a run leaves on its machine.
+type footprint struct {
 	Session   string `json:"session,omitzero"`
 	Workspace string `json:"workspace,omitzero"`
 }
@@ -160,7 +160,7 @@ func (t *Tasks) planOf(keyID string, r *Request, p *progress) (plan, error) {
 		}
 		return plan{}, errUnreachable
 	}
-	p.Former = append(p.Former, trace{p.Session, p.Workspace})
+	p.Former = append(p.Former, footprint{p.Session, p.Workspace})
 	p.Session, p.Workspace = "", ""
 	return anew, nil
 }

@@ -13,6 +13,7 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/trace"
 )
 
 // The bounds of a request.
@@ -72,6 +73,8 @@ type Request struct {
 	Priority  int64  `json:"priority,omitzero"`
 	// RequestID is of the request that brought the task.
 	RequestID string `json:"request_id"`
+	// Trace is the span of that request, where the task is queued.
+	Trace trace.Kept `json:"trace,omitzero"`
 }
 
 // Check refuses what isn't valid, and what the caller's profile doesn't allow, and

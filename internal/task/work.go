@@ -60,7 +60,8 @@ func (t *Tasks) serve(ctx context.Context, w *walk) (err error) {
 		return err
 	}
 	call := &gateway.Call{
-		RequestID: w.request.RequestID, Endpoint: Endpoint, Caller: caller.Accepted(), Prefer: gateway.BackendCLI, Metered: true, Clock: latency.Start(),
+		RequestID: w.request.RequestID, Endpoint: Endpoint, Caller: caller.Accepted(), Prefer: gateway.BackendCLI, Metered: true,
+		Trace: w.request.Trace.Later(), Clock: latency.Start(),
 	}
 	if call.Request, err = w.request.message(); err != nil {
 		return err

@@ -23,3 +23,15 @@ func stageBuckets() []float64 {
 		1, 2.5, 5, 10, 30, 60, 120, 300, 600,
 	}
 }
+
+// perTokenBuckets are those that the conventions give for
+// gen_ai.server.time_per_output_token, in seconds, with two below them: models have
+// become faster.
+func perTokenBuckets() []float64 {
+	return []float64{0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5}
+}
+
+// usageBuckets are those that the conventions give for gen_ai.client.token.usage.
+func usageBuckets() []float64 {
+	return []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864}
+}

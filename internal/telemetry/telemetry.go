@@ -45,6 +45,8 @@ type Telemetry struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	firstToken *prometheus.HistogramVec
+	perToken   *prometheus.HistogramVec
+	usage      *prometheus.HistogramVec
 	stages     *prometheus.HistogramVec
 	tokens     *prometheus.CounterVec
 	cost       *prometheus.CounterVec
@@ -75,6 +77,16 @@ func New(options Options) *Telemetry {
 		Help:        "Time from a request's arrival to the upstream's first event (of an answer in one piece: to its header), for successful requests.",
 		ConstLabels: genAI, Buckets: firstTokenBuckets(),
 	}, []string{"gen_ai_request_model", "gen_ai_response_model", "claude_backend"})
+	t.perToken = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:        "gen_ai_server_time_per_output_token_seconds",
+		Help:        "Time per output token after the first one, for successful answers that came in pieces.",
+		ConstLabels: genAI, Buckets: perTokenBuckets(),
+	}, []string{"gen_ai_request_model", "gen_ai_response_model", "claude_backend"})
+	t.usage = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:        "gen_ai_client_token_usage",
+		Help:        "Tokens of one answer by type: input (the cache's are among them) and output.",
+		ConstLabels: genAI, Buckets: usageBuckets(),
+	}, []string{"gen_ai_token_type", "gen_ai_request_model", "gen_ai_response_model", "claude_backend"})
 	t.stages = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "claude_api_stage_duration_seconds",
 		Help:    "Time that each stage of a request took.",
@@ -103,13 +115,16 @@ func New(options Options) *Telemetry {
 		ConstLabels: prometheus.Labels{"version": options.Version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	t.registry.MustRegister(t.requests, t.duration, t.firstToken, t.stages, t.tokens, t.cost, t.retries, t.fallbacks, build,
+	t.registry.MustRegister(t.requests, t.duration, t.firstToken, t.perToken, t.usage, t.stages, t.tokens, t.cost, t.retries, t.fallbacks, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t
 }
 
 // Registerer lets other parts of the service add metrics of their own.
 func (t *Telemetry) Registerer() prometheus.Registerer { return t.registry }
+
+// Gatherer gives all metrics, for another way of sending them.
+func (t *Telemetry) Gatherer() prometheus.Gatherer { return t.registry }
 
 // Handler serves the metrics in the formats that Prometheus reads.
 func (t *Telemetry) Handler() http.Handler {
@@ -144,7 +159,8 @@ type labels struct {
 // series are the instruments under one combination of labels, looked up once.
 type series struct {
 	requests                                prometheus.Counter // nil: of parts of a request
-	duration, firstToken                    prometheus.Observer
+	duration, firstToken, perToken          prometheus.Observer
+	asked, answered                         prometheus.Observer // the tokens of one answer
 	stages                                  [latency.Count]prometheus.Observer
 	input, output, cacheRead, cacheCreation prometheus.Counter
 	cost                                    prometheus.Counter
@@ -176,6 +192,14 @@ func (t *Telemetry) Observe(entry gateway.Entry) {
 		s.firstToken.Observe(untilFirst.Seconds())
 	}
 	usage := entry.Result.Usage
+	// An answer in one piece on the direct path has been written before it comes.
+	if took, known := entry.Clock.Took(latency.Generate); known && usage.OutputTokens > 1 && (entry.Stream || entry.Backend == gateway.BackendCLI) && !entry.Metered {
+		s.perToken.Observe(took.Seconds() / float64(usage.OutputTokens-1))
+	}
+	if asked := usage.InputTokens + usage.CacheReadInputTokens + usage.CacheCreationInputTokens; asked > 0 {
+		s.asked.Observe(float64(asked))
+		s.answered.Observe(float64(max(0, usage.OutputTokens)))
+	}
 	add(s.input, usage.InputTokens)
 	add(s.output, usage.OutputTokens)
 	add(s.cacheRead, usage.CacheReadInputTokens)
@@ -218,6 +242,9 @@ func (t *Telemetry) find(l labels) *series {
 	s := &series{
 		duration:      t.duration.WithLabelValues(l.request, l.response, l.backend, l.errorType),
 		firstToken:    nothing{},
+		perToken:      nothing{},
+		asked:         t.usage.WithLabelValues("input", l.request, l.response, l.backend),
+		answered:      t.usage.WithLabelValues("output", l.request, l.response, l.backend),
 		input:         t.tokens.WithLabelValues("input", model, l.backend),
 		output:        t.tokens.WithLabelValues("output", model, l.backend),
 		cacheRead:     t.tokens.WithLabelValues("cache_read", model, l.backend),
@@ -229,6 +256,7 @@ func (t *Telemetry) find(l labels) *series {
 	}
 	if l.errorType == "" {
 		s.firstToken = t.firstToken.WithLabelValues(l.request, l.response, l.backend)
+		s.perToken = t.perToken.WithLabelValues(l.request, l.response, l.backend)
 	}
 	for stage := range latency.Stage(latency.Count) {
 		s.stages[stage] = t.stages.WithLabelValues(stage.String(), l.backend)

@@ -173,6 +173,18 @@ func (s *Span) traceparent(id SpanID) string {
 	return string(append(b, "-00"...))
 }
 
+// Environment is what a program finds in its environment of the span that it works for:
+// TRACEPARENT and TRACESTATE, as OpenTelemetry names them. The zero one is none.
+type Environment struct{ Parent, State string }
+
+// Environment gives that of a span.
+func (s *Span) Environment() Environment {
+	if s == nil {
+		return Environment{}
+	}
+	return Environment{s.Traceparent(), s.State}
+}
+
 // key is the key of the context's value.
 type key struct{}
 

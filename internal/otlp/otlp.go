@@ -1,0 +1,198 @@
+// Package otlp sends traces and metrics over OTLP, named by the semantic conventions of
+// OpenTelemetry (1.41; those for generative AI are still being developed). It is off
+// unless the standard variables name a collector: docs/observability.md lists those that
+// count. What it decides is in docs/adr/0038.
+package otlp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
+	api "go.opentelemetry.io/otel/trace"
+
+	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/trace"
+)
+
+const (
+	// scope names what makes the spans and metrics.
+	scope = "claude-code-api-service"
+	// serviceName is service.name where OTEL_SERVICE_NAME says nothing.
+	serviceName = "claude-api"
+)
+
+// CloseTimeout bounds Close: what a collector hasn't taken by then is lost.
+const CloseTimeout = 2 * time.Second
+
+// Options are what an Exporter needs.
+type Options struct {
+	// Version is the service's.
+	Version string
+	// Metrics are what is sent of metrics.
+	Metrics prometheus.Gatherer
+	// Upstream is the address of the Messages API: a URL.
+	Upstream string
+	// Log hears of a collector that takes nothing, once a minute at most. May be nil.
+	Log *slog.Logger
+}
+
+// Exporter sends what it hears of. It is safe for concurrent use, and nobody waits for a
+// collector: what that doesn't take in time is left out. A nil one is switched off: all
+// methods take it.
+type Exporter struct {
+	settings settings
+	options  Options
+	started  time.Time
+	tracer   api.Tracer // nil: no traces
+	upstream address
+	traces   *sdk.TracerProvider
+	metrics  *metric.MeterProvider
+}
+
+var _ gateway.Observer = (*observer)(nil)
+
+// New makes an Exporter of the variables; nil where they switch it off. An error names
+// the variable that is at fault, and not what it holds.
+func New(ctx context.Context, options Options) (*Exporter, error) {
+	s, err := readSettings()
+	if err != nil || !s.traces && !s.metrics {
+		return nil, err
+	}
+	// The SDK would write what it can't read to standard error, headers too.
+	otel.SetLogger(logr.Discard())
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Exporter{settings: s, options: options, started: time.Now(), upstream: addressOf(options.Upstream)}
+	about, err := resource.New(ctx,
+		resource.WithSchemaURL(semconv.SchemaURL), resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithAttributes(
+			semconv.ServiceName(serviceName), semconv.ServiceVersion(options.Version), semconv.ServiceInstanceID(trace.NewID().String()),
+		),
+		resource.WithFromEnv(),
+	)
+	if err != nil {
+		return nil, errors.New("OTEL_RESOURCE_ATTRIBUTES: isn't a list of name=value")
+	}
+	lost := &complaints{log: options.Log, secrets: s.secrets}
+	if s.traces {
+		client, err := s.spanExporter(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_*: traces can't be sent: %w", lost.withoutSecrets(err))
+		}
+		e.traces = sdk.NewTracerProvider(
+			sdk.WithBatcher(spans{client, lost}), sdk.WithResource(about), sdk.WithSampler(sdk.AlwaysSample()), sdk.WithIDGenerator(given{}),
+		)
+		e.tracer = e.traces.Tracer(scope, api.WithInstrumentationVersion(options.Version), api.WithSchemaURL(semconv.SchemaURL))
+	}
+	if s.metrics {
+		client, err := s.metricExporter(ctx)
+		if err != nil {
+			return nil, errors.Join(
+				fmt.Errorf("OTEL_EXPORTER_OTLP_*: metrics can't be sent: %w", lost.withoutSecrets(err)), e.Close(ctx),
+			)
+		}
+		e.metrics = metric.NewMeterProvider(metric.WithResource(about), metric.WithReader(
+			metric.NewPeriodicReader(measurements{client, lost}, metric.WithProducer(e)),
+		))
+	}
+	return e, nil
+}
+
+// Tracing says that spans are made.
+func (e *Exporter) Tracing() bool { return e != nil && e.tracer != nil }
+
+// Sends says what is sent, for the log.
+func (e *Exporter) Sends() (traces, metrics bool) {
+	return e.Tracing(), e != nil && e.metrics != nil
+}
+
+// Close sends what is left, for CloseTimeout at most, also where ctx has ended.
+func (e *Exporter) Close(ctx context.Context) error {
+	if e == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if e.metrics != nil {
+			_ = e.metrics.Shutdown(ctx) // what was lost is in the log
+		}
+	}()
+	if e.traces != nil {
+		_ = e.traces.Shutdown(ctx)
+	}
+	<-done
+	return nil
+}
+
+// Begin implements httpserver.Tracer: it takes the caller's context, where it is well
+// formed, and decides whether the trace is kept.
+func (e *Exporter) Begin(h http.Header) *trace.Span {
+	s := &trace.Span{ID: trace.NewSpanID(), Upstream: trace.NewSpanID(), Server: true}
+	if caller := e.settings.parse(h); caller != nil {
+		s.Trace, s.Parent, s.Remote, s.State, s.Baggage = caller.Trace, caller.ID, true, caller.State, caller.Baggage
+		s.Sampled = caller.Sampled
+	} else {
+		s.Trace = trace.NewID()
+	}
+	s.Sampled = e.settings.sampler.keeps(s)
+	return s
+}
+
+// observer makes spans of what it hears of.
+type observer struct {
+	*Exporter
+	next gateway.Observer
+}
+
+// Observer gives an Observer that makes spans, in front of another.
+func (e *Exporter) Observer(next gateway.Observer) gateway.Observer {
+	if !e.Tracing() {
+		return next
+	}
+	return &observer{e, next}
+}
+
+// Observe implements gateway.Observer.
+func (o *observer) Observe(entry gateway.Entry) {
+	o.next.Observe(entry)
+	s := entry.Trace
+	if s == nil || !s.Sampled || s.Passed {
+		return
+	}
+	said, _ := s.Noted().(*content)
+	if s.Server {
+		s.Note(&outcome{entry, said})
+		return
+	}
+	o.export(s, nil, &outcome{entry, said})
+}
+
+// outcome is what became of a call.
+type outcome struct {
+	gateway.Entry
+	said *content // nil: it isn't kept
+}
+
+// End implements httpserver.Tracer.
+func (e *Exporter) End(s *trace.Span, served trace.Served) {
+	if !s.Sampled {
+		return
+	}
+	call, _ := s.Noted().(*outcome)
+	e.export(s, &served, call)
+}
