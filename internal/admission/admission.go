@@ -139,7 +139,11 @@ func (s *shard) scopes(c *gateway.Caller) [2]scope {
 }
 
 func (a *Admitter) shard(c *gateway.Caller) *shard {
-	return &a.shards[maphash.String(a.seed, c.ProjectID)%shardCount]
+	return a.shardOf(c.ProjectID)
+}
+
+func (a *Admitter) shardOf(projectID string) *shard {
+	return &a.shards[maphash.String(a.seed, projectID)%shardCount]
 }
 
 func (a *Admitter) now() time.Duration { return time.Since(a.start) }

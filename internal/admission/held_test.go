@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/budget"
@@ -233,4 +234,39 @@ func TestThinkingIsReserved(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHeldIsTold looks at what a request holds while it runs, as those who administer the
+// service do.
+func TestHeldIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(Options{Store: nothingSpent{}, Models: priced{}})
+		day := limitOf(budget.Key, "k", budget.Day, budget.Tokens, 100_000)
+		call := requestWith(t, []budget.Limit{day})
+		project, now := call.Caller.ProjectID, time.Now().In(call.Caller.Zone())
+		held := func(limit budget.Limit, now time.Time) int64 { return a.Held(project, limit, now) }
+		if n := held(day, now); n != 0 {
+			t.Errorf("%d are held before anybody asks", n)
+		}
+		if err := begin(a, call); err != nil {
+			t.Fatal(err)
+		}
+		if n := held(day, now); n == 0 || n != call.Held.Tokens {
+			t.Errorf("%d are held, and the call says %d", n, call.Held.Tokens)
+		}
+		for name, n := range map[string]int64{
+			"of the day after":   held(day, now.AddDate(0, 0, 1)),
+			"of the month":       held(limitOf(budget.Key, "k", budget.Month, budget.Tokens, 1), now),
+			"of another key":     held(limitOf(budget.Key, "other", budget.Day, budget.Tokens, 1), now),
+			"of another project": a.Held("other", day, now),
+		} {
+			if n != 0 {
+				t.Errorf("%d are held %s", n, name)
+			}
+		}
+		a.Release(call, used(10, 0))
+		if n := held(day, now); n != 0 {
+			t.Errorf("%d are held when it has ended", n)
+		}
+	})
 }

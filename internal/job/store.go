@@ -88,7 +88,7 @@ type Rows interface {
 	Job(ctx context.Context, keyID, id string) (Job, error)
 	// Find gives a job of any key.
 	Find(ctx context.Context, id string) (Job, error)
-	// All gives jobs of every key, as List gives those of one.
+	// All gives jobs of every key, as List gives those of one, but with Request.
 	All(ctx context.Context, filter Filter) ([]Job, error)
 	// List gives a key's jobs, the newest first, without Request, Progress and Result. A
 	// Filter's Limit is set.

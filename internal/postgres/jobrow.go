@@ -50,7 +50,7 @@ func (s *Jobs) All(ctx context.Context, filter job.Filter) ([]job.Job, error) {
 	if filter.State != "" {
 		ofState = `state = $2` // alone, so that an index serves it
 	}
-	return s.list(ctx, scanJobHead, `SELECT `+jobHead+` FROM jobs WHERE ($1 = '' OR kind = $1) AND `+ofState+`
+	return s.list(ctx, scanWholeJob, `SELECT `+jobHead+`, request, NULL::bytea, NULL::bytea FROM jobs WHERE ($1 = '' OR kind = $1) AND `+ofState+`
 		AND ($3 = '' OR seq < (SELECT seq FROM jobs WHERE id = $3)) ORDER BY seq DESC LIMIT $4`,
 		filter.Kind, filter.State, filter.Before, filter.Limit)
 }

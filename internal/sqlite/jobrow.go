@@ -28,7 +28,7 @@ func (s *Jobs) All(ctx context.Context, filter job.Filter) ([]job.Job, error) {
 	if filter.State != "" {
 		ofState = `state = ?2` // alone, so that an index serves it
 	}
-	return s.list(ctx, false, `SELECT `+jobHead+` FROM jobs WHERE (?1 = '' OR kind = ?1) AND `+ofState+`
+	return s.list(ctx, true, `SELECT `+jobHead+`, request, NULL, NULL FROM jobs WHERE (?1 = '' OR kind = ?1) AND `+ofState+`
 		AND (?3 = '' OR seq < (SELECT seq FROM jobs WHERE id = ?3)) ORDER BY seq DESC LIMIT ?4`,
 		string(filter.Kind), string(filter.State), filter.Before, filter.Limit)
 }

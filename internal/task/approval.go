@@ -114,7 +114,16 @@ func (r *record) answer(ctx context.Context, n int) (Approval, error) {
 // apierror.Error: there is no such question, it was answered before, or the task has
 // ended.
 func (t *Tasks) Answer(ctx context.Context, call *gateway.Call, id string, a Approval) error {
-	j, err := t.find(ctx, call.Caller, id)
+	a.By = byCaller
+	if err := t.answer(ctx, call.Caller, id, a); err != nil || t.options.Decided == nil {
+		return err
+	}
+	return t.options.Decided(ctx, call, id, a)
+}
+
+// answer keeps an answer to a question of a task of the caller.
+func (t *Tasks) answer(ctx context.Context, caller *gateway.Caller, id string, a Approval) error {
+	j, err := t.find(ctx, caller, id)
 	if err != nil {
 		return err
 	}
@@ -134,8 +143,7 @@ func (t *Tasks) Answer(ctx context.Context, call *gateway.Call, id string, a App
 	case j.State.Ended():
 		return ended()
 	}
-	a.By = byCaller
-	err = t.jobs.Answer(ctx, call.Caller.KeyID, id, a.N, encode(a))
+	err = t.jobs.Answer(ctx, caller.KeyID, id, a.N, encode(a))
 	switch {
 	case errors.Is(err, job.ErrAnswered):
 		return &apierror.Error{Category: apierror.BadRequest, Code: CodeAnswered, Message: "the question was answered before, or its time is over", Cause: err}
@@ -144,8 +152,5 @@ func (t *Tasks) Answer(ctx context.Context, call *gateway.Call, id string, a App
 	case err != nil:
 		return told(err)
 	}
-	if t.options.Decided == nil {
-		return nil
-	}
-	return t.options.Decided(ctx, call, id, a)
+	return nil
 }

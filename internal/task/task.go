@@ -45,6 +45,9 @@ type Jobs interface {
 	Begin(ctx context.Context, j job.Job) (*job.Run, func(result jsontext.Value, err error) error, error)
 	Job(ctx context.Context, keyID, id string) (job.Job, error)
 	List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error)
+	// Find and All are for those who administer the service.
+	Find(ctx context.Context, id string) (job.Job, error)
+	All(ctx context.Context, filter job.Filter) ([]job.Job, error)
 	Cancel(ctx context.Context, keyID, id string) (job.Job, error)
 	Remove(ctx context.Context, keyID, id string) error
 	Answer(ctx context.Context, keyID, id string, n int, value jsontext.Value) error

@@ -9,6 +9,7 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/task"
 )
 
 // headerLastEvent says what a reader has of a stream of events already.
@@ -49,7 +50,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, call *gate
 	frame := make([]byte, 0, 512)
 	for e, err := range events {
 		if err == nil {
-			frame = appendFrame(frame[:0], e)
+			frame = task.AppendFrame(frame[:0], e)
 			err = s.Write(frame)
 		}
 		if err == nil {

@@ -3,7 +3,6 @@ package taskapi
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -162,7 +161,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, call *gateway.C
 	frame := make([]byte, 0, 512)
 	send := func(e job.Event) error {
 		s.Start(call)
-		frame = appendFrame(frame[:0], e)
+		frame = task.AppendFrame(frame[:0], e)
 		if err := s.Write(frame); err != nil {
 			return err
 		}
@@ -173,7 +172,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, call *gateway.C
 	switch {
 	case err == nil:
 		s.Start(call)
-		_ = s.Write(appendFrame(frame[:0], last)) // a caller who left isn't told
+		_ = s.Write(task.AppendFrame(frame[:0], last)) // a caller who left isn't told
 	case !s.Started():
 		return err
 	default:
@@ -182,14 +181,4 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, call *gateway.C
 		_ = s.Write(append(protocol.AppendFlatError(frame, apierror.From(err)), "}\n\n"...))
 	}
 	return s.Close(call)
-}
-
-// appendFrame appends an event as streams of events carry it. One that isn't kept has
-// no id.
-func appendFrame(dst []byte, e job.Event) []byte {
-	if e.Seq > 0 {
-		dst = append(strconv.AppendInt(append(dst, "id: "...), e.Seq, 10), '\n')
-	}
-	dst = append(append(append(dst, "event: "...), e.Type...), "\ndata: "...)
-	return append(append(dst, e.Data...), "\n\n"...)
 }
