@@ -170,7 +170,7 @@ func (m *Meta) stages(h http.Header) {
 				if m.Stages == nil {
 					m.Stages = map[string]time.Duration{}
 				}
-				m.Stages[strings.TrimSpace(name)] = time.Duration(ms * float64(time.Millisecond))
+				m.Stages[strings.TrimSpace(name)] = seconds(ms / 1e3)
 			}
 		}
 	}

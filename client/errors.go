@@ -94,7 +94,10 @@ func (f *failure) error() *Error {
 const mostSeconds = 1e9
 
 func seconds(n float64) time.Duration {
-	return time.Duration(min(max(n, 0), mostSeconds) * float64(time.Second))
+	if !(n > 0) { // NaN neither
+		return 0
+	}
+	return time.Duration(min(n, mostSeconds) * float64(time.Second))
 }
 
 // maxError bounds the body of an error.

@@ -46,7 +46,7 @@ var errSilent = fmt.Errorf("nothing has come for %s, not even a heartbeat", sile
 func (c *Client) open(ctx context.Context, method, path string, body any, o *call) (*events, error) {
 	e := &events{meta: o.meta}
 	e.ctx, e.cancel = context.WithCancelCause(ctx)
-	response, err := c.send(e.ctx, method, path, body, o)
+	response, err := c.send(e.ctx, method, path, body, o) //nolint:bodyclose // close does
 	if err != nil {
 		e.cancel(nil)
 		return nil, err
@@ -93,10 +93,21 @@ func (e *events) next() (frame, error) {
 	return frame{}, fmt.Errorf("%w: %w", ErrCut, err)
 }
 
-// finish reads what is behind the last event, where the trailer is.
+// finishFor is how long a stream may stay open behind its last event.
+const finishFor = 5 * time.Second
+
+// finish reads to the stream's end behind its last event: then the service knows that what
+// was told of has ended, and the trailer is there.
 func (e *events) finish() {
-	if _, err := e.reader.Next(); errors.Is(err, io.EOF) && e.meta != nil {
-		e.meta.stages(e.response.Trailer)
+	defer time.AfterFunc(finishFor, func() { e.cancel(nil) }).Stop()
+	for {
+		_, err := e.reader.Next()
+		if errors.Is(err, io.EOF) && e.meta != nil {
+			e.meta.stages(e.response.Trailer)
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 

@@ -190,7 +190,7 @@ func readProcessEvent(data []byte) (ProcessEvent, error) {
 	switch kind.Type {
 	case EventToken, EventThinking, "error":
 		if err = decodeEvent(data, &head); err == nil && kind.Type == "error" {
-			err = head.failure.error()
+			err = head.error()
 		}
 		e.Content = head.Content
 	case EventToolUse:
@@ -267,7 +267,7 @@ func result[T any](ctx context.Context, c *Client, path, id string) (*Run[T], er
 	if err := c.ask(ctx, http.MethodGet, path+"/"+url.PathEscape(id), nil, &read, newCall(nil)); err != nil {
 		return nil, err
 	}
-	read.err = read.failure.error()
+	read.err = read.error()
 	return &read.Run, nil
 }
 

@@ -61,7 +61,7 @@ func (c *Client) Stream(ctx context.Context, options ...Option) (*Stream, error)
 	if c.key != "" {
 		o.header.Set("X-Api-Key", c.key)
 	}
-	socket, response, err := websocket.Dial(ctx, c.base.String()+"/v1/stream", &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: o.header})
+	socket, response, err := websocket.Dial(ctx, c.base.String()+"/v1/stream", &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: o.header}) //nolint:bodyclose // it is in memory
 	if err != nil {
 		if response != nil && response.StatusCode >= http.StatusBadRequest {
 			return nil, errorOf(response) // its body is in memory
@@ -101,7 +101,8 @@ func (s *Stream) read() {
 func (s *Stream) Close() error {
 	err := s.socket.Close(websocket.StatusNormalClosure, "")
 	s.end()
-	for range s.messages { //nolint:revive // until the reader has ended
+	for range s.messages {
+		continue // until the reader has ended
 	}
 	var closed websocket.CloseError
 	if errors.As(err, &closed) || errors.Is(err, context.Canceled) {

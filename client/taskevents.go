@@ -81,6 +81,9 @@ func (c *Client) followOnce(ctx context.Context, path string, after *int64, yiel
 			}
 			*after = e.Seq
 		}
+		if e.Task != nil {
+			stream.finish()
+		}
 		if !yield(e, nil) || e.Task != nil {
 			return true, true, nil
 		}
