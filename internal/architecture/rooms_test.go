@@ -123,7 +123,7 @@ func rooms() map[string]room {
 		"internal/simulator": {may: []string{"message", "pricing", "sse"}, outside: []string{jsonLibrary}},
 
 		// They look from outside: over HTTP, and at processes that they start themselves.
-		"client":             {may: []string{"sse"}, outside: []string{jsonLibrary, "github.com/coder/websocket"}},
+		"client": {may: []string{"sse"}, outside: []string{jsonLibrary, "github.com/coder/websocket"}},
 		// SQLite: benchmark uses it as the former service did.
 		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary, "modernc.org/sqlite"}},
 		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
@@ -152,6 +152,7 @@ func rooms() map[string]room {
 		"internal/postgres/pgtest":      {tests: true, outside: []string{pgx}},
 		"internal/storetest":            {tests: true, may: with(walk, "apikey", "archive", "audit", "budget", "job", "usage"), outside: []string{jsonLibrary}},
 		"internal/claudecli/clitest":    {tests: true, may: []string{"claudecli/install", "simulator"}, outside: []string{goleak}},
+		"internal/otlp/otlptest":        {tests: true, outside: []string{"go.opentelemetry.io/proto/otlp", "google.golang.org/grpc", "google.golang.org/protobuf"}},
 		"internal/chaostest":            {tests: true, may: []string{"simulator"}, outside: []string{jsonLibrary}},
 		"internal/claudecli/fakeclaude": {tests: true, outside: []string{jsonLibrary}},
 		"internal/protocol/protocoltest": {

@@ -17,6 +17,8 @@ import (
 type complaints struct {
 	log     *slog.Logger
 	secrets []string
+	// life ends what is being sent.
+	life context.Context //nolint:containedctx // the SDK calls with contexts of its own
 
 	mu   sync.Mutex
 	next time.Time
@@ -39,6 +41,13 @@ func (c *complaints) hear(what string, err error) {
 	}
 }
 
+// within gives a context that ends with ctx and with life.
+func (c *complaints) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // withoutSecrets gives an error's text without what the headers hold, which a collector
 // may have sent back.
 func (c *complaints) withoutSecrets(err error) error {
@@ -58,6 +67,8 @@ type spans struct {
 
 // ExportSpans implements sdk's SpanExporter.
 func (s spans) ExportSpans(ctx context.Context, all []sdk.ReadOnlySpan) error {
+	ctx, stop := s.lost.within(ctx)
+	defer stop()
 	s.lost.hear("traces", s.SpanExporter.ExportSpans(ctx, all))
 	return nil
 }
@@ -69,6 +80,8 @@ type measurements struct {
 
 // Export implements metric.Exporter.
 func (m measurements) Export(ctx context.Context, all *metricdata.ResourceMetrics) error {
+	ctx, stop := m.lost.within(ctx)
+	defer stop()
 	m.lost.hear("metrics", m.Exporter.Export(ctx, all))
 	return nil
 }

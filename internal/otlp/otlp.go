@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -58,6 +59,7 @@ type Exporter struct {
 	upstream address
 	traces   *sdk.TracerProvider
 	metrics  *metric.MeterProvider
+	end      context.CancelFunc // of what is being sent
 }
 
 var _ gateway.Observer = (*observer)(nil)
@@ -69,27 +71,28 @@ func New(ctx context.Context, options Options) (*Exporter, error) {
 	if err != nil || !s.traces && !s.metrics {
 		return nil, err
 	}
-	// The SDK would write what it can't read to standard error, headers too.
-	otel.SetLogger(logr.Discard())
+	silence()
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Exporter{settings: s, options: options, started: time.Now(), upstream: addressOf(options.Upstream)}
 	about, err := resource.New(ctx,
-		resource.WithSchemaURL(semconv.SchemaURL), resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(
 			semconv.ServiceName(serviceName), semconv.ServiceVersion(options.Version), semconv.ServiceInstanceID(trace.NewID().String()),
 		),
 		resource.WithFromEnv(),
 	)
-	if err != nil {
+	// Its parts may be of several versions of the conventions.
+	if err != nil && !errors.Is(err, resource.ErrSchemaURLConflict) {
 		return nil, errors.New("OTEL_RESOURCE_ATTRIBUTES: isn't a list of name=value")
 	}
 	lost := &complaints{log: options.Log, secrets: s.secrets}
+	lost.life, e.end = context.WithCancel(context.Background())
 	if s.traces {
 		client, err := s.spanExporter(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_*: traces can't be sent: %w", lost.withoutSecrets(err))
+			return nil, errors.Join(fmt.Errorf("OTEL_EXPORTER_OTLP_*: traces can't be sent: %w", lost.withoutSecrets(err)), e.Close(ctx))
 		}
 		e.traces = sdk.NewTracerProvider(
 			sdk.WithBatcher(spans{client, lost}), sdk.WithResource(about), sdk.WithSampler(sdk.AlwaysSample()), sdk.WithIDGenerator(given{}),
@@ -110,6 +113,13 @@ func New(ctx context.Context, options Options) (*Exporter, error) {
 	return e, nil
 }
 
+// silence keeps the SDK from writing to standard error: what it can't read, headers too,
+// and failures, of which complaints tells.
+var silence = sync.OnceFunc(func() {
+	otel.SetLogger(logr.Discard())
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+})
+
 // Tracing says that spans are made.
 func (e *Exporter) Tracing() bool { return e != nil && e.tracer != nil }
 
@@ -125,6 +135,7 @@ func (e *Exporter) Close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseTimeout)
 	defer cancel()
+	defer e.end() // the SDK would go on with what it has begun, for a minute
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -96,7 +97,7 @@ func (e *Exporter) export(s *trace.Span, served *trace.Served, call *outcome) {
 		p.attributes = append(p.attributes, ofRequest(served)...)
 		p.failed = p.failed || served.Status >= 500
 		if call == nil {
-			p.name = cmp.Or(methodOf(served.Method)+" "+served.Route, methodOf(served.Method))
+			p.name = strings.TrimSpace(methodOf(served.Method) + " " + served.Route)
 			p.attributes = append(p.attributes, ofCaller(served.RequestID, served.KeyID, served.ProjectID)...)
 			if served.Status >= 500 {
 				p.attributes = append(p.attributes, semconv.ErrorTypeKey.String(strconv.Itoa(served.Status)))
@@ -230,20 +231,20 @@ func methodOf(method string) string {
 
 // stages writes the spans of a call's stages, one behind the other as the walk has them:
 // where one came twice, as by a fallback, its times are together. What the upstream takes
-// is one span around two.
+// is one span around them.
 func (e *Exporter) stages(s *trace.Span, entry *gateway.Entry) {
-	at := entry.Time
+	at, upstream := entry.Time, false
 	for stage := range latency.Total {
 		took, known := entry.Clock.Took(stage)
 		if !known {
 			continue
 		}
 		p := &piece{name: stage.String(), id: trace.NewSpanID(), parent: s.ID, kind: api.SpanKindInternal, start: at, end: at.Add(took)}
-		if stage == latency.FirstByte && !entry.Metered {
-			e.write(s, e.call(s, entry, at))
-		}
-		if _, began := entry.Clock.Took(latency.FirstByte); began && !entry.Metered && (stage == latency.FirstByte || stage == latency.Generate) {
-			p.parent = s.Upstream
+		if (stage == latency.FirstByte || stage == latency.Generate) && !entry.Metered && !entry.Refused {
+			if !upstream {
+				e.write(s, e.call(s, entry, at))
+			}
+			p.parent, upstream = s.Upstream, true
 		}
 		e.write(s, p)
 		at = p.end
