@@ -126,7 +126,7 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) 
 // codeConflict is for what can't be done as things stand: it is answered with 409.
 const codeConflict apierror.Code = "conflict"
 
-// notFound says that there is no such thing, of which the request's path names one.
+// notFound says that there is no such thing as the request names in a place.
 func notFound(param, format string, args ...any) error {
 	return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotFound, Param: param, Message: fmt.Sprintf(format, args...)}
 }
@@ -180,21 +180,21 @@ func (h *Handler) note(ctx context.Context, who *administrator, e audit.Event) e
 	return audit.Write(ctx, h.options.Audit, e)
 }
 
+// failure documents an error's answer.
+func failure(status int, description string) openapi.Response {
+	return openapi.Response{Status: status, Description: description, Schema: openapi.Members("AdminError", "", protocol.FlatError(openapi.Always)...)}
+}
+
 // answers are what an endpoint answers: on success with a body of the schema, nil for
 // none, and what every one answers besides.
-func answers(status int, description string, schema *openapi.Schema) []openapi.Response {
-	failed := openapi.Members("AdminError", "", protocol.FlatError(openapi.Always)...)
-	all := []openapi.Response{{Status: status, Description: description, Schema: schema}}
-	for _, failure := range []struct {
-		status      int
-		description string
-	}{
-		{http.StatusBadRequest, "The request is at fault: error.param names the member."},
-		{http.StatusUnauthorized, "No admin key came that is taken, nor the cookie of a session."},
-		{http.StatusForbidden, "A caller's key came, or the page of another site has sent the request."},
-		{http.StatusNotFound, "There is no such thing."},
-	} {
-		all = append(all, openapi.Response{Status: failure.status, Description: failure.description, Schema: failed})
-	}
-	return all
+func answers(status int, description string, schema *openapi.Schema, more ...openapi.Response) []openapi.Response {
+	return append([]openapi.Response{
+		{Status: status, Description: description, Schema: schema},
+		failure(http.StatusBadRequest, "The request is at fault: error.param names the member."),
+		failure(http.StatusUnauthorized, "No admin key came that is taken, nor the cookie of a session."),
+		failure(http.StatusForbidden, "A caller's key came, or the page of another site has sent the request."),
+		failure(http.StatusNotFound, "There is no such thing."),
+		failure(http.StatusTooManyRequests, "Too many keys that aren't valid came from this address."),
+		failure(http.StatusServiceUnavailable, "The database doesn't answer."),
+	}, more...)
 }

@@ -4,16 +4,19 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
+	"time"
 
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/monitor"
 	"claude-code-api-service/internal/openapi"
 )
 
-// Options are what a Handler needs. Authenticator, Keys and Audit are required, and so
-// is Archive where Sessions is set.
+// Options are what a Handler needs. Authenticator, Keys, Audit, Monitor and State
+// are required, and so is Archive where Sessions is set.
 type Options struct {
 	// Authenticator knows admin keys, and slows those down who try keys.
 	Authenticator *apikey.Authenticator
@@ -30,40 +33,59 @@ type Options struct {
 	// Archive keeps the sessions.
 	Archive *archive.Archive
 	Log     *slog.Logger // nil: silent
+
+	// Monitor knows what runs and ran.
+	Monitor *monitor.Monitor
+	// State gives the rest of what there is to see, from memory.
+	State func() State
+	// ResidentBytes gives the memory of the service's process; nil: it isn't told.
+	ResidentBytes func() int64
+	// Workers gives the CLI's workers, and Kill ends one, or gives ErrNoWorker or ErrStarting.
+	// Both are nil without a CLI.
+	Workers func() Workers
+	Kill    func(id string) error
+	// Reload reads the configuration again. Its error is why it can't be used: nothing has
+	// changed then. nil: there is nothing to read.
+	Reload func(ctx context.Context) (Reload, error)
 }
 
 // Handler serves the endpoints. It is safe for concurrent use.
 type Handler struct {
 	options Options
 	log     *slog.Logger
-	streams *streams
+	shared  *shared
 	// crossOrigin knows requests that another site's page has sent.
 	crossOrigin *http.CrossOriginProtection
 }
 
-// streams are those who follow what happens, of all Handlers; see With.
-type streams struct {
-	life context.Context
+// shared is what all Handlers have in common; see With.
+type shared struct {
+	life context.Context // of the streams
 	end  context.CancelFunc
+
+	mu      sync.Mutex // guards what follows
+	streams int        // that are being read
+	names   map[string]string
+	namesAt time.Time // when they were read
 }
 
 // New makes a Handler.
 func New(options Options) *Handler {
-	h := &Handler{options: options, log: options.Log, streams: &streams{}, crossOrigin: http.NewCrossOriginProtection()}
-	h.streams.life, h.streams.end = context.WithCancel(context.Background())
+	h := &Handler{options: options, log: options.Log, shared: &shared{}, crossOrigin: http.NewCrossOriginProtection()}
+	h.shared.life, h.shared.end = context.WithCancel(context.Background())
 	return h
 }
 
 // With makes a Handler with other options: the Stop of either stops both.
 func (h *Handler) With(options Options) *Handler {
 	other := New(options)
-	other.streams = h.streams
+	other.shared = h.shared
 	return other
 }
 
 // Stop ends the streams: whoever reads one comes again after the next start.
 func (h *Handler) Stop(context.Context) error {
-	h.streams.end()
+	h.shared.end()
 	return nil
 }
 
@@ -77,7 +99,7 @@ type endpoint struct {
 
 // groups gives all endpoints. A file of a group has a method that lists its own.
 func (h *Handler) groups() [][]endpoint {
-	return [][]endpoint{h.sessionEndpoints()}
+	return [][]endpoint{h.sessionEndpoints(), h.stateEndpoints()}
 }
 
 // Register adds the routes to mux.
