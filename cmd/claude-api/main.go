@@ -17,6 +17,7 @@ type commands struct {
 
 	Serve     serveCommand     `cmd:"" help:"Serve requests."`
 	Demo      demoCommand      `cmd:"" help:"Show on this machine, without an account, what a request costs: cold, warm and direct."`
+	Service   serviceCommand   `cmd:"" help:"Start, stop and install the service on this machine."`
 	Keys      keysCommand      `cmd:"" help:"Create, change and revoke API keys."`
 	Projects  projectsCommand  `cmd:"" help:"List projects; set their time zones, limits and budgets."`
 	Profiles  profilesCommand  `cmd:"" help:"List, make and delete profiles: what keys allow."`

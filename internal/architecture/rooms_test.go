@@ -128,6 +128,10 @@ func rooms() map[string]room {
 		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary, "modernc.org/sqlite"}},
 		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
 
+		// How it runs on a machine. deploy is files.
+		"deploy":             {},
+		"internal/supervise": {may: []string{"deploy"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
+
 		// The program.
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
@@ -142,7 +146,7 @@ func rooms() map[string]room {
 			// a service, and print what its rooms hold. The JSON library writes what they
 			// print, YAML is what people write profiles in.
 			may: []string{
-				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "simulator", "usage",
+				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "simulator", "supervise", "usage",
 			},
 			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
 		},
