@@ -1,6 +1,6 @@
 module claude-code-api-service
 
-go 1.26.7
+go 1.26.0
 
 // What npm installs for the dashboard and for the tests of clients is no Go.
 ignore node_modules
@@ -32,7 +32,7 @@ require (
 
 require (
 	charm.land/bubbletea/v2 v2.1.1 // indirect
-	charm.land/lipgloss/v2 v2.1.0 // indirect
+	charm.land/lipgloss/v2 v2.0.6 // indirect
 	github.com/bahlo/generic-list-go v0.2.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/buger/jsonparser v1.1.2 // indirect
