@@ -52,6 +52,8 @@ func (a *App) makePool(path string, catalogue *pricing.Catalogue) error {
 			return a.catalogue().Cost(model, at, u)
 		},
 		Rules: func(model string) message.Rules { return a.catalogue().Rules(model) }, Logger: a.log,
+		// Anthropic's own API has no use for it, and a request would wait longer for it.
+		Trace: a.exporter.Tracing() && c.Anthropic.BaseURL != "",
 		Process: claudecli.Options{
 			Path: path, Root: run.path, Home: home, Model: model, Marker: run.marker, Confinement: a.confinement,
 			BaseURL: c.Anthropic.BaseURL, APIKey: c.Anthropic.APIKey.Reveal(), AuthToken: c.Anthropic.AuthToken.Reveal(),

@@ -23,7 +23,7 @@ func (a *Agent) pinned() *settings {
 
 // elsewhere are the variables by which the CLI would send its calls another way.
 var elsewhere = []string{
-	envBaseURL, "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_UNIX_SOCKET",
+	envBaseURL, "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", envHeaders, "ANTHROPIC_UNIX_SOCKET",
 	"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy",
 	"CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY",
 }

@@ -94,6 +94,8 @@ type Options struct {
 	Price func(model string, at time.Time, u message.Usage) (microUSD int64, ok bool)
 	// Rules say what a model takes of a request. May be nil: nothing is known.
 	Rules func(model string) message.Rules
+	// Trace has the upstream told of the spans that are kept: see claudecli.Settings.
+	Trace bool
 	// Process is how each worker is started. Features come with Start.
 	Process claudecli.Options
 	Logger  *slog.Logger

@@ -13,6 +13,7 @@ import (
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
+	"claude-code-api-service/internal/trace"
 )
 
 // work is a request as workers serve it.
@@ -70,6 +71,9 @@ func (p *Pool) prepare(call *gateway.Call) (*work, error) {
 	}
 	p.limits(call, c)
 	w := newWork(call, c)
+	if s := call.Trace; p.options.Trace && s != nil && s.Sampled {
+		w.settings.Trace = trace.Environment{Parent: s.Out(), State: s.State}
+	}
 	if err := p.check(call, w); err != nil {
 		return nil, err
 	}
