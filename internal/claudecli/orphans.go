@@ -33,16 +33,11 @@ func KillMarked(markers ...string) (killed int, err error) {
 }
 
 func killBearing(variable string, values []string) (killed int, err error) {
-	var marks []string
-	for _, value := range values {
-		if value != "" {
-			marks = append(marks, variable+"="+value)
-		}
-	}
+	marked := marks(variable, values)
 	ended := map[int]bool{}
 	deadline := time.Now().Add(orphanTimeout)
 	for {
-		pids := endMarked(marks) // they may start others meanwhile
+		pids := endMarked(marked) // they may start others meanwhile
 		for _, pid := range pids {
 			ended[pid] = true
 		}
@@ -54,6 +49,20 @@ func killBearing(variable string, values []string) (killed int, err error) {
 		}
 		time.Sleep(orphanPoll)
 	}
+}
+
+// Marked gives the processes of this user that were started with one of the markers,
+// and does nothing to them. What KillMarked can't find, it doesn't either.
+func Marked(markers ...string) []int { return findMarked(marks(markerVariable, markers)) }
+
+// marks are markers as a process's environment has them.
+func marks(variable string, values []string) (all []string) {
+	for _, value := range values {
+		if value != "" {
+			all = append(all, variable+"="+value)
+		}
+	}
+	return all
 }
 
 // endBelow ends all that a process of this service has started, and what that has, while

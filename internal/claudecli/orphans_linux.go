@@ -4,22 +4,28 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
-// endMarked kills the processes that bear a marker and gives their ids.
-func endMarked(markers []string) []int {
+// findMarked gives the processes that bear a marker.
+func findMarked(markers []string) []int {
 	folders, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well-formed
 	var pids []int
 	for _, folder := range folders {
 		pid, err := strconv.Atoi(filepath.Base(folder))
-		if err == nil && pid != os.Getpid() && bearsMarker(pid, markers) && end(pid, markers) {
+		if err == nil && pid != os.Getpid() && bearsMarker(pid, markers) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// endMarked kills the processes that bear a marker and gives their ids.
+func endMarked(markers []string) []int {
+	return slices.DeleteFunc(findMarked(markers), func(pid int) bool { return !end(pid, markers) })
 }
 
 // bearsMarker says that a process of this user, which hasn't ended, was started

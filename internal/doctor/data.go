@@ -212,11 +212,9 @@ func keys(ctx context.Context, in *Installation) []Finding {
 	if err != nil {
 		return skip("the database can't be read")
 	}
-	switch {
-	case d.Keys == 0:
+	callers := d.Keys - d.Admins
+	if callers == 0 {
 		return warn("there is no key that works: nobody can call the service", "claude-api keys create --project-id NAME")
-	case d.Admins == 0:
-		return okay("%d that work, none of which administers the service", d.Keys)
 	}
-	return okay("%d that work, %d of which administer the service", d.Keys, d.Admins)
+	return okay("%d for callers, %d to administer the service", callers, d.Admins)
 }

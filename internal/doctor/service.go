@@ -163,13 +163,14 @@ const (
 	crashAges = 7 * 24 * time.Hour
 )
 
-// crash looks for the end of a program that died in its own log files, which are those
-// in the data folder; what systemd keeps, journalctl shows.
+// crash looks for the end of a program that died in its own log files: those in the
+// data folder, and launchd's. What systemd keeps, journalctl shows.
 func crash(_ context.Context, in *Installation) []Finding {
-	var logs []string
-	for _, pattern := range []string{"*.log", "logs/*.log"} {
-		found, _ := filepath.Glob(filepath.Join(in.DataDir, pattern)) // the patterns are well-formed
-		logs = append(logs, found...)
+	logs, _ := filepath.Glob(filepath.Join(in.DataDir, "*.log")) // the pattern is well-formed
+	if agent := filepath.Join(in.Home, "Library/Logs/claude-api.log"); runtime.GOOS == "darwin" {
+		if _, err := os.Stat(agent); err == nil {
+			logs = append(logs, agent)
+		}
 	}
 	if len(logs) == 0 {
 		return skip("there is no log file in the data folder; journalctl -u " + unitName + " shows what systemd keeps")
