@@ -63,6 +63,7 @@ func (a *App) makeJobs(ctx context.Context) error {
 	if a.bus != nil {
 		options.Bus = a.bus
 	}
+	watchJobs(a.instruments.Registerer(), &options)
 	a.jobs = job.New(options)
 	a.later(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, jobsTimeout)

@@ -55,6 +55,11 @@ type Options struct {
 	// Bus brings word of jobs to the other nodes; nil: then other processes' changes are
 	// looked for every second.
 	Bus Bus
+	// Began and Ended hear of each run of a job on this node, before it does anything and
+	// when its end is to be written: Queued says that the job goes on elsewhere or later.
+	// They return at once. nil: nobody hears.
+	Began func(j Job)
+	Ended func(kind Kind, state State)
 	// Log hears of jobs that were handed on and of failures of the store; nil is silent.
 	Log *slog.Logger
 }

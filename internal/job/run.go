@@ -39,6 +39,9 @@ type batch struct {
 
 // adopt makes the run of a job that is this node's, since a moment after asked.
 func (e *Engine) adopt(ctx context.Context, j Job, asked time.Time, queued bool) *Run {
+	if e.options.Began != nil {
+		e.options.Began(j)
+	}
 	r := &Run{engine: e, job: j, queued: queued, renewed: asked}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	e.mu.Lock()
@@ -216,7 +219,10 @@ func (r *Run) do(work Work) (result jsontext.Value, err error) {
 // close writes how the run ended, again and again for as long as the job is the run's.
 func (r *Run) close(result jsontext.Value, err error) error {
 	defer r.drop()
-	write := r.ending(result, err)
+	state, write := r.ending(result, err)
+	if told := r.engine.options.Ended; told != nil {
+		told(r.job.Kind, state)
+	}
 	for {
 		err := r.keep(r.ctx, write)
 		if err == nil || errors.Is(err, ErrLost) || !r.valid() {
@@ -243,8 +249,9 @@ func (r *Run) drop() {
 	e.changed(r.job.ID)
 }
 
-// ending gives what is to be written at the run's end.
-func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context) error {
+// ending gives the job's state at the run's end, Queued where it goes on elsewhere or later,
+// and what writes it.
+func (r *Run) ending(result jsontext.Value, err error) (State, func(ctx context.Context) error) {
 	store, cause := r.engine.store, context.Cause(r.ctx)
 	end := End{State: Failed, Result: result, TTL: r.engine.options.TTL}
 	var retry again
@@ -255,22 +262,22 @@ func (r *Run) ending(result jsontext.Value, err error) func(ctx context.Context)
 	case errors.Is(cause, ErrCancelled):
 		end = r.cancelled(result)
 	case errors.Is(cause, ErrLost):
-		return func(context.Context) error { return ErrLost }
+		return Queued, func(context.Context) error { return ErrLost }
 	case r.queued && (errors.Is(err, ErrStopping) || errors.Is(cause, ErrStopping) && cutOff(err)):
-		return r.requeue(0, true)
+		return Queued, r.requeue(0, true)
 	case errors.Is(cause, ErrStopping) && !r.queued:
 		end.Category, end.Message = CategoryInterrupted, Interrupted
 	case r.queued && errors.As(err, &wait):
-		return r.requeue(wait.after, true)
+		return Queued, r.requeue(wait.after, true)
 	case r.queued && errors.As(err, &retry) && r.job.Attempt < r.job.MaxAttempts:
-		return r.requeue(pause(r.job.Attempt, err), false)
+		return Queued, r.requeue(pause(r.job.Attempt, err), false)
 	default:
 		end.Category, end.Message = describe(err)
 		if end.Category == string(apierror.ClientClosed) {
 			end.State = Cancelled
 		}
 	}
-	return func(ctx context.Context) error { return store.Finish(ctx, r.hold(), end) }
+	return end.State, func(ctx context.Context) error { return store.Finish(ctx, r.hold(), end) }
 }
 
 // mostPause is how long a failed attempt's error may have the next one wait.
