@@ -50,7 +50,7 @@ func (f *budgetFlags) budgets() ([]budget.Limit, error) {
 			}
 			limit := budget.Limit{Period: flags.period, Unit: flag.unit, Hard: *flag.value}
 			if part != nil {
-				limit.Soft = percent(limit.Hard, *part)
+				limit.Soft = budget.Percent(limit.Hard, *part)
 			}
 			list = append(list, limit)
 		}
@@ -71,15 +71,6 @@ func checkAmount(flag string, unit budget.Unit, amount, least int64) error {
 		return fmt.Errorf("%s: must be between %s and %s US dollars", flag, usd(least).short(), usd(apikey.MaxBudget).short())
 	}
 	return fmt.Errorf("%s: must be between %d and %d tokens", flag, least, int64(apikey.MaxBudget))
-}
-
-// percent gives so much of n, at least 1 of what isn't nothing: 0 is no limit.
-func percent(n int64, percent int) int64 {
-	if n <= 0 || percent == 0 {
-		return 0
-	}
-	p := int64(percent)
-	return max(1, n/100*p+n%100*p/100)
 }
 
 // setBudgets sets budgets of one owner, and warns of those that serve nothing.

@@ -51,17 +51,3 @@ func TestMoneyIsReadAsItIsWritten(t *testing.T) {
 		}
 	})
 }
-
-func TestPercent(t *testing.T) {
-	for _, tt := range []struct {
-		n       int64
-		percent int
-		want    int64
-	}{
-		{1000, 80, 800}, {0, 80, 0}, {1000, 0, 0}, {1, 80, 1}, {199, 50, 99}, {math.MaxInt64, 100, math.MaxInt64}, {-5, 80, 0},
-	} {
-		if got := percent(tt.n, tt.percent); got != tt.want {
-			t.Errorf("%d %% of %d is %d, want %d", tt.percent, tt.n, got, tt.want)
-		}
-	}
-}

@@ -124,3 +124,13 @@ func (a Amount) In(u Unit) int64 {
 	}
 	return a.Tokens
 }
+
+// Percent gives so much of n, rounded down, but at least 1 of what isn't nothing: 0 is no
+// limit.
+func Percent(n int64, percent int) int64 {
+	if n <= 0 || percent == 0 {
+		return 0
+	}
+	p := int64(percent)
+	return max(1, n/100*p+n%100*p/100)
+}

@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -69,5 +70,19 @@ func TestPeriods(t *testing.T) {
 	}
 	if Period("year").Known() {
 		t.Error("a year is known")
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for _, tt := range []struct {
+		n       int64
+		percent int
+		want    int64
+	}{
+		{1000, 80, 800}, {0, 80, 0}, {1000, 0, 0}, {1, 80, 1}, {199, 50, 99}, {math.MaxInt64, 100, math.MaxInt64}, {-5, 80, 0},
+	} {
+		if got := Percent(tt.n, tt.percent); got != tt.want {
+			t.Errorf("%d %% of %d is %d, want %d", tt.percent, tt.n, got, tt.want)
+		}
 	}
 }

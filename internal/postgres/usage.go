@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -265,4 +266,63 @@ func scanUsage(row pgx.CollectableRow) (usage.Row, error) {
 		}
 	}
 	return r, nil
+}
+
+// countNames are what a usage.Count is told apart by.
+var countNames = map[usage.Dimension]string{
+	usage.ByProject: `''`, usage.ByKey: `key_id`, usage.ByModel: `coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model)`,
+	usage.ByBackend: `backend`, usage.ByDay: `''`,
+}
+
+// CountUsage implements usage.Store.
+func (db *DB) CountUsage(ctx context.Context, filter usage.Filter, by usage.Dimension) ([]usage.Count, error) {
+	if !storable(filter.ProjectID, filter.KeyID) {
+		return nil, nil
+	}
+	quarter := `'epoch'::timestamptz`
+	if by == usage.ByDay {
+		quarter = fmt.Sprintf(`date_bin('%d seconds', time, 'epoch'::timestamptz)`, int(usage.Quarter.Seconds()))
+	}
+	var last int64
+	if err := db.rest.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM usage`).Scan(&last); err != nil {
+		return nil, db.failed(ctx, "find the last usage", err)
+	}
+	before, err := usage.Before(last, filter.Since, func(id int64) (at time.Time, err error) {
+		err = db.rest.QueryRow(ctx, `SELECT time FROM usage WHERE id >= $1 ORDER BY id LIMIT 1`, id).Scan(&at)
+		return at, err
+	})
+	if err != nil {
+		return nil, db.failed(ctx, "find the first usage", err)
+	}
+	rows, _ := db.rest.Query(ctx, `SELECT project_id, `+countNames[by]+` AS name, `+quarter+` AS quarter, count(*), count(*) FILTER (WHERE status >= 400),
+			sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cache_read_input_tokens)::bigint, sum(cache_creation_input_tokens)::bigint,
+			coalesce(sum(cost_micro_usd), 0)::bigint,
+			count(*) FILTER (WHERE cost_micro_usd IS NULL AND input_tokens + output_tokens + cache_read_input_tokens + cache_creation_input_tokens > 0)
+		FROM usage WHERE id > $5 AND time >= $1 AND time < $2 AND ($3 = '' OR project_id = $3) AND ($4 = '' OR key_id = $4)
+		GROUP BY 1, 2, 3`, append(chosen(filter), before)...) // its error is that of the rows
+	counts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (usage.Count, error) {
+		var c usage.Count
+		err := row.Scan(&c.ProjectID, &c.Name, &c.Quarter, &c.Rows, &c.Errors, &c.Usage.InputTokens, &c.Usage.OutputTokens,
+			&c.Usage.CacheReadInputTokens, &c.Usage.CacheCreationInputTokens, &c.CostMicroUSD, &c.Unpriced)
+		if c.Quarter = c.Quarter.UTC(); by != usage.ByDay {
+			c.Quarter = time.Time{}
+		}
+		return c, err
+	})
+	if err != nil {
+		return nil, db.failed(ctx, "count usage", err)
+	}
+	return counts, nil
+}
+
+// LastDays implements usage.Store.
+func (db *DB) LastDays(ctx context.Context) (map[string]time.Time, error) {
+	rows, _ := db.rest.Query(ctx, `SELECT key_id, max(day) FROM usage_days GROUP BY key_id`) // its error is that of the rows
+	days := map[string]time.Time{}
+	var key string
+	var day time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&key, &day}, func() error { days[key] = day.UTC(); return nil }); err != nil {
+		return nil, db.failed(ctx, "select the last days", err)
+	}
+	return days, nil
 }

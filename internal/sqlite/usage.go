@@ -26,7 +26,7 @@ const sumColumns = `day, project_id, key_id, model, requests, input_tokens, outp
 	cost_micro_usd, unpriced, charged_tokens, charged_micro_usd`
 
 type usageStatements struct {
-	insert, add, list, sumProject, sumAll, spentKey, spentProject *sql.Stmt
+	insert, add, list, sumProject, sumAll, spentKey, spentProject, lastDays *sql.Stmt
 }
 
 func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
@@ -49,8 +49,9 @@ func (s *usageStatements) prepare(ctx context.Context, db *DB) error {
 	return prepareAll(ctx, db.read, map[string]**sql.Stmt{
 		`SELECT id, ` + usageColumns + ` FROM usage WHERE id > ?5 AND time >= ?1 AND time < ?2
 			AND (?3 = '' OR project_id = ?3) AND (?4 = '' OR key_id = ?4) ORDER BY id LIMIT ?6`: &s.list,
-		spent + `key_id = ? AND day >= ? AND day < ?`:     &s.spentKey,
-		spent + `project_id = ? AND day >= ? AND day < ?`: &s.spentProject,
+		`SELECT key_id, max(day) FROM usage_days GROUP BY key_id`: &s.lastDays,
+		spent + `key_id = ? AND day >= ? AND day < ?`:             &s.spentKey,
+		spent + `project_id = ? AND day >= ? AND day < ?`:         &s.spentProject,
 		// Two queries, because an index serves only the first.
 		sum + `project_id = ?3` + order: &s.sumProject,
 		sum + `?3 = ''` + order:         &s.sumAll,
@@ -215,4 +216,78 @@ func scanUsage(rows *sql.Rows) (usage.Row, error) {
 		}
 	}
 	return r, nil
+}
+
+// countNames are what a usage.Count is told apart by.
+var countNames = map[usage.Dimension]string{
+	usage.ByProject: `''`, usage.ByKey: `key_id`, usage.ByModel: `coalesce(nullif(answered_model, ''), nullif(routed_model, ''), requested_model)`,
+	usage.ByBackend: `backend`, usage.ByDay: `''`,
+}
+
+// CountUsage implements usage.Store.
+func (db *DB) CountUsage(ctx context.Context, filter usage.Filter, by usage.Dimension) ([]usage.Count, error) {
+	quarter := `0`
+	if by == usage.ByDay {
+		quarter = fmt.Sprintf(`time / %[1]d * %[1]d`, usage.Quarter.Microseconds())
+	}
+	var last int64
+	if err := db.read.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM usage`).Scan(&last); err != nil {
+		return nil, fmt.Errorf("find the last usage: %w", err)
+	}
+	before, err := usage.Before(last, filter.Since, func(id int64) (time.Time, error) {
+		var at int64
+		err := db.read.QueryRowContext(ctx, `SELECT time FROM usage WHERE id >= ? ORDER BY id LIMIT 1`, id).Scan(&at)
+		return fromMicros(at), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find the first usage: %w", err)
+	}
+	rows, err := db.read.QueryContext(ctx, `SELECT project_id, `+countNames[by]+` AS name, `+quarter+` AS quarter, count(*), sum(status >= 400),
+			sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens), coalesce(sum(cost_micro_usd), 0),
+			sum(cost_micro_usd IS NULL AND input_tokens + output_tokens + cache_read_input_tokens + cache_creation_input_tokens > 0)
+		FROM usage WHERE id > ?5 AND time >= ?1 AND time < ?2 AND (?3 = '' OR project_id = ?3) AND (?4 = '' OR key_id = ?4)
+		GROUP BY project_id, name, quarter`, append(usageArgs(filter), before)...)
+	if err != nil {
+		return nil, fmt.Errorf("count usage: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	var counts []usage.Count
+	for rows.Next() {
+		var c usage.Count
+		var at int64
+		if err := rows.Scan(&c.ProjectID, &c.Name, &at, &c.Rows, &c.Errors, &c.Usage.InputTokens, &c.Usage.OutputTokens,
+			&c.Usage.CacheReadInputTokens, &c.Usage.CacheCreationInputTokens, &c.CostMicroUSD, &c.Unpriced); err != nil {
+			return nil, fmt.Errorf("scan usage count: %w", err)
+		}
+		if by == usage.ByDay {
+			c.Quarter = fromMicros(at)
+		}
+		counts = append(counts, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("count usage: %w", err)
+	}
+	return counts, nil
+}
+
+// LastDays implements usage.Store.
+func (db *DB) LastDays(ctx context.Context) (map[string]time.Time, error) {
+	rows, err := db.usage.lastDays.QueryContext(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("select the last days: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	days := map[string]time.Time{}
+	for rows.Next() {
+		var key string
+		var day int64
+		if err := rows.Scan(&key, &day); err != nil {
+			return nil, fmt.Errorf("scan a last day: %w", err)
+		}
+		days[key] = fromMicros(day)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("select the last days: %w", err)
+	}
+	return days, nil
 }

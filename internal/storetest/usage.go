@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -152,6 +154,58 @@ func TestUsage(t *testing.T, open func(t *testing.T) usage.Store) {
 		}
 	})
 
+	t.Run("rows are counted", func(t *testing.T) {
+		s := open(t)
+		if got, err := s.CountUsage(t.Context(), usage.Filter{}, usage.ByKey); err != nil || len(got) != 0 {
+			t.Errorf("nothing is %+v, %v", got, err)
+		}
+		early := sampleRow(0)
+		early.Time = start.AddDate(0, 0, -40)
+		first, failed, refused, other := sampleRow(1), sampleRow(2), sampleRow(3), sampleRow(4)
+		failed.CostMicroUSD, failed.Answered, failed.Status, failed.Category, failed.KeyID = nil, "", 502, "upstream_error", "key_2"
+		refused.CostMicroUSD, refused.Answered, refused.Routed, refused.Backend, refused.Usage = nil, "", "", "", message.Usage{}
+		refused.Status, refused.Category, refused.Time = 400, "bad_request", start.Add(usage.Quarter)
+		other.ProjectID, other.KeyID, other.Backend = "beta", "key_3", "direct"
+		mustAppend(t, s, early, first, failed, refused, other)
+		count := func(project, name string, rows, errors, tokens, cost, unpriced int64) usage.Count {
+			return usage.Count{
+				ProjectID: project, Name: name, Rows: rows, Errors: errors, CostMicroUSD: cost, Unpriced: unpriced,
+				Usage: message.Usage{InputTokens: 10 * tokens, OutputTokens: 20 * tokens, CacheReadInputTokens: 30 * tokens, CacheCreationInputTokens: 40 * tokens},
+			}
+		}
+		at := func(c usage.Count, quarter time.Time) usage.Count { c.Quarter = quarter; return c }
+		quarter := start.UTC().Truncate(usage.Quarter)
+		for _, tt := range []struct {
+			by     usage.Dimension
+			filter usage.Filter
+			want   []usage.Count
+		}{
+			{usage.ByProject, usage.Filter{Since: start}, []usage.Count{count("alpha", "", 3, 2, 2, 1001, 1), count("beta", "", 1, 0, 1, 1004, 0)}},
+			{usage.ByProject, usage.Filter{}, []usage.Count{count("alpha", "", 4, 2, 3, 2001, 1), count("beta", "", 1, 0, 1, 1004, 0)}},
+			{usage.ByProject, usage.Filter{Until: start}, []usage.Count{count("alpha", "", 1, 0, 1, 1000, 0)}},
+			{usage.ByKey, usage.Filter{Since: start, ProjectID: "alpha"}, []usage.Count{count("alpha", "key_1", 2, 1, 1, 1001, 0), count("alpha", "key_2", 1, 1, 1, 0, 1)}},
+			{usage.ByKey, usage.Filter{Since: start, KeyID: "key_3"}, []usage.Count{count("beta", "key_3", 1, 0, 1, 1004, 0)}},
+			{usage.ByModel, usage.Filter{Since: start, ProjectID: "alpha"}, []usage.Count{
+				count("alpha", "haiku", 1, 1, 0, 0, 0), count("alpha", "model-answered", 1, 0, 1, 1001, 0), count("alpha", "model-routed", 1, 1, 1, 0, 1),
+			}},
+			{usage.ByBackend, usage.Filter{Since: start}, []usage.Count{
+				count("alpha", "", 1, 1, 0, 0, 0), count("alpha", "cli", 2, 1, 2, 1001, 1), count("beta", "direct", 1, 0, 1, 1004, 0),
+			}},
+			{usage.ByDay, usage.Filter{Since: start, ProjectID: "alpha"}, []usage.Count{
+				at(count("alpha", "", 2, 1, 2, 1001, 1), quarter), at(count("alpha", "", 1, 1, 0, 0, 0), quarter.Add(usage.Quarter)),
+			}},
+			{usage.ByKey, usage.Filter{ProjectID: "gamma"}, nil},
+		} {
+			got, err := s.CountUsage(t.Context(), tt.filter, tt.by)
+			slices.SortFunc(got, func(a, b usage.Count) int {
+				return cmp.Or(cmp.Compare(a.ProjectID, b.ProjectID), cmp.Compare(a.Name, b.Name), a.Quarter.Compare(b.Quarter))
+			})
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("by %s, %+v:\n%+v, %v; want\n%+v", tt.by, tt.filter, got, err, tt.want)
+			}
+		}
+	})
+
 	t.Run("an ended context stores nothing", func(t *testing.T) {
 		s := open(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -264,6 +318,15 @@ func TestSums(t *testing.T, open func(t *testing.T) usage.Store) {
 		spent(t, s, budget.Project, "one", budget.Total, day, 7+16+32+64)
 		spent(t, s, budget.Key, "b", budget.Total, day, 4)
 		spent(t, s, budget.Key, "c", budget.Total, day, 0)
+	})
+
+	t.Run("the last day of each key", func(t *testing.T) {
+		s := open(t)
+		add(t, s, sum(next, "one", "a", "m", 1), sum(day, "one", "a", "n", 1), sum(day, "two", "b", "m", 1))
+		want := map[string]time.Time{"a": next, "b": day}
+		if got, err := s.LastDays(t.Context()); err != nil || !maps.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
 	})
 
 	t.Run("days of another time zone", func(t *testing.T) {

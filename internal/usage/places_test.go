@@ -16,10 +16,12 @@ import (
 type days struct {
 	usage.Store // only these are called
 
-	sums  []usage.Sum
-	asked []usage.Filter
-	spent map[string]budget.Amount // by owner, period and start
-	fails error
+	sums   []usage.Sum
+	asked  []usage.Filter
+	spent  map[string]budget.Amount // by owner, period and start
+	fails  error
+	counts []usage.Count
+	by     usage.Dimension
 }
 
 func (d *days) SumUsage(_ context.Context, f usage.Filter) ([]usage.Sum, error) {

@@ -121,4 +121,10 @@ type Store interface {
 	// ListUsage gives at most limit of the chosen rows whose ID is above after, by ID:
 	// the way to page through the ledger.
 	ListUsage(ctx context.Context, after int64, limit int, filter Filter) ([]Row, error)
+	// CountUsage adds up the chosen rows by project and a dimension, in no particular
+	// order.
+	CountUsage(ctx context.Context, filter Filter, by Dimension) ([]Count, error)
+	// LastDays gives the first moment of the last day on which each key has used something,
+	// in UTC, by the key's id.
+	LastDays(ctx context.Context) (map[string]time.Time, error)
 }
