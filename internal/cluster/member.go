@@ -42,12 +42,20 @@ type Store interface {
 	RenewNode(ctx context.Context, id string, ttl time.Duration) error
 	// LeaveNode ends a membership, also one that has ended.
 	LeaveNode(ctx context.Context, id string) error
+	// Nodes gives the members, by id.
+	Nodes(ctx context.Context, ttl time.Duration) ([]Node, error)
 	// Claim makes a claim, which ends with its node's membership, or finds that the node
 	// has it. Else it gives the note of the one that is there, "" when that has just
 	// ended. ErrGone: the node isn't a member.
 	Claim(ctx context.Context, c Claim) (held bool, note string, err error)
 	// Release ends the node's claim, if it is there.
 	Release(ctx context.Context, c Claim) error
+}
+
+// Node is a member.
+type Node struct {
+	ID    string
+	Alive time.Time // its last renewal, by the store's clock
 }
 
 // Options are what a Member needs.
@@ -124,6 +132,14 @@ func (m *Member) valid() bool {
 	}
 	now := time.Now()
 	return !m.renewed.IsZero() && now.Sub(m.renewed) < validity && now.Round(0).Sub(m.renewed.Round(0)) < validity
+}
+
+// Nodes gives the nodes that live, this one too, by id. It asks the store.
+func (m *Member) Nodes(ctx context.Context) ([]Node, error) {
+	if m.store == nil {
+		return []Node{{m.ID(), time.Now()}}, nil
+	}
+	return m.store.Nodes(ctx, TTL)
 }
 
 // Leave ends the membership: what the node held is the others' at once. It must be

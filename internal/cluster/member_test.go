@@ -82,6 +82,16 @@ func (d *database) RenewNode(ctx context.Context, id string, ttl time.Duration) 
 	})
 }
 
+func (d *database) Nodes(ctx context.Context, ttl time.Duration) (nodes []cluster.Node, err error) {
+	err = d.do(ctx, func() error {
+		for id, until := range d.members {
+			nodes = append(nodes, cluster.Node{ID: id, Alive: until.Add(-ttl)})
+		}
+		return nil
+	})
+	return nodes, err
+}
+
 func (d *database) LeaveNode(ctx context.Context, id string) error {
 	return d.do(ctx, func() error { delete(d.members, id); return nil })
 }

@@ -293,6 +293,11 @@ func (e *Engine) List(ctx context.Context, keyID string, filter Filter) ([]Job, 
 // Find gives a job of any key, or ErrNotFound: for those who administer the service.
 func (e *Engine) Find(ctx context.Context, id string) (Job, error) { return e.store.Find(ctx, id) }
 
+// Count says how many jobs of all keys wait, and how many run, on whichever node.
+func (e *Engine) Count(ctx context.Context) (queued, running int64, err error) {
+	return e.store.Count(ctx)
+}
+
 // All gives jobs of every key, as List gives those of one, but with Request.
 func (e *Engine) All(ctx context.Context, filter Filter) ([]Job, error) {
 	if filter.Limit <= 0 {

@@ -90,6 +90,8 @@ type Rows interface {
 	Find(ctx context.Context, id string) (Job, error)
 	// All gives jobs of every key, as List gives those of one, but with Request.
 	All(ctx context.Context, filter Filter) ([]Job, error)
+	// Count says how many jobs of all keys wait, and how many run.
+	Count(ctx context.Context) (queued, running int64, err error)
 	// List gives a key's jobs, the newest first, without Request, Progress and Result. A
 	// Filter's Limit is set.
 	List(ctx context.Context, keyID string, filter Filter) ([]Job, error)

@@ -55,6 +55,15 @@ func (s *Jobs) All(ctx context.Context, filter job.Filter) ([]job.Job, error) {
 		filter.Kind, filter.State, filter.Before, filter.Limit)
 }
 
+// Count implements job.Store.
+func (s *Jobs) Count(ctx context.Context) (queued, running int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM jobs WHERE state = 'queued'), (SELECT count(*) FROM jobs WHERE state = 'running')`).Scan(&queued, &running)
+	if err != nil {
+		return 0, 0, s.failed(ctx, "count jobs", err)
+	}
+	return queued, running, nil
+}
+
 // List implements job.Store.
 func (s *Jobs) List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error) {
 	if !storable(keyID, string(filter.Kind), string(filter.State), filter.Before) {

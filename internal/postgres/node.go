@@ -68,6 +68,21 @@ func (db *DB) LeaveNode(ctx context.Context, id string) error {
 	return nil
 }
 
+// Nodes implements cluster.Store.
+func (db *DB) Nodes(ctx context.Context, ttl time.Duration) ([]cluster.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
+	defer cancel()
+	rows, err := db.walk.Query(ctx, `SELECT id, expires_at - $1::interval FROM nodes WHERE expires_at > clock_timestamp() ORDER BY id`, ttl)
+	if err != nil {
+		return nil, db.failed(ctx, "select nodes", err)
+	}
+	nodes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cluster.Node])
+	if err != nil {
+		return nil, db.failed(ctx, "select nodes", err)
+	}
+	return nodes, nil
+}
+
 // takeClaim gives whether the claim is the node's, and the note of the one that is
 // there.
 const takeClaim = `

@@ -29,6 +29,10 @@ func TestNodes(t *testing.T) {
 	if err := errors.Join(db.LeaveNode(ctx, "two"), db.LeaveNode(ctx, "two")); err != nil || living() != "one three" {
 		t.Errorf("LeaveNode = %v; there are %s", err, living())
 	}
+	nodes, err := db.Nodes(ctx, time.Hour)
+	if err != nil || len(nodes) != 2 || nodes[0].ID != "one" || nodes[1].ID != "three" || nodes[0].Alive.Before(nodes[1].Alive) || time.Since(nodes[0].Alive) > time.Minute {
+		t.Errorf("Nodes = %+v, %v", nodes, err)
+	}
 	for _, gone := range []string{"two", "never"} {
 		if err := db.RenewNode(ctx, gone, time.Hour); !errors.Is(err, cluster.ErrGone) {
 			t.Errorf("RenewNode(%s) = %v, want ErrGone", gone, err)

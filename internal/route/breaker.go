@@ -136,9 +136,9 @@ func (b *breaker) tell(from, to State) {
 	}
 }
 
-// now gives the state, and how long no call is let through.
-func (b *breaker) now() (State, time.Duration) {
+// now gives the state, how long no call is let through, and how many have failed in a row.
+func (b *breaker) now() (State, time.Duration, int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state, b.wait(time.Now())
+	return b.state, b.wait(time.Now()), b.failures
 }

@@ -220,8 +220,8 @@ func TestBreakerModel(t *testing.T) {
 				calls = append(calls, running{ticket, epoch})
 			},
 			"": func(rt *rapid.T) {
-				if got, _ := b.now(); got != state {
-					rt.Fatalf("state %v, want %v", got, state)
+				if got, _, in := b.now(); got != state || in != failures {
+					rt.Fatalf("state %v after %d failures, want %v after %d", got, in, state, failures)
 				}
 			},
 		})

@@ -83,9 +83,10 @@ func (b *Breakers) log(p place, from, to State) {
 
 // Standing is the state of one breaker.
 type Standing struct {
-	Family string
-	State  State
-	Wait   time.Duration // until a call is let through
+	Family   string
+	State    State
+	Wait     time.Duration // until a call is let through
+	Failures int           // in a row, while it is closed
 }
 
 // Of gives the state of a backend's breakers, in the order of their families.
@@ -95,8 +96,8 @@ func (b *Breakers) Of(backend string) []Standing {
 		return nil
 	}
 	for _, family := range families {
-		state, wait := b.of[place{backend, family}].now()
-		list = append(list, Standing{family, state, wait})
+		state, wait, failures := b.of[place{backend, family}].now()
+		list = append(list, Standing{family, state, wait, failures})
 	}
 	return list
 }
@@ -106,7 +107,7 @@ func (b *Breakers) admits(backend, model string) bool {
 	if b == nil {
 		return true
 	}
-	_, wait := b.of[place{backend, familyOf(model)}].now()
+	_, wait, _ := b.of[place{backend, familyOf(model)}].now()
 	return wait == 0
 }
 

@@ -33,6 +33,15 @@ func (s *Jobs) All(ctx context.Context, filter job.Filter) ([]job.Job, error) {
 		string(filter.Kind), string(filter.State), filter.Before, filter.Limit)
 }
 
+// Count implements job.Store.
+func (s *Jobs) Count(ctx context.Context) (queued, running int64, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM jobs WHERE state = 'queued'), (SELECT count(*) FROM jobs WHERE state = 'running')`).Scan(&queued, &running)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count jobs: %w", err)
+	}
+	return queued, running, nil
+}
+
 // List implements job.Store.
 func (s *Jobs) List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error) {
 	return s.list(ctx, false, `SELECT `+jobHead+` FROM jobs WHERE key_id = ?1 AND (?2 = '' OR kind = ?2) AND (?3 = '' OR state = ?3)

@@ -413,6 +413,10 @@ func testLists(t *testing.T, s job.Store) {
 			t.Errorf("All(%+v) = %v, %v; want %v", tt.filter, got, err, tt.want)
 		}
 	}
+	mustClaim(t, s, "node", jobLease)
+	if queued, running, err := s.Count(t.Context()); queued != 4 || running != 1 || err != nil {
+		t.Errorf("Count = %d, %d, %v", queued, running, err)
+	}
 	if j, err := s.Find(t.Context(), "other"); err != nil || j.KeyID != "key_2" || string(j.Request) != string(other.Request) {
 		t.Errorf("Find: %+v, %v", j, err)
 	}

@@ -58,6 +58,8 @@ const tooLate = "nobody allowed it in time"
 
 // Permit implements agent.Handler: it asks, and waits for the answer.
 func (r *record) Permit(ctx context.Context, ask agent.PermitRequest) (agent.Decision, error) {
+	r.tasks.waiting.Add(1)
+	defer r.tasks.waiting.Add(-1)
 	n, err := r.ask(ask)
 	if err != nil {
 		return agent.Decision{}, err

@@ -81,6 +81,9 @@ func TestAnswered(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	s.waits(t, v.ID, 1)
+	if n := s.tasks.Waiting(); n != 1 {
+		t.Errorf("%d questions wait", n)
+	}
 	_, call := s.call(t)
 	for _, tt := range []struct {
 		name   string
@@ -104,6 +107,9 @@ func TestAnswered(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	s.follow(t, v.ID, "")
+	if n := s.tasks.Waiting(); n != 0 {
+		t.Errorf("%d questions wait when the task has ended", n)
+	}
 	if got := s.get(t, v.ID); got.Text != `{"Allow":true,"Input":{"command":"pwd"},"Reason":""}` {
 		t.Errorf("%+v", got)
 	}

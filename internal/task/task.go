@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -93,7 +94,11 @@ type Tasks struct {
 	runner  Runner
 	jobs    Jobs
 	log     *slog.Logger
+	waiting atomic.Int64 // questions that nobody has answered yet
 }
+
+// Waiting is how many questions of tasks that run here wait for somebody's answer.
+func (t *Tasks) Waiting() int64 { return t.waiting.Load() }
 
 // New makes Tasks.
 func New(options Options) *Tasks {
