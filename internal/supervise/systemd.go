@@ -204,10 +204,15 @@ const (
 
 // adapt puts this machine's paths into a unit.
 func (s *systemd) adapt(unit, apiKeyFile string) (string, error) {
+	// systemd takes no program whose path holds one of these, and expands no variable in it.
+	if strings.ContainsAny(s.options.Program, `"'\\`) {
+		return "", fmt.Errorf("%s: systemd starts no program with such a path", s.options.Program)
+	}
 	program, err := quoteWord(s.options.Program)
 	if err != nil {
 		return "", err
 	}
+	program = strings.ReplaceAll(program, "$$", "$")
 	start := "ExecStart=" + program + " serve"
 	if s.user {
 		data, err := quoteWord("--data-dir=" + s.options.DataDir)

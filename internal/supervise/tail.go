@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,10 +95,4 @@ func toLastLines(file *os.File, lines int) error {
 	}
 	_, err = file.Seek(0, io.SeekStart)
 	return err
-}
-
-// lastLine is used of what programs say when they fail.
-func lastLine(text []byte) string {
-	text = bytes.TrimSpace(text)
-	return string(text[bytes.LastIndexByte(text, '\n')+1:])
 }
