@@ -132,6 +132,11 @@ func rooms() map[string]room {
 		"deploy":             {},
 		"internal/supervise": {may: []string{"deploy"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
 
+		// What people copy: it calls a service, as they do.
+		"examples/go/batch":   {may: []string{"client"}},
+		"examples/go/process": {may: []string{"client"}},
+		"examples/go/task":    {may: []string{"client"}},
+
 		// The program.
 		"internal/config": {outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3"}},
 		"internal/app": {
