@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: vet lint test-go test-clients fuzz-short ## all checks: vet, lint, every test under the race detector with the real CLI, real clients, short fuzzing
+test: vet lint test-go test-clients test-dashboard fuzz-short ## all checks: vet, lint, every test under the race detector with the real CLI, real clients, the dashboard in a browser, short fuzzing
 
 .PHONY: vet
 vet: ## go vet
@@ -53,6 +53,22 @@ cli: ## install the pinned Claude Code CLI versions from npm into the cache fold
 test-clients: need-cc cli ## real clients (OpenAI, Anthropic, AI SDK, LangChain, ws) against the service, on both backends
 	@if command -v npm >/dev/null; then cd clients && npm ci --prefer-offline; fi
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m ./internal/clienttest -clients
+
+.PHONY: dashboard
+dashboard: ## build the page at /dashboard from web/ into internal/dashboard/dist, which is committed
+	cd web && npm ci --prefer-offline && npm run build
+
+# The page in a browser, Debian's chromium or another one: without it, or without npm,
+# the tests say that they are skipped, or fail, as with a missing CLI.
+.PHONY: test-dashboard
+test-dashboard: cli ## lint and types of web/, the committed page against its sources, and the page in Chromium against the service
+	@if command -v npm >/dev/null; then cd web && npm ci --prefer-offline && npm run check; fi
+	$(GO) test -count=1 -timeout 20m ./internal/dashboard -browser
+
+.PHONY: screenshots
+screenshots: cli ## take the pictures of docs/dashboard.md, with data by the simulator
+	cd web && npm ci --prefer-offline
+	$(GO) test -count=1 -v -timeout 20m -run '^TestScreenshots$$' ./internal/dashboard -screenshots "$(CURDIR)/docs/images"
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -225,6 +225,7 @@ export interface Key {
   expires_at?: string | null;
   revoked_at?: string | null;
   replaced_until?: string | null;
+  /** The day, at its beginning. */
   last_used_at?: string | null;
   limits: { requests_per_minute: number | null; tokens_per_minute: number | null; concurrent_requests: number | null };
   spent: { today_tokens: number; today_micro_usd: number };
@@ -233,14 +234,17 @@ export interface Key {
 export interface Budget {
   owner_kind: string;
   owner_id: string;
+  owner_name?: string;
+  project_id: string;
   period: string;
   unit: string;
   hard: number;
+  soft: number;
   soft_percent: number;
   spent: number;
-  held?: number;
-  left: number;
-  resets_at: string;
+  held: number;
+  left: number | null;
+  resets_at: string | null;
 }
 
 export interface SpendRow {

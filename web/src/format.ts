@@ -23,6 +23,8 @@ const dayFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const momentFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium', hour12: false });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
 
+const long = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+
 /** Where there is no value. */
 export const NONE = '–';
 
@@ -98,6 +100,13 @@ export function ago(iso: string | null | undefined): string {
   if (size < 86_400) return relative.format(Math.round(s / 3600), 'hour');
   if (size < 60 * 86_400) return relative.format(Math.round(s / 86_400), 'day');
   return day(iso);
+}
+
+/** since writes a day as so many days ago: today, yesterday. */
+export function since(iso: string | null | undefined): string {
+  if (!iso) return 'never';
+  const days = Math.floor((Date.now() - Date.parse(iso)) / 86_400_000);
+  return days > 30 ? day(iso) : long.format(-days, 'day');
 }
 
 /** text writes a value of JSON for a person to read. */

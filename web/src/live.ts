@@ -12,9 +12,10 @@ const SILENCE = 6000;
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 10_000;
 
-/** A request with the moment at which it was told. */
+/** A request with the moment at which it was told, and what no other one has: a caller may use an id twice. */
 export interface Seen extends Call {
   at: number;
+  key: string;
 }
 
 export const connection = new Store<Connection>('connecting');
@@ -68,6 +69,10 @@ function connect() {
   current.onerror = () => {
     if (source === current) lost();
   };
+  // The service says that it is over: the session has ended, perhaps.
+  current.addEventListener('end', () => {
+    if (source === current) lost();
+  });
   current.addEventListener('overview', (event) => {
     heard();
     overview.set(JSON.parse((event as MessageEvent<string>).data) as Overview);
@@ -104,11 +109,11 @@ async function load() {
 
 function merge(news: Calls) {
   const at = performance.now();
-  const seen = new Map<string, Seen>();
-  for (const call of news.recent ?? []) seen.set(call.id, { ...call, at });
-  for (const call of calls.value.recent) if (!seen.has(call.id)) seen.set(call.id, call);
+  const tell = (call: Call): Seen => ({ ...call, at, key: `${call.id} ${call.started_at}` });
+  const seen = new Map(calls.value.recent.map((call) => [call.key, call]));
+  for (const call of (news.recent ?? []).map(tell)) seen.set(call.key, call);
   const recent = [...seen.values()].sort((a, b) => Date.parse(b.started_at) - Date.parse(a.started_at));
   recent.length = Math.min(recent.length, KEPT);
-  const live = (news.live ?? []).map((call) => ({ ...call, at }));
+  const live = (news.live ?? []).map(tell).filter((call) => !seen.has(call.key));
   calls.set({ live, recent });
 }

@@ -15,21 +15,26 @@ const actions = [
   'session.opened',
   'session.closed',
   'key.created',
-  'key.changed',
+  'key.updated',
   'key.rotated',
   'key.revoked',
+  'project.set',
+  'profile.set',
+  'profile.deleted',
   'budget.set',
   'budget.removed',
   'task.approved',
   'task.denied',
   'task.cancelled',
-  'worker.ended',
+  'worker.killed',
+  'service.reloaded',
   'request.refused',
+  'audit.dropped',
 ];
 
 function tone(action: string): Tone {
   if (/refused|denied|dropped|failed/.test(action)) return 'warn';
-  if (/revoked|removed|deleted|ended|cancelled/.test(action)) return 'bad';
+  if (/revoked|removed|deleted|killed|cancelled/.test(action)) return 'bad';
   return /created|set|approved|opened/.test(action) ? 'good' : 'neutral';
 }
 

@@ -105,7 +105,7 @@ export function Keys() {
         </>
       ),
     },
-    { head: 'Last used', tight: true, by: (key) => key.last_used_at ?? '', cell: (key) => <Ago at={key.last_used_at} /> },
+    { head: 'Last used', tight: true, by: (key) => key.last_used_at ?? '', cell: (key) => format.since(key.last_used_at) },
     {
       head: 'Ends',
       tight: true,
@@ -262,8 +262,7 @@ function Create({ onClose, onMade }: { onClose: () => void; onMade: (name: strin
               requests_per_minute: number(form.requests),
               tokens_per_minute: number(form.tokens),
               concurrent_requests: number(form.concurrent),
-              budgets:
-                limit === undefined ? undefined : [{ period: form.period, unit: 'micro_usd', hard: Math.round(limit * 1e6) }],
+              budgets: limit === undefined ? undefined : [{ period: form.period, unit: 'usd', hard: Math.round(limit * 1e6) }],
             }),
       });
       onMade(form.name || 'the new key', made.key);

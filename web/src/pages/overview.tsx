@@ -9,6 +9,8 @@ import { Badge, Bar, Card, Empty, Facts, Failure, Figure, type Tone, Waiting } f
 import { CallRows } from './requests';
 import { stateTones } from './workers';
 
+const serviceTones: Record<string, Tone> = { ok: 'good', degraded: 'warn', down: 'bad', off: 'neutral' };
+
 export function Overview() {
   const overview = useStore(live.overview);
   const connection = useStore(live.connection);
@@ -35,7 +37,7 @@ export function Overview() {
         <Figure name="Spend" value={format.money(rates.cost_micro_usd_per_minute)} note="last minute" />
         <SpentToday />
       </dl>
-      <Charts />
+      <Charts uptime={overview.uptime_seconds} />
       <div class="columns">
         {overview.pool && <PoolCard pool={overview.pool} />}
         <Card title="Services">
@@ -46,7 +48,7 @@ export function Overview() {
                   <strong>{name}</strong>
                   {service.detail && <span class="sub">{service.detail}</span>}
                 </span>
-                <Badge tone={service.status === 'ok' ? 'good' : 'warn'} dot>
+                <Badge tone={serviceTones[service.status] ?? 'warn'} dot>
                   {service.status}
                 </Badge>
               </li>
@@ -115,10 +117,33 @@ function largest(values: (number | null)[], size: number): (number | null)[] {
   return list;
 }
 
-function Charts() {
-  const { data, error, reload } = useLoad<Timeline>('/timeline?minutes=15', 5000);
+/** The least that a chart shows, in seconds. */
+const LEAST = 120;
+
+/** recent leaves out what was before the service began. */
+function recent(line: Timeline, uptime: number): Timeline {
+  const shown = Math.ceil(Math.max(LEAST, uptime) / line.step_seconds);
+  const left = Math.max(0, line.requests.length - shown);
+  return {
+    ...line,
+    start: new Date(Date.parse(line.start) + left * line.step_seconds * 1000).toISOString(),
+    requests: line.requests.slice(left),
+    errors: line.errors.slice(left),
+    tokens: line.tokens.slice(left),
+    cost_micro_usd: line.cost_micro_usd.slice(left),
+    p50_ms: line.p50_ms.slice(left),
+    p95_ms: line.p95_ms.slice(left),
+  };
+}
+
+function Charts({ uptime }: { uptime: number }) {
+  const { data: whole, error, reload } = useLoad<Timeline>('/timeline?minutes=15', 5000);
+  const data = whole && recent(whole, uptime);
+  const span = uptime < 900 ? 'since the start' : 'last 15 minutes';
   if (error && !data) return <Failure error={error} retry={reload} />;
-  const size = data ? Math.max(1, Math.round(10 / data.step_seconds)) : 1;
+  const size = data
+    ? Math.max(1, Math.round((data.requests.length * data.step_seconds > 300 ? 10 : 2) / data.step_seconds))
+    : 1;
   const step = size * (data?.step_seconds ?? 10);
   const start = data ? Date.parse(data.start) / 1000 : 0;
   const perSecond = (values: number[]) => grouped(values, size).map((value) => value / step);
@@ -168,9 +193,9 @@ function Charts() {
     <div class="charts">
       {cards
         ? cards.map((card) => (
-            <Card key={card.title} title={card.title} hint="last 15 minutes">
+            <Card key={card.title} title={card.title} hint={span}>
               <Chart
-                label={`${card.title} of the last 15 minutes: ${card.label}.`}
+                label={`${card.title} ${span}: ${card.label}.`}
                 times={times}
                 lines={card.lines}
                 format={card.write}
@@ -178,7 +203,7 @@ function Charts() {
             </Card>
           ))
         : ['Requests a second', 'Latency', 'Tokens a second', 'Spend a minute'].map((title) => (
-            <Card key={title} title={title} hint="last 15 minutes">
+            <Card key={title} title={title} hint={span}>
               <div class="chart" />
             </Card>
           ))}
@@ -254,7 +279,7 @@ function Breakers({ list }: { list: Breaker[] }) {
 
 function Budgets() {
   const { data, error, loading, reload } = useLoad<{ budgets: Budget[] | null }>('/budgets', 10_000);
-  const tightest = [...(data?.budgets ?? [])].sort((a, b) => b.spent / b.hard - a.spent / a.hard).slice(0, 4);
+  const tightest = [...(data?.budgets ?? [])].sort((a, b) => used(b) - used(a)).slice(0, 4);
   return (
     <Card title="Budgets" hint="the tightest" actions={<Link to="/spend">Spend</Link>}>
       {loading && <Waiting lines={3} />}
@@ -273,15 +298,18 @@ function Budgets() {
   );
 }
 
+const used = (b: Budget) => b.spent / Math.max(b.hard || b.soft, 1);
 export const budgetKey = (b: Budget) => `${b.owner_kind} ${b.owner_id} ${b.period} ${b.unit}`;
 export const isMoney = (b: Budget) => /usd/i.test(b.unit);
 export const inUnit = (b: Budget, n: number) => (isMoney(b) ? format.money(n) : format.compact(n));
 
-export function BudgetLine({ budget, name }: { budget: Budget; name?: string }) {
-  const part = budget.hard > 0 ? budget.spent / budget.hard : 1;
-  const soft = budget.soft_percent > 0 ? budget.soft_percent / 100 : undefined;
+export function BudgetLine({ budget }: { budget: Budget }) {
+  // One without a hard limit only tells when it is passed.
+  const most = budget.hard || budget.soft;
+  const part = most > 0 ? budget.spent / most : 1;
+  const soft = budget.hard > 0 && budget.soft > 0 ? budget.soft / budget.hard : undefined;
   const tone = part >= 1 ? 'bad' : soft !== undefined && part >= soft ? 'warn' : 'accent';
-  const owner = name ?? budget.owner_id;
+  const owner = budget.owner_name || budget.owner_id;
   return (
     <div class="budget">
       <p>
@@ -290,7 +318,7 @@ export function BudgetLine({ budget, name }: { budget: Budget; name?: string }) 
           {budget.owner_kind}, a {budget.period}
         </span>
         <span class="end">
-          {inUnit(budget, budget.spent)} of {inUnit(budget, budget.hard)}
+          {inUnit(budget, budget.spent)} of {inUnit(budget, most)}
           {isMoney(budget) ? '' : ' tokens'}
         </span>
       </p>

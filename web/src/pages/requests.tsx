@@ -43,7 +43,7 @@ export function CallRows({ caption, list }: { caption: string; list: live.Seen[]
     {
       head: 'Request',
       cell: (call) => (
-        <button type="button" class="row-title" onClick={() => setOpen(call.id)}>
+        <button type="button" class="row-title" onClick={() => setOpen(call.key)}>
           <span class="path">{call.endpoint}</span>
           <span class="sub">
             {format.time(call.started_at)}
@@ -103,16 +103,16 @@ export function CallRows({ caption, list }: { caption: string; list: live.Seen[]
   ];
   return (
     <>
-      <Table caption={caption} columns={columns} rows={list} rowKey={(call) => call.id} onRow={(call) => setOpen(call.id)} />
-      {open && <Details id={open} onClose={() => setOpen(null)} />}
+      <Table caption={caption} columns={columns} rows={list} rowKey={(call) => call.key} onRow={(call) => setOpen(call.key)} />
+      {open && <Details call={open} onClose={() => setOpen(null)} />}
     </>
   );
 }
 
 /** Details shows one request, as long as it runs with what is known by now. */
-function Details({ id, onClose }: { id: string; onClose: () => void }) {
+function Details({ call: key, onClose }: { call: string; onClose: () => void }) {
   const { live: running, recent } = useStore(live.calls);
-  const now = running.find((call) => call.id === id) ?? recent.find((call) => call.id === id);
+  const now = running.find((call) => call.key === key) ?? recent.find((call) => call.key === key);
   // It may have left the list while somebody reads.
   const [last, setLast] = useState(now);
   useEffect(() => {

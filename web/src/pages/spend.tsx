@@ -170,12 +170,12 @@ function Budgets() {
             <div class="grow">
               <BudgetLine budget={budget} />
               <p class="sub">
-                {inUnit(budget, budget.left)} left
+                {budget.left === null ? '' : `${inUnit(budget, budget.left)} left`}
                 {budget.held ? `, ${inUnit(budget, budget.held)} held by what runs` : ''}
-                {budget.period !== 'total' && budget.resets_at ? `; begins anew ${format.ago(budget.resets_at)}` : ''}
+                {budget.resets_at ? `; begins anew ${format.ago(budget.resets_at)}` : ''}
               </p>
             </div>
-            {budget.spent >= budget.hard && <Badge tone="bad">spent</Badge>}
+            {budget.hard > 0 && budget.spent >= budget.hard && <Badge tone="bad">spent</Badge>}
             <div class="row">
               <Button
                 small
@@ -234,7 +234,7 @@ function BudgetForm({ budget, onClose, onDone }: { budget: Budget | null; onClos
     kind: budget?.owner_kind ?? 'project',
     id: budget?.owner_id ?? '',
     period: budget?.period ?? 'month',
-    unit: budget?.unit ?? 'micro_usd',
+    unit: budget?.unit ?? 'usd',
     limit: budget ? String(money ? budget.hard / 1e6 : budget.hard) : '',
     soft: String(budget?.soft_percent ?? 80),
   });
@@ -323,7 +323,7 @@ function BudgetForm({ budget, onClose, onDone }: { budget: Budget | null; onClos
               value={form.unit}
               onChange={(event) => set({ unit: event.currentTarget.value })}
             >
-              <option value="micro_usd">US dollars</option>
+              <option value="usd">US dollars</option>
               <option value="tokens">tokens</option>
             </select>
           )}
