@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -45,8 +46,10 @@ type Options struct {
 	Workers func() Workers
 	Kill    func(id string) error
 	// Reload reads the configuration again. Its error is why it can't be used: nothing has
-	// changed then. nil: there is nothing to read.
+	// changed then; or ErrNothingToRead.
 	Reload func(ctx context.Context) (Reload, error)
+
+	Rooms
 }
 
 // Handler serves the endpoints. It is safe for concurrent use.
@@ -95,21 +98,24 @@ type endpoint struct {
 	serve handlerFunc
 	// open says that whoever asks needs neither a key nor a session yet.
 	open bool
+	// route is Path as the mux writes it, where that differs.
+	route string
 }
 
 // groups gives all endpoints. A file of a group has a method that lists its own.
 func (h *Handler) groups() [][]endpoint {
-	return [][]endpoint{h.sessionEndpoints(), h.stateEndpoints()}
+	return append([][]endpoint{h.sessionEndpoints(), h.stateEndpoints()}, h.roomEndpoints()...)
 }
 
 // Register adds the routes to mux.
 func (h *Handler) Register(mux *http.ServeMux) {
 	for _, group := range h.groups() {
 		for _, e := range group {
+			pattern := e.Method + " " + cmp.Or(e.route, e.Path)
 			if e.open {
-				mux.Handle(e.Method+" "+e.Path, h.anyone(e.Path, e.serve))
+				mux.Handle(pattern, h.anyone(e.Path, e.serve))
 			} else {
-				mux.Handle(e.Method+" "+e.Path, h.admin(e.Path, e.serve))
+				mux.Handle(pattern, h.admin(e.Path, e.serve))
 			}
 		}
 	}

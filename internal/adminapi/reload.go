@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -21,13 +22,17 @@ type Reload struct {
 	NeedStart []string `json:"need_start"` // what differs and only a start can change
 }
 
+// ErrNothingToRead is Options.Reload's where the service is part of a program that gives
+// it its configuration.
+var ErrNothingToRead = errors.New("there is no configuration to read")
+
 func (h *Handler) serveReload(w http.ResponseWriter, r *http.Request, who *administrator) error {
-	if h.options.Reload == nil {
-		return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Message: "this program gives the service its configuration: it can't be read again"}
-	}
 	// It is done whole, whether whoever asked waits for it or not.
 	ctx := context.WithoutCancel(r.Context())
 	done, err := h.options.Reload(ctx)
+	if errors.Is(err, ErrNothingToRead) {
+		return &apierror.Error{Category: apierror.BadRequest, Code: apierror.CodeNotImplemented, Message: "this program gives the service its configuration: it can't be read again"}
+	}
 	if err != nil {
 		return apierror.Wrap(apierror.BadRequest, "the configuration can't be used, and the former one stays: "+err.Error(), err)
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
+	"claude-code-api-service/internal/adminapi"
 	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/audit"
@@ -34,7 +36,7 @@ func AuditChanges(store audit.Store, actor string) func(ctx context.Context, cha
 
 // AuditActions gives every action of the audit log.
 func AuditActions() []string {
-	return append(apikey.Actions(), webhook.SoftLimitCrossed, task.Approved, task.Denied, audit.Refused, audit.Dropped)
+	return slices.Concat(apikey.Actions(), adminapi.Actions(), []string{webhook.SoftLimitCrossed, task.Approved, task.Denied, audit.Refused, audit.Dropped})
 }
 
 // openTrace makes the audit log and the webhook. The archive must be there.

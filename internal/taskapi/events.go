@@ -4,20 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 
-	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/protocol"
 	"claude-code-api-service/internal/task"
 )
 
-// headerLastEvent says what a reader has of a stream of events already.
-const headerLastEvent = "Last-Event-ID"
-
 // serveEvents gives a task's events, those that were and those to come.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, call *gateway.Call) error {
-	after, err := afterOf(r)
+	after, err := task.After(r)
 	if err != nil {
 		return err
 	}
@@ -65,20 +60,4 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, call *gate
 	}
 	_ = s.Close(call) // a caller who left isn't told
 	return nil
-}
-
-// afterOf is the number of the last event that the reader has, 0 for none.
-func afterOf(r *http.Request) (int64, error) {
-	name, text := headerLastEvent, r.Header.Get(headerLastEvent)
-	if text == "" {
-		name, text = "after", r.URL.Query().Get("after")
-	}
-	if text == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 {
-		return 0, apierror.Invalid(name, "%s: must be the number of an event", name)
-	}
-	return n, nil
 }

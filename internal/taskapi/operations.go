@@ -69,7 +69,7 @@ func (h *Handler) Operations() []openapi.Operation {
 				"`token` events have no id and aren't repeated.",
 			Parameters: []openapi.Parameter{
 				id,
-				{Name: headerLastEvent, In: "header", Description: "The id of the last event that was read.", Schema: openapi.Int("")},
+				{Name: task.HeaderLastEvent, In: "header", Description: "The id of the last event that was read.", Schema: openapi.Int("")},
 				{Name: "after", In: "query", Description: "The same, for those who can't set a header.", Schema: openapi.Int("")},
 			},
 			Responses: append([]openapi.Response{{Status: http.StatusOK, Description: "The events.", ContentType: openapi.EventStream, Schema: events}}, failures(http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound, http.StatusTooManyRequests)...),
