@@ -243,3 +243,61 @@ func TestDecisionsAreListed(t *testing.T) {
 		}
 	}
 }
+
+// TestSnippets: what README and the first page show of a program is in one that a test
+// runs.
+func TestSnippets(t *testing.T) {
+	var programs []string
+	for _, pattern := range []string{"examples/*/*", "examples/go/*/*.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || files == nil {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil { // folders aside
+				programs = append(programs, string(text))
+			}
+		}
+	}
+	found := 0
+	for _, name := range []string{"README.md", "docs/get-started.md"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range isSnippet.FindAllStringSubmatch(string(text), -1) {
+			found++
+			// Between its parts a snippet may leave something out.
+			for part := range strings.SplitSeq(block[1], "\n\n") {
+				if !slices.ContainsFunc(programs, func(program string) bool { return strings.Contains(program, strings.Trim(part, "\n")) }) {
+					t.Errorf("%s has what no program of examples has:\n%s", name, part)
+				}
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("%d snippets were found", found)
+	}
+}
+
+var isSnippet = regexp.MustCompile("(?s)```(?:python|js|go)\n(.*?)```")
+
+// TestFigures: README and the site's first page have the same figures.
+func TestFigures(t *testing.T) {
+	var figures []string
+	for _, name := range []string{"README.md", "docs/index.md"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "<!-- figures -->")
+		table, _, closed := strings.Cut(rest, "<!-- /figures -->")
+		if !closed || !strings.Contains(table, "| a request through the warm CLI |") {
+			t.Fatalf("%s has no figures", name)
+		}
+		figures = append(figures, table)
+	}
+	if figures[0] != figures[1] {
+		t.Errorf("README has the figures\n%s\ndocs/index.md\n%s", figures[0], figures[1])
+	}
+}
