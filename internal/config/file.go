@@ -94,6 +94,16 @@ func (f *File) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 	return nil, nil
 }
 
+// Setting gives what the file says of a flag, as text, and whether it says anything.
+func (f *File) Setting(flag string) (value string, set bool) {
+	for name, value := range f.values {
+		if flagName(name) == flag && value != nil {
+			return fmt.Sprint(text(value)), true
+		}
+	}
+	return "", false
+}
+
 func flagName(name string) string { return strings.ReplaceAll(name, "_", "-") }
 
 // text writes lists and maps as the flags take them.
