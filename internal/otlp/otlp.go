@@ -60,7 +60,25 @@ type Exporter struct {
 	traces   *sdk.TracerProvider
 	metrics  *metric.MeterProvider
 	end      context.CancelFunc // of what is being sent
+	lost     *complaints
+
+	// over are spans that are over, and are written by a goroutine of their own: whoever
+	// served the request goes on.
+	over    chan finished
+	closing chan struct{}
+	close   sync.Once
+	written sync.WaitGroup
 }
+
+// finished is a span that is over.
+type finished struct {
+	span   *trace.Span
+	served *trace.Served // nil: it isn't an HTTP request
+	call   *outcome      // nil: it called no model
+}
+
+// waiting is how many finished spans wait at most; further ones are left out.
+const waiting = 2_048
 
 var _ gateway.Observer = (*observer)(nil)
 
@@ -88,6 +106,7 @@ func New(ctx context.Context, options Options) (*Exporter, error) {
 		return nil, errors.New("OTEL_RESOURCE_ATTRIBUTES: isn't a list of name=value")
 	}
 	lost := &complaints{log: options.Log, secrets: s.secrets}
+	e.lost, e.over, e.closing = lost, make(chan finished, waiting), make(chan struct{})
 	lost.life, e.end = context.WithCancel(context.Background())
 	if s.traces {
 		client, err := s.spanExporter(ctx)
@@ -98,6 +117,7 @@ func New(ctx context.Context, options Options) (*Exporter, error) {
 			sdk.WithBatcher(spans{client, lost}), sdk.WithResource(about), sdk.WithSampler(sdk.AlwaysSample()), sdk.WithIDGenerator(given{}),
 		)
 		e.tracer = e.traces.Tracer(scope, api.WithInstrumentationVersion(options.Version), api.WithSchemaURL(semconv.SchemaURL))
+		e.written.Go(e.writeAll)
 	}
 	if s.metrics {
 		client, err := s.metricExporter(ctx)
@@ -136,6 +156,8 @@ func (e *Exporter) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseTimeout)
 	defer cancel()
 	defer e.end() // the SDK would go on with what it has begun, for a minute
+	e.close.Do(func() { close(e.closing) })
+	e.written.Wait()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -190,7 +212,7 @@ func (o *observer) Observe(entry gateway.Entry) {
 		s.Note(&outcome{entry, said})
 		return
 	}
-	o.export(s, nil, &outcome{entry, said})
+	o.finish(finished{s, nil, &outcome{entry, said}})
 }
 
 // outcome is what became of a call.
@@ -205,5 +227,36 @@ func (e *Exporter) End(s *trace.Span, served trace.Served) {
 		return
 	}
 	call, _ := s.Noted().(*outcome)
-	e.export(s, &served, call)
+	kept := served // only what is kept is on the heap
+	e.finish(finished{s, &kept, call})
+}
+
+// finish hands a span on, and leaves it out where too many wait.
+func (e *Exporter) finish(f finished) {
+	select {
+	case e.over <- f:
+	default:
+		e.lost.hear("traces", errTooMany)
+	}
+}
+
+var errTooMany = errors.New("too many spans at once")
+
+// writeAll writes what is over, to the last one before the end.
+func (e *Exporter) writeAll() {
+	for {
+		select {
+		case f := <-e.over:
+			e.export(f.span, f.served, f.call)
+		case <-e.closing:
+			for {
+				select {
+				case f := <-e.over:
+					e.export(f.span, f.served, f.call)
+				default:
+					return
+				}
+			}
+		}
+	}
 }
