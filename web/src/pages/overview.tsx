@@ -194,12 +194,7 @@ function Charts({ uptime }: { uptime: number }) {
       {cards
         ? cards.map((card) => (
             <Card key={card.title} title={card.title} hint={span}>
-              <Chart
-                label={`${card.title} ${span}: ${card.label}.`}
-                times={times}
-                lines={card.lines}
-                format={card.write}
-              />
+              <Chart label={`${card.title} ${span}: ${card.label}.`} times={times} lines={card.lines} format={card.write} />
             </Card>
           ))
         : ['Requests a second', 'Latency', 'Tokens a second', 'Spend a minute'].map((title) => (

@@ -3,7 +3,7 @@ import type { Task } from '../api';
 import * as format from '../format';
 import { useLoad } from '../load';
 import { go, Link } from '../router';
-import { Ago, Badge, Card, Choice, type Column, Empty, Failure, Table, type Tone, Waiting } from '../ui';
+import { Ago, Badge, Button, Card, Choice, type Column, Empty, Failure, Table, type Tone, Waiting } from '../ui';
 
 export const taskTones: Record<string, Tone> = {
   queued: 'neutral',
@@ -12,6 +12,10 @@ export const taskTones: Record<string, Tone> = {
   failed: 'bad',
   cancelled: 'neutral',
 };
+
+/** How many are shown at first, and how many more each time; the service gives 1,000 at the most. */
+const PAGE = 50;
+const MOST = 1000;
 
 type State = 'all' | 'queued' | 'running' | 'completed' | 'failed' | 'cancelled';
 
@@ -26,8 +30,9 @@ export const costOf = (task: Task) => format.money(task.cost_usd == null ? null 
 
 export function Tasks() {
   const [state, setState] = useState<State>('all');
-  const { data, error, loading, reload } = useLoad<{ tasks: Task[] | null }>(
-    `/tasks?limit=100${state === 'all' ? '' : `&state=${state}`}`,
+  const [count, setCount] = useState(PAGE);
+  const { data, error, loading, reload } = useLoad<{ tasks: Task[] | null; next: string | null }>(
+    `/tasks?limit=${count}${state === 'all' ? '' : `&state=${state}`}`,
     2000,
   );
   const tasks = data?.tasks ?? [];
@@ -65,8 +70,7 @@ export function Tasks() {
     },
     { head: 'Created', tight: true, cell: (task) => <Ago at={task.created_at} /> },
     { head: 'Took', num: true, cell: took },
-    { head: 'Turns', num: true, cell: (task) => format.integer(task.turns) },
-    { head: 'Cost', num: true, cell: costOf },
+    { head: 'Attempts', num: true, cell: (task) => format.integer(task.attempt) },
   ];
   return (
     <div class="stack">
@@ -101,6 +105,11 @@ export function Tasks() {
             rowKey={(task) => task.id}
             onRow={(task) => go(`/tasks/${encodeURIComponent(task.id)}`)}
           />
+        )}
+        {data?.next && count < MOST && (
+          <p class="more">
+            <Button onClick={() => setCount(count + PAGE)}>Show older</Button>
+          </p>
         )}
       </Card>
     </div>
