@@ -130,6 +130,7 @@ func rooms() map[string]room {
 
 		// How it runs on a machine. deploy is files.
 		"deploy":             {},
+		"internal/manual":    {outside: []string{"github.com/alecthomas/kong"}},
 		"internal/supervise": {may: []string{"deploy"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
 
 		// What people copy: it calls a service, as they do.
@@ -151,7 +152,7 @@ func rooms() map[string]room {
 			// a service, and print what its rooms hold. The JSON library writes what they
 			// print, YAML is what people write profiles in.
 			may: []string{
-				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "simulator", "supervise", "usage",
+				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "manual", "simulator", "supervise", "usage",
 			},
 			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
 		},
