@@ -17,6 +17,7 @@ import (
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/openapi"
 	"claude-code-api-service/internal/protocol"
+	"claude-code-api-service/internal/task"
 )
 
 // headerDashboard is what a page of our own sends with whatever changes something: no
@@ -117,7 +118,8 @@ func (h *Handler) byKey(ctx context.Context, who *administrator) (*gateway.Calle
 // writeError writes an error in the envelope of the former service's family.
 func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status := 0
-	if apierror.From(err).Code == codeConflict {
+	switch apierror.From(err).Code {
+	case codeConflict, task.CodeAnswered, task.CodeEnded:
 		status = http.StatusConflict
 	}
 	protocol.WriteFlatError(w, r, h.log, status, err)

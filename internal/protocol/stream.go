@@ -53,7 +53,9 @@ func (s *Stream) start(call *gateway.Call, trailer []string) {
 	h := s.w.Header()
 	s.header(h, call)
 	h["Content-Type"] = []string{sse.ContentType}
-	h["Cache-Control"] = []string{"no-cache"}
+	if h["Cache-Control"] == nil { // whoever has said no-store meant it
+		h["Cache-Control"] = []string{"no-cache"}
+	}
 	h["X-Accel-Buffering"] = []string{"no"}
 	h["Trailer"] = trailer
 	s.w.WriteHeader(http.StatusOK)
