@@ -52,12 +52,12 @@ func (b *Backend) Generate(ctx context.Context, call *gateway.Call, out gateway.
 	}
 	reply := NewReply(call, out, spec.ID, c.ThinkingTokens > 0 || c.Effort != "")
 	outcome, err := b.runner.Run(ctx, spec, reply)
-	b.forget(&spec, &outcome)
+	b.forget(ctx, call, &spec, &outcome)
 	return reply.End(outcome, err)
 }
 
 // forget removes what the run has left here: nobody can ask for it.
-func (b *Backend) forget(spec *Spec, o *Outcome) {
+func (b *Backend) forget(ctx context.Context, call *gateway.Call, spec *Spec, o *Outcome) {
 	if o.Session == "" {
 		return // it never began
 	}
@@ -66,7 +66,7 @@ func (b *Backend) forget(spec *Spec, o *Outcome) {
 		err = b.runner.ForgetSession(spec.Caller.KeyID, o.Session)
 	}
 	if err != nil {
-		b.log.Warn("remove what a run has left", "run", spec.ID, "error", err)
+		b.log.WarnContext(ctx, "remove what a run has left", "request_id", call.RequestID, "run", spec.ID, "error", err)
 	}
 }
 

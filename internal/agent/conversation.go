@@ -321,7 +321,7 @@ func (t *turn) keepArtifacts(ctx context.Context) error {
 	keep := filepath.Join(p.folder, artifactsFolder, t.runID)
 	t.outcome.Artifacts, warnings, err = collect(context.WithoutCancel(ctx), t.root, t.before, keep, t.runner.options.ArtifactBytes)
 	if err != nil {
-		t.runner.options.Logger.Warn("keep artifacts", "run", t.runID, "error", err)
+		t.runner.options.Logger.WarnContext(ctx, "keep artifacts", "run", t.runID, "error", err)
 		warnings = append(warnings, "the artifacts couldn't be kept")
 	}
 	for _, text := range warnings {

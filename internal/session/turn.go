@@ -60,7 +60,7 @@ func (s *Sessions) Turn(ctx context.Context, id string, m Message, handler agent
 	outcome, err := p.conversation.Turn(ctx, m.RunID, m.Prompt, handler)
 	// A session's files are its folder's: nobody asks for those of one turn.
 	if err := s.options.Processes.Forget(d.KeyID, "", m.RunID); err != nil {
-		s.log.Warn("what a session's turn has left stays", "session", d.ID, "error", err)
+		s.log.WarnContext(ctx, "what a session's turn has left stays", "session", d.ID, "run", m.RunID, "error", err)
 	}
 	kept := false
 	if err == nil && outcome.End != agent.EndMaxCost { // else it was cut somewhere

@@ -49,7 +49,7 @@ func (t *Tasks) Run(ctx context.Context, g *gateway.Gateway, call *gateway.Call,
 	w.record.listen = nil
 	v, last = w.record.finish(err)
 	if lost := finish(encode(v.Result), err); lost != nil {
-		t.log.ErrorContext(ctx, "a task's end couldn't be kept", "task", v.ID, "error", lost)
+		t.log.ErrorContext(ctx, "a task's end couldn't be kept", "request_id", call.RequestID, "task", v.ID, "error", lost)
 	}
 	return v, last, nil
 }
