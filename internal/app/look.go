@@ -15,6 +15,7 @@ import (
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/confine"
 	"claude-code-api-service/internal/postgres"
+	"claude-code-api-service/internal/route"
 	"claude-code-api-service/internal/simulator"
 	"claude-code-api-service/internal/sqlite"
 )
@@ -139,4 +140,26 @@ func isHeld(folder string) bool {
 	}
 	defer func() { _ = lock.Close() }() // gives the lock back
 	return syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+}
+
+// CheckSettings finds what New would refuse of valid settings, beside the database, the
+// certificate and the CLI. The error names the setting.
+func CheckSettings(c *config.Config) error {
+	if _, err := readLevel(c.LogLevel); err != nil {
+		return err
+	}
+	catalogue, err := readPrices(c.Prices)
+	if err != nil {
+		return err
+	}
+	if err := route.CheckModelMap(c.ModelMap, resolve(catalogue)); err != nil {
+		return fmt.Errorf("--model-map: %w", err)
+	}
+	if _, err := route.ParseFallbacks(c.Fallback, resolve(catalogue)); err != nil {
+		return errFallback(err)
+	}
+	if c.WebhookURL != "" && c.WebhookSecret == "" {
+		return errors.New("--webhook-url: notifications are signed: set CLAUDE_API_WEBHOOK_SECRET")
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 )
@@ -228,6 +229,7 @@ func examine(ctx context.Context, in *Installation, table []check, limit time.Du
 		}
 		for _, f := range of {
 			f.Group, f.Check = c.group, c.name
+			f.Detail = strings.Join(strings.Fields(f.Detail), " ") // some errors have several lines
 			all = append(all, f)
 		}
 	}
