@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -47,7 +48,7 @@ func (h *Handler) playgroundEndpoints() []endpoint {
 		all := []openapi.Response{{Status: http.StatusOK, Description: description, ContentType: openapi.EventStream, Schema: events}}
 		all = append(all, answers(http.StatusOK, "", nil)[1:]...)
 		failed := all[len(all)-1].Schema
-		for _, status := range []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout} {
+		for _, status := range []int{http.StatusBadGateway, http.StatusGatewayTimeout} {
 			all = append(all, openapi.Response{Status: status, Description: "As the key's own request would be answered.", Schema: failed})
 		}
 		return all
@@ -105,7 +106,7 @@ func (h *Handler) open(ctx context.Context, who *administrator, endpoint, keyID 
 
 // paid notes that something is asked for in a key's name, which costs it.
 func (h *Handler) paid(ctx context.Context, who *administrator, call *gateway.Call, action, detail string) error {
-	return h.note(ctx, who, audit.Event{Action: action, Target: call.Caller.KeyID, Project: call.Caller.ProjectID, Detail: detail})
+	return h.note(ctx, who, audit.Event{Action: action, Target: call.Caller.KeyID, Project: call.Caller.ProjectID, Detail: strings.TrimSpace(detail)})
 }
 
 // chatWish is the body of a chat.
@@ -151,7 +152,7 @@ func (c *chatWish) request() (*message.Request, error) {
 func (c *chatWish) choose(call *gateway.Call) error {
 	switch c.Path {
 	case pathWarm, "":
-		call.Prefer = gateway.BackendCLI
+		c.Path, call.Prefer = pathWarm, gateway.BackendCLI
 	case pathCold:
 		call.Prefer, call.Fresh = gateway.BackendCLI, true
 	case pathDirect:
@@ -323,7 +324,7 @@ var playgroundTaskObject = protocol.NewObject(
 		if err := task.Misnamed(name); err != nil {
 			return err
 		}
-		return s.Invalid(name, "there is no such member")
+		return s.Invalid("", "there is no such member")
 	},
 	append([]protocol.Field[playgroundTask]{{
 		Name: "key_id", Required: true, Schema: openapi.Text("The id of a caller's key."),
