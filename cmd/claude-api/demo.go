@@ -98,7 +98,7 @@ func (c *demoCommand) findCLI(ctx context.Context) (string, error) {
 func (c *demoCommand) start(ctx context.Context, cli, folder, upstream string) (*app.App, string, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	settings := config.Config{
-		Listen: c.Listen, ClaudePath: cli, MaxWorkers: 4, PoolReuse: "same-project",
+		Listen: c.Listen, ClaudePath: cli, MaxWorkers: 4, PoolReuse: "same-project", Dashboard: true,
 		SDKTimeout: config.Seconds(time.Minute), MaxBodyBytes: 32 << 20,
 		Data:      config.Data{DataDir: filepath.Join(folder, "data"), Synchronous: "NORMAL"},
 		Tasks:     config.Tasks{MaxTasks: 2},

@@ -42,11 +42,8 @@ import (
 	"claude-code-api-service/internal/webhook"
 )
 
-// Name and Version are what the service calls itself.
-const (
-	Name    = "claude-code-api-service"
-	Version = "0.1.0"
-)
+// Name is what the service calls itself.
+const Name = "claude-code-api-service"
 
 // ErrNoBackend means that there is neither a CLI nor a credential for the API.
 var ErrNoBackend = errors.New(`there is nothing to serve requests with. Either
@@ -87,6 +84,7 @@ type App struct {
 	exporter      *otlp.Exporter // nil: off
 	certificate   *certificate   // nil without TLS
 	lasting       lasting
+	seen          seen
 	current       atomic.Pointer[generation]
 	reloading     sync.Mutex
 	// cleanup is what was opened, in order; Stop unwinds it in reverse.
@@ -159,7 +157,8 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.once = a.makeOnce(a.instruments.Registerer())
-	refusals := audit.NewRefusals(a.audit, a.exporter.Observer(a.instruments))
+	a.makeMonitor(a.exporter.Observer(a.instruments))
+	refusals := audit.NewRefusals(a.audit, a.seen.monitor)
 	a.later(func(context.Context) error { refusals.Close(); return nil })
 	a.lasting = lasting{
 		backends: backends, ledger: ledger, refusals: refusals,
@@ -183,6 +182,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.makeTasks()
+	a.registerJobs(a.instruments.Registerer())
 	first, err := a.generate(a.config, catalogue)
 	if err != nil {
 		return err
@@ -274,6 +274,7 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	a.background.Go(func() { a.authenticator.Watch(a.life) })
 	a.background.Go(func() { a.archive.Sweep(a.life) })
+	a.background.Go(a.watchState)
 	a.sweepSessions()
 	a.startPool()
 	a.log.Info("serving", "url", a.urls(), "version", Version, "data", a.store.place,

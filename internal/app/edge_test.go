@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/config"
 )
 
@@ -16,6 +17,10 @@ import (
 // each level.
 func TestDeepNestingIsRefused(t *testing.T) {
 	a, key := serving(t, settings(t))
+	admin, _, err := a.Keys().Create(t.Context(), apikey.Create{ProjectID: "p", Admin: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	deep := strings.Repeat("[", 201) + strings.Repeat("]", 201)
 	paths := 0
 	for _, endpoint := range a.now().endpoints {
@@ -24,13 +29,17 @@ func TestDeepNestingIsRefused(t *testing.T) {
 			continue
 		}
 		paths++
+		asking := key
+		if strings.HasPrefix(path, "/admin/") {
+			asking = admin
+		}
 		for _, body := range []string{
 			`{"messages":` + deep + `}`,
 			`{"model":"haiku","max_tokens":5,"messages":[{"role":"user","content":"x"}],"unknown":` + deep + `}`,
 			`{"tools":[{"name":"t","input_schema":` + strings.Repeat(`{"items":`, 5_000) + "{}" + strings.Repeat("}", 5_000) + `}]}`,
 		} {
-			status, answer := ask(t, a, http.MethodPost, strings.ReplaceAll(path, "{id}", "x"), key, body)
-			if strings.HasSuffix(path, "/cancel") || strings.HasPrefix(path, "/v1/sessions") && status == http.StatusNotImplemented {
+			status, answer := ask(t, a, http.MethodPost, strings.NewReplacer("{id}", "x", "{n}", "1").Replace(path), asking, body)
+			if strings.HasSuffix(path, "/cancel") || strings.HasSuffix(path, "/reload") || strings.HasPrefix(path, "/v1/sessions") && status == http.StatusNotImplemented {
 				continue // it reads no body, or not without a CLI
 			}
 			if status != http.StatusBadRequest || !strings.Contains(answer, "nests deeper than 200 levels") {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"claude-code-api-service/internal/adminapi"
 	"claude-code-api-service/internal/admission"
 	"claude-code-api-service/internal/anthropic"
 	"claude-code-api-service/internal/config"
@@ -31,9 +32,11 @@ type generation struct {
 	process   *processapi.Handler
 	stream    *streamapi.Handler
 	tasks     *taskapi.Handler
+	admin     *adminapi.Handler
 	walk      gateway.Options // of requests that come, and of queued tasks
 	register  []func(mux *http.ServeMux)
 	endpoints []string
+	links     map[string]string // of GET /
 }
 
 // lasting is what all generations share, beside what App names.
@@ -89,10 +92,10 @@ func (a *App) generate(c *config.Config, catalogue *pricing.Catalogue) (*generat
 		Admitter:      a.lasting.admitter,
 		Router:        router, Fallback: router,
 		Recorder: a.lasting.ledger,
-		Observer: a.lasting.refusals,
-		Strict:   c.Strict,
-		Priced:   catalogue.Priced,
-		Roots:    roots,
+		Observer: a.lasting.refusals, Watcher: a.seen.monitor,
+		Strict: c.Strict,
+		Priced: catalogue.Priced,
+		Roots:  roots,
 	})
 	n.gateway = g
 	return n, a.makeFamilies(n, g)

@@ -52,7 +52,7 @@ func (a *App) agentic() gateway.Backend {
 func (a *App) walkOfRuns(backend gateway.Backend) gateway.Options {
 	n := a.now()
 	return gateway.Options{
-		Admitter: a.lasting.admitter, Recorder: a.lasting.ledger, Observer: a.lasting.refusals, Priced: n.catalogue.Priced,
+		Admitter: a.lasting.admitter, Recorder: a.lasting.ledger, Observer: a.lasting.refusals, Watcher: a.seen.monitor, Priced: n.catalogue.Priced,
 		Router: route.New(route.Options{
 			Backends: map[string]gateway.Backend{gateway.BackendDirect: backend},
 			Resolve:  resolve(n.catalogue), ModelMap: n.config.ModelMap,

@@ -48,6 +48,9 @@ func Run(ctx context.Context, c *config.Config, reload func() (*config.Config, e
 		return err
 	}
 	a.level = level
+	if reload != nil {
+		a.seen.read.Store(&reload)
+	}
 	reporter := newReporter(a)
 	reporter.ready()
 	silence := reporter.begin()

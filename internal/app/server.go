@@ -59,6 +59,11 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 		a.capabilitiesAPI(g),
 		a.sessionsAPI(n, g),
 	}
+	admin, err := a.addAdmin(n)
+	if err != nil {
+		return fmt.Errorf("make the dashboard: %w", err)
+	}
+	families = append(families, admin)
 	var operations []openapi.Operation
 	for _, f := range families {
 		operations = append(operations, f.Operations()...)
@@ -83,7 +88,7 @@ func (a *App) makeFamilies(n *generation, g *gateway.Gateway) error {
 func (a *App) newServer(first *generation) *httpserver.Server {
 	options := first.serverOptions()
 	options.Name, options.Version = Name, Version
-	options.Drain = []func(context.Context) error{first.stream.Stop, first.tasks.Stop, first.process.Stop, a.once.Stop, a.jobs.Hand}
+	options.Drain = []func(context.Context) error{first.stream.Stop, first.tasks.Stop, first.process.Stop, first.admin.Stop, a.once.Stop, a.jobs.Hand}
 	options.DrainDelay = a.config.DrainDelay.Duration()
 	options.Metrics = a.instruments.Handler()
 	options.Services, options.Ready = a.services, a.ready
@@ -100,7 +105,7 @@ func (a *App) newServer(first *generation) *httpserver.Server {
 // serverOptions are what a generation changes of the server.
 func (n *generation) serverOptions() httpserver.Options {
 	return httpserver.Options{
-		Register: n.register, Endpoints: n.endpoints,
+		Register: n.register, Endpoints: n.endpoints, Links: n.links,
 		CORSOrigins: n.config.CORSOrigin, RequestTimeout: n.config.RequestTimeout.Duration(),
 	}
 }

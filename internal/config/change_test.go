@@ -34,6 +34,21 @@ func TestNeedStart(t *testing.T) {
 	}
 }
 
+func TestChanged(t *testing.T) {
+	former, c := valid(), valid()
+	if got := c.Changed(&former); len(got) != 0 {
+		t.Errorf("nothing has changed, and it says %q", got)
+	}
+	c.Strict, c.Dashboard, c.MaxWorkers, c.Anthropic.APIKey, c.WebhookSecret = !c.Strict, !c.Dashboard, 9, "k", "s"
+	got := c.Changed(&former)
+	slices.Sort(got)
+	// Not what only a start can change, and never a secret.
+	want := []string{"--dashboard", "--strict", "ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL", "CLAUDE_API_WEBHOOK_SECRET"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Every setting has its flag's name.
 func TestNeedStartNamesFlags(t *testing.T) {
 	started, c := valid(), valid()

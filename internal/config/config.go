@@ -64,6 +64,8 @@ type Config struct {
 
 	WorkingRoots []string `help:"Folders in which, and below which, tasks may work that name a working_directory, with commas between; links are followed first. None: nowhere." env:"CLAUDE_API_WORKING_ROOTS" group:"Tasks and sessions"`
 
+	Dashboard bool `help:"Serve the dashboard at /dashboard, and let admin keys open sessions for it. Switched off, /admin/v1 takes admin keys all the same." default:"true" env:"CLAUDE_API_DASHBOARD" group:"Listening"`
+
 	LogLevel        string  `help:"debug, info, warn or error." default:"info" env:"CLAUDE_API_LOG_LEVEL,LOG_LEVEL" group:"Logs and notifications"`
 	LogJSON         bool    `name:"log-json" help:"Log as JSON." env:"CLAUDE_API_LOG_JSON,LOG_JSON" group:"Logs and notifications"`
 	ShutdownTimeout Seconds `help:"How long running requests may take to finish when the service is stopped." default:"30" env:"CLAUDE_API_SHUTDOWN_TIMEOUT,SHUTDOWN_TIMEOUT" group:"Stopping"`

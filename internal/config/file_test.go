@@ -124,7 +124,7 @@ func TestDefaults(t *testing.T) {
 			MaxTasks: 2, TaskSpares: 1, TaskTTL: config.Seconds(30 * 24 * time.Hour), ApprovalTimeout: config.Seconds(5 * time.Minute),
 			ArtifactBytes: 100 << 20, SessionIdle: config.Seconds(15 * time.Minute), SessionTTL: config.Seconds(30 * 24 * time.Hour),
 		},
-		Confine: "auto", MaxWorkers: 5, QueueTimeout: config.Seconds(time.Minute), PoolReuse: "same-project", PoolHold: config.Seconds(5 * time.Minute), PoolPark: config.Seconds(15 * time.Minute), ToolPassthrough: true, SDKMaxRetries: 4, BudgetOutputCap: 16_384, SDKTimeout: config.Seconds(time.Minute),
+		Confine: "auto", MaxWorkers: 5, QueueTimeout: config.Seconds(time.Minute), PoolReuse: "same-project", PoolHold: config.Seconds(5 * time.Minute), PoolPark: config.Seconds(15 * time.Minute), ToolPassthrough: true, Dashboard: true, SDKMaxRetries: 4, BudgetOutputCap: 16_384, SDKTimeout: config.Seconds(time.Minute),
 		CircuitBreakerThreshold: 5, CircuitBreakerRecoverySeconds: config.Seconds(30 * time.Second),
 		ResponseTTL: config.Seconds(30 * 24 * time.Hour), MaxBodyBytes: 32 << 20, LogLevel: "info", ShutdownTimeout: config.Seconds(30 * time.Second),
 	}

@@ -47,6 +47,8 @@ type Options struct {
 	// Endpoints names what exists, each as "METHOD /path", for GET / and for the
 	// answer to an unknown path.
 	Endpoints []string
+	// Links are further places that GET / names, by what is there.
+	Links map[string]string
 	// Metrics serves GET /metrics. May be nil.
 	Metrics http.Handler
 	// Services gives the state of what the service consists of, for /health. It
@@ -163,7 +165,7 @@ func or[T comparable](value, otherwise T) T {
 	return value
 }
 
-// Replace makes requests that come from now on use the Register, Endpoints,
+// Replace makes requests that come from now on use the Register, Endpoints, Links,
 // CORSOrigins and RequestTimeout of other options; what else they say is ignored.
 // Those that run go on with what they began with. It panics when two routes
 // conflict.

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -46,12 +47,13 @@ type table struct {
 	server    *Server
 	mux       *http.ServeMux
 	endpoints []string
+	links     map[string]string
 	origins   map[string]bool
 	timeout   time.Duration
 }
 
 func newTable(s *Server, options Options) *table {
-	t := &table{server: s, mux: http.NewServeMux(), endpoints: options.Endpoints, origins: map[string]bool{}, timeout: options.RequestTimeout}
+	t := &table{server: s, mux: http.NewServeMux(), endpoints: options.Endpoints, links: options.Links, origins: map[string]bool{}, timeout: options.RequestTimeout}
 	for _, origin := range options.CORSOrigins {
 		t.origins[origin] = true
 	}
@@ -78,6 +80,7 @@ func (t *table) serveRoot(w http.ResponseWriter, _ *http.Request) {
 	if s.options.Metrics != nil {
 		links["metrics"] = "/metrics"
 	}
+	maps.Copy(links, t.links)
 	writeJSON(w, http.StatusOK, struct {
 		Name      string            `json:"name"`
 		Version   string            `json:"version"`

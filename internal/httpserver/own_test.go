@@ -88,8 +88,8 @@ func TestOwnRoutes(t *testing.T) {
 			want: `{"name":"claude-api","version":"1.2.3","links":{"docs":"/docs","health":"/health","openapi":"/openapi.json","ready":"/ready"},"endpoints":["POST /v1/messages"]}`,
 		},
 		{
-			name: "root with metrics", path: "/", status: 200, options: Options{Metrics: http.NotFoundHandler()},
-			want: `{"name":"claude-api","version":"1.2.3","links":{"docs":"/docs","health":"/health","metrics":"/metrics","openapi":"/openapi.json","ready":"/ready"},"endpoints":[]}`,
+			name: "root with metrics and more", path: "/", status: 200, options: Options{Metrics: http.NotFoundHandler(), Links: map[string]string{"dashboard": "/dashboard"}},
+			want: `{"name":"claude-api","version":"1.2.3","links":{"dashboard":"/dashboard","docs":"/docs","health":"/health","metrics":"/metrics","openapi":"/openapi.json","ready":"/ready"},"endpoints":[]}`,
 		},
 		{
 			name: "health without services", path: "/health", status: 200,
