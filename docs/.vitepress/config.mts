@@ -81,6 +81,7 @@ export default defineConfig({
   head: [["link", { rel: "icon", href: "data:," }]],
   markdown: {
     anchor: { slugify },
+    attrs: false, // a heading may end with {id}
     config(md) {
       diagrams(md);
       outside(md);
