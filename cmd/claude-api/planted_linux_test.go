@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -30,12 +32,25 @@ func TestPlantedSecretsStayWhereTheyAre(t *testing.T) {
 		wrong    = "planted-wrong-key-0123456789"
 		once     = "planted-idempotency-key"
 		prompt   = "planted-words-of-a-prompt"
+		collects = "planted-token-of-the-collector"
 	)
 	cli := clitest.Path(t, install.Version)
 	certificate, key, client := selfSigned(t)
 	receiver := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(receiver.Close)
+	// A collector that refuses what it gets, and says by which token it came.
+	var mu sync.Mutex
+	var collected strings.Builder
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		collected.Write(body)
+		mu.Unlock()
+		http.Error(w, "no such token: "+r.Header.Get("Authorization"), http.StatusUnauthorized)
+	}))
+	t.Cleanup(collector.Close)
 	s := serve(t, newUpstream(t).url, cli,
+		"OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL, "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20"+collects, "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_METRIC_EXPORT_INTERVAL=500",
 		"--tls-cert="+certificate, "--tls-key="+key, "--claude-env=FOO_PASSED", "--sdk-max-retries=0",
 		"ANTHROPIC_AUTH_TOKEN="+token, "FOO_PASSED="+passed, "FOO_SECRET="+plantedSecret,
 		"CLAUDE_API_WEBHOOK_URL="+receiver.URL+"/"+hookPath, "CLAUDE_API_WEBHOOK_SECRET="+hook)
@@ -101,6 +116,12 @@ func TestPlantedSecretsStayWhereTheyAre(t *testing.T) {
 		files[path+" after the end"] = text
 	}
 	shown["log"], shown["standard output"] = s.stderr.String(), s.stdout.String()
+	mu.Lock()
+	shown["what the collector got"] = collected.String()
+	mu.Unlock()
+	if !strings.Contains(shown["what the collector got"], "gen_ai.request.model") || !strings.Contains(shown["log"], "[redacted]") {
+		t.Errorf("the collector got %d bytes, and the log is %.2000s", len(shown["what the collector got"]), shown["log"])
+	}
 	for name, args := range map[string][]string{
 		"audit log": {"audit", "export"}, "ledger": {"usage", "export"}, "keys": {"keys", "list"},
 	} {
@@ -122,6 +143,7 @@ func TestPlantedSecretsStayWhereTheyAre(t *testing.T) {
 		{"an Idempotency-Key", once, everywhere},
 		{"the webhook's secret", strings.TrimPrefix(hook, "whsec_"), everywhere},
 		{"the webhook's address", hookPath, everywhere},
+		{"the collector's token", collects, everywhere},
 		{"the TLS key", strings.Split(string(pemText), "\n")[1], everywhere},
 		{"a variable of the machine", plantedSecret, everywhere},
 		// The CLI has its credentials in its environment, and what is passed on to it.
