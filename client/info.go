@@ -107,6 +107,10 @@ type UsageTotal struct {
 	CacheCreationInputTokens int64   `json:"cache_creation_input_tokens"`
 	Requests                 int64   `json:"requests"`
 	UnpricedRequests         int64   `json:"unpriced_requests"` // whose price isn't known
+	// ChargedTokens and ChargedUSD are what budgets were charged beside the rest, for
+	// attempts of which too little is known.
+	ChargedTokens int64   `json:"charged_tokens,omitzero"`
+	ChargedUSD    float64 `json:"charged_usd,omitzero"`
 }
 
 // UsageReport is what the key's project has used in a period.
@@ -122,6 +126,8 @@ type UsageReport struct {
 	CacheCreationInputTokens int64                 `json:"cache_creation_input_tokens"`
 	Requests                 int64                 `json:"requests"`
 	UnpricedRequests         int64                 `json:"unpriced_requests"`
+	ChargedTokens            int64                 `json:"charged_tokens,omitzero"` // as in UsageTotal
+	ChargedUSD               float64               `json:"charged_usd,omitzero"`
 	ByModel                  map[string]UsageTotal `json:"by_model"`
 	ByKey                    map[string]UsageTotal `json:"by_key,omitzero"` // with GroupByKey
 	ByDay                    map[string]UsageTotal `json:"by_day,omitzero"` // with GroupByDay

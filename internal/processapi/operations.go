@@ -221,6 +221,8 @@ func usageSchema() *openapi.Schema {
 		openapi.Always("input_tokens", openapi.Int("")), openapi.Always("output_tokens", openapi.Int("")), openapi.Always("cache_read_input_tokens", openapi.Int("")),
 		openapi.Always("cache_creation_input_tokens", openapi.Int("")), openapi.Always("requests", openapi.Int("")),
 		openapi.Always("unpriced_requests", openapi.Int("Those whose price isn't known; the cost leaves them out.")),
+		openapi.Maybe("charged_tokens", openapi.Int("What budgets were charged beside the rest, for attempts of which too little is known. Absent: nothing.")),
+		openapi.Maybe("charged_usd", openapi.Float("The same in US dollars.")),
 	}
 	groups := func(what string) *openapi.Schema {
 		return &openapi.Schema{Type: openapi.Object, Description: what + ": `{tokens, cost}` and the counts that stand at the top too."}

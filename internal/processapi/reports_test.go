@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/processapi"
@@ -62,7 +63,7 @@ func TestRouteRefusals(t *testing.T) {
 }
 
 func sampleReport() usage.Report {
-	total := usage.Total{Requests: 3, Usage: message.Usage{InputTokens: 1, OutputTokens: 2, CacheReadInputTokens: 3, CacheCreationInputTokens: 4}, CostMicroUSD: 1_500_000, Unpriced: 1}
+	total := usage.Total{Requests: 3, Usage: message.Usage{InputTokens: 1, OutputTokens: 2, CacheReadInputTokens: 3, CacheCreationInputTokens: 4}, CostMicroUSD: 1_500_000, Unpriced: 1, Charged: budget.Amount{Tokens: 40, MicroUSD: 250_000}}
 	return usage.Report{
 		Since: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Total: total,
 		ByModel: map[string]usage.Total{"claude-b": {}, `=a"`: total},
@@ -72,11 +73,11 @@ func sampleReport() usage.Report {
 
 func TestUsage(t *testing.T) {
 	const (
-		counts = `"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4,"requests":3,"unpriced_requests":1`
+		counts = `"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4,"requests":3,"unpriced_requests":1,"charged_tokens":40,"charged_usd":0.25`
 		group  = `{"tokens":3,"cost":1.5,` + counts + `}`
 		head   = `"since":"2026-03-01T00:00:00Z","total_tokens":3,"total_cost":1.5,` + counts +
 			`,"by_model":{"=a\"":` + group + `,"claude-b":{"tokens":0,"cost":0,"input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,"requests":0,"unpriced_requests":0}}`
-		columns = ",requests,tokens,input_tokens,output_tokens,cache_read_input_tokens,cache_creation_input_tokens,cost_usd,unpriced_requests\n"
+		columns = ",requests,tokens,input_tokens,output_tokens,cache_read_input_tokens,cache_creation_input_tokens,cost_usd,unpriced_requests,charged_tokens,charged_usd\n"
 	)
 	for _, tt := range []struct {
 		name, query, accept string
@@ -86,8 +87,8 @@ func TestUsage(t *testing.T) {
 		{"by default", "", "", "month", "application/json", `{"project_id":"acme","period":"month",` + head + `,"limit":9,"remaining":null}`},
 		{"by key", "?period=day&group_by=key", "", "day", "application/json", `{"project_id":"acme","period":"day",` + head + `,"by_key":{"k1":` + group + `},"limit":9,"remaining":null}`},
 		{"by day", "?period=week&group_by=day", "", "week", "application/json", `{"project_id":"acme","period":"week",` + head + `,"by_day":{"2026-03-01":` + group + `},"limit":9,"remaining":null}`},
-		{"CSV", "?format=csv", "", "month", "text/csv; charset=utf-8", "model" + columns + "\"'=a\"\"\",3,3,1,2,3,4,1.5,1\nclaude-b,0,0,0,0,0,0,0,0\n"},
-		{"CSV by key", "?group_by=key", "text/csv, */*", "month", "text/csv; charset=utf-8", "key" + columns + "k1,3,3,1,2,3,4,1.5,1\n"},
+		{"CSV", "?format=csv", "", "month", "text/csv; charset=utf-8", "model" + columns + "\"'=a\"\"\",3,3,1,2,3,4,1.5,1,40,0.25\nclaude-b,0,0,0,0,0,0,0,0,0,0\n"},
+		{"CSV by key", "?group_by=key", "text/csv, */*", "month", "text/csv; charset=utf-8", "key" + columns + "k1,3,3,1,2,3,4,1.5,1,40,0.25\n"},
 		{"JSON all the same", "?format=json", "text/csv", "month", "application/json", `{"project_id":"acme","period":"month",` + head + `,"limit":9,"remaining":null}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

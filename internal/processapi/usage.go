@@ -125,7 +125,8 @@ func (h *Handler) serveUsage(w http.ResponseWriter, r *http.Request, call *gatew
 }
 
 // appendTotal appends the members of a total, without braces; prefix stands in
-// front of tokens and cost.
+// front of tokens and cost. What budgets were charged beside all this is there where
+// anything was.
 func appendTotal(dst []byte, prefix string, t *usage.Total) []byte {
 	u := t.Usage
 	dst = append(append(append(dst, '"'), prefix...), `tokens":`...)
@@ -144,6 +145,10 @@ func appendTotal(dst []byte, prefix string, t *usage.Total) []byte {
 		{`,"unpriced_requests":`, t.Unpriced},
 	} {
 		dst = strconv.AppendInt(append(dst, field.name...), field.value, 10)
+	}
+	if charged := t.Charged; charged != (budget.Amount{}) {
+		dst = strconv.AppendInt(append(dst, `,"charged_tokens":`...), charged.Tokens, 10)
+		dst = appendCost(append(dst, `,"charged_usd":`...), &charged.MicroUSD)
 	}
 	return dst
 }
@@ -167,7 +172,7 @@ func writeCSV(w http.ResponseWriter, q usageQuery, groups map[string]usage.Total
 	table := csv.NewWriter(&body) // a Buffer takes everything, so no error is lost
 	_ = table.Write([]string{
 		q.group, "requests", "tokens", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
-		"cost_usd", "unpriced_requests",
+		"cost_usd", "unpriced_requests", "charged_tokens", "charged_usd",
 	})
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		t := groups[name]
@@ -177,7 +182,10 @@ func writeCSV(w http.ResponseWriter, q usageQuery, groups map[string]usage.Total
 		} {
 			line = append(line, strconv.FormatInt(n, 10))
 		}
-		_ = table.Write(append(line, string(appendCost(nil, &t.CostMicroUSD)), strconv.FormatInt(t.Unpriced, 10)))
+		_ = table.Write(append(
+			line, string(appendCost(nil, &t.CostMicroUSD)), strconv.FormatInt(t.Unpriced, 10),
+			strconv.FormatInt(t.Charged.Tokens, 10), string(appendCost(nil, &t.Charged.MicroUSD)),
+		))
 	}
 	table.Flush()
 	h := w.Header()
