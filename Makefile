@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: vet lint test-go test-clients test-dashboard fuzz-short ## all checks: vet, lint, every test under the race detector with the real CLI, real clients, the dashboard in a browser, short fuzzing
+test: vet lint test-go test-manifests test-clients test-dashboard fuzz-short ## all checks: vet, lint, every test under the race detector with the real CLI, the manifests, real clients, the dashboard in a browser, short fuzzing
 
 .PHONY: vet
 vet: ## go vet
@@ -69,6 +69,11 @@ test-dashboard: cli ## lint and types of web/, the committed page against its so
 screenshots: cli ## take the pictures of docs/dashboard.md, with data by the simulator
 	cd web && npm ci --prefer-offline
 	$(GO) test -count=1 -v -timeout 20m -run '^TestScreenshots$$' ./internal/dashboard -screenshots "$(CURDIR)/docs/images"
+
+# The manifests against Kubernetes' own types, which are in a module file of their own.
+.PHONY: test-manifests
+test-manifests: ## the manifests of deploy/kubernetes, strictly decoded
+	cd tools/manifests && $(GO) test -count=1 ./...
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
@@ -139,6 +144,21 @@ docs/.vitepress/node_modules: docs/.vitepress/package-lock.json
 	cd docs/.vitepress && npm ci --prefer-offline --no-audit --no-fund
 	touch $@
 
+# Of the version that .goreleaser.yaml is written for.
+GORELEASER = $(GO) run github.com/goreleaser/goreleaser/v2@v2.15.1
+
+.PHONY: release-check
+release-check: ## have goreleaser judge .goreleaser.yaml (the first use builds it: minutes)
+	GITHUB_REPOSITORY_OWNER=$${GITHUB_REPOSITORY_OWNER:-example} $(GORELEASER) check
+
+.PHONY: release-snapshot
+release-snapshot: ## build archives and packages into dist/, without images and without publishing anything
+	GITHUB_REPOSITORY_OWNER=$${GITHUB_REPOSITORY_OWNER:-example} $(GORELEASER) release --snapshot --clean --skip=publish,docker
+
+.PHONY: release
+release: ## what the workflow does for a version's tag: build and publish a draft
+	$(GORELEASER) release --clean
+
 .PHONY: clean
 clean: ## remove what build made
-	rm -rf bin
+	rm -rf bin dist .release
