@@ -93,6 +93,7 @@ export default defineConfig({
     resolve: { alias: [{ find: /^vue(\/server-renderer)?$/, replacement: join(here, "node_modules/vue$1") }] },
   },
   themeConfig: {
+    siteTitle: "claude-code-api",
     sidebar: navigation(),
     outline: [2, 3],
     search: { provider: "local", options: { detailedView: true } },
