@@ -84,3 +84,26 @@ func TestMetricsOfTheServiceArePinned(t *testing.T) {
 		t.Errorf("metrics changed (run with -update-metrics if it is meant):\n%s", b.String())
 	}
 }
+
+// TestThePageTellsEveryMetric, under both of its names, and none that there isn't.
+func TestThePageTellsEveryMetric(t *testing.T) {
+	page, err := os.ReadFile("../../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| `([a-z_.]+)` \\| (.*?) \\|").FindAllStringSubmatch(string(page), -1) {
+		told[row[1]] = row[2] + " " + strings.ReplaceAll(strings.ReplaceAll(row[3], "`", ""), " ", "")
+	}
+	for _, m := range metrics(t) {
+		name, _, _ := otlp.Name(m.name)
+		labels := slices.DeleteFunc(strings.Split(m.labels, ","), func(l string) bool { return l == "gen_ai_operation_name" || l == "gen_ai_provider_name" })
+		if got, want := told[m.name], name+" "+strings.Join(labels, ","); got != want {
+			t.Errorf("of %s docs/observability.md tells %q, not %q", m.name, got, want)
+		}
+		delete(told, m.name)
+	}
+	for name := range told {
+		t.Errorf("docs/observability.md tells of %s, which there isn't", name)
+	}
+}

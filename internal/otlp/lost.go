@@ -37,7 +37,7 @@ func (c *complaints) hear(what string, err error) {
 	}
 	c.mu.Unlock()
 	if !quiet {
-		c.log.Warn("the OpenTelemetry collector takes nothing: "+what+" are lost", "error", c.withoutSecrets(err))
+		c.log.Warn("the OpenTelemetry collector didn't take all", "lost", what, "error", c.withoutSecrets(err))
 	}
 }
 
