@@ -30,7 +30,7 @@ var groups = []struct{ name, text string }{
 	{"Retries and fallbacks", "What happens when an upstream fails: [failures](failures.md)."},
 	{"Tasks and sessions", "Work with the CLI's tools: [tasks](tasks.md), [sessions](sessions.md)."},
 	{"Stopping", "How long requests may take, and how the service ends: [operations](operations.md)."},
-	{"Logs and notifications", "[Logs, metrics, traces](observability.md), [webhook](webhook.md)."},
+	{"Logs and notifications", "[Logs, metrics, traces](observability.md), with the `OTEL_…` variables that name a collector; [webhook](webhook.md)."},
 }
 
 // besides are the variables that are no flags, because a command line shows its
@@ -40,7 +40,6 @@ var besides = []struct{ name, file, text string }{
 	{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN_FILE", "The same, as a bearer token."},
 	{"ANTHROPIC_BASE_URL", "", "The upstream of both backends; `https://api.anthropic.com` by default."},
 	{"CLAUDE_API_WEBHOOK_SECRET", "CLAUDE_API_WEBHOOK_SECRET_FILE", "Signs what is sent to `--webhook-url`: `whsec_` and 24 to 64 bytes in base64."},
-	{"OTEL_EXPORTER_OTLP_ENDPOINT", "", "A collector for traces and metrics. It and the other `OTEL_…` variables are OpenTelemetry's own: [those that count](observability.md#traces)."},
 	{FileVariable, "", "The YAML file with these settings, as `--config`; else `config.yaml` in the data folder's default place, where there is one."},
 }
 
