@@ -172,7 +172,7 @@ func (c *infoAgentCommand) Run() error {
 	}
 	i := slices.IndexFunc(list, func(a capability.Agent) bool { return a.Name == c.Name })
 	if i < 0 {
-		return fmt.Errorf("there is no agent %s", c.Name)
+		return notFound("there is no agent %s", c.Name)
 	}
 	return printCapability(c.Output, agentColumns(), list[i])
 }
@@ -216,7 +216,7 @@ func (c *infoSkillCommand) Run() error {
 	}
 	i := slices.IndexFunc(list, func(s capability.Skill) bool { return s.Name == c.Name })
 	if i < 0 {
-		return fmt.Errorf("there is no skill %s", c.Name)
+		return notFound("there is no skill %s", c.Name)
 	}
 	return printCapability(c.Output, skillColumns(), list[i])
 }

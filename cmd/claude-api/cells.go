@@ -34,6 +34,8 @@ func writeValue(e *jsontext.Encoder, value any) error {
 		return e.WriteToken(jsontext.EndArray)
 	case string:
 		return e.WriteToken(jsontext.String(v))
+	case condition:
+		return e.WriteToken(jsontext.String(string(v)))
 	}
 	text := number(value)
 	if text == "" {
@@ -88,6 +90,8 @@ func csvText(value any) string {
 		return strconv.FormatBool(v)
 	case []string:
 		return csvText(strings.Join(v, ";"))
+	case condition:
+		return csvText(string(v))
 	case string:
 		if strings.IndexAny(v, formulas) == 0 {
 			return "'" + v
@@ -120,6 +124,8 @@ func tableText(value any) string {
 		text = strings.Join(v, ", ")
 	case string:
 		text = v
+	case condition:
+		text = string(v)
 	case usd:
 		return v.short()
 	case usdLimit:

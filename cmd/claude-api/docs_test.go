@@ -24,10 +24,10 @@ func TestExitCodes(t *testing.T) {
 		args string
 		want int
 	}{
-		{"keys list", 0},
-		{"keys test key_0000000000000000", 1},
-		{"keys list --sing", 80},
-		{"budgets set --project-id shop --period day --usd much", 80},
+		{"keys list", exitDone},
+		{"keys test key_0000000000000000", exitFailed},
+		{"keys list --sing", exitUsage},
+		{"budgets set --project-id shop --period day --usd much", exitUsage},
 	} {
 		if got := start(t, env, strings.Fields(tt.args)...).exit(t); got != tt.want {
 			t.Errorf("%s: exit code %d, want %d", tt.args, got, tt.want)

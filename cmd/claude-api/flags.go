@@ -33,7 +33,7 @@ func named(err error, words map[string]string) error {
 			text = word + rest
 		}
 	}
-	return errors.New(text)
+	return &exitError{exitCode(err), errors.New(text)}
 }
 
 var (

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/alecthomas/kong"
@@ -14,6 +13,7 @@ import (
 // commands is the command line.
 type commands struct {
 	Config string `help:"Configuration file (YAML)." env:"CLAUDE_API_CONFIG" type:"path"`
+	Color  string `help:"When the output has colours: auto, always or never; auto is on a terminal, unless NO_COLOR is set." enum:"auto,always,never" default:"auto"`
 
 	Serve     serveCommand     `cmd:"" help:"Serve requests."`
 	Demo      demoCommand      `cmd:"" help:"Show on this machine, without an account, what a request costs: cold, warm and direct."`
@@ -27,6 +27,13 @@ type commands struct {
 	Agents    agentsCommand    `cmd:"" help:"List the agents that tasks and sessions may start."`
 	Skills    skillsCommand    `cmd:"" help:"List the skills that tasks and sessions may use."`
 	Tasks     tasksCommand     `cmd:"" help:"List, show, end and follow the tasks of a key, at a running service."`
+	Process   processCommand   `cmd:"" help:"Send prompts to a running service."`
+	Batch     batchCommand     `cmd:"" help:"Send many prompts to a running service at once."`
+	Route     routeCommand     `cmd:"" help:"Ask a running service which model suits a prompt."`
+	Providers providersCommand `cmd:"" help:"List the providers of a running service."`
+	Models    modelsCommand    `cmd:"" help:"List the models of a running service."`
+	Health    healthCommand    `cmd:"" help:"Ask a running service how it is."`
+	Workers   workersCommand   `cmd:"" help:"List and end the workers of a running service."`
 	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
 	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
 	Version   kong.VersionFlag `help:"Print the version."`
@@ -39,6 +46,9 @@ func main() {
 		fail(err)
 	}
 	ctx, err := parser.Parse(joinNegative(os.Args[1:]))
+	if c.Color != "" {
+		color = c.Color
+	}
 	parser.FatalIfErrorf(err)
 	if err := ctx.Run(); err != nil {
 		fail(err)
@@ -72,9 +82,4 @@ func configPath(args []string) string {
 		}
 	}
 	return os.Getenv(config.FileVariable)
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, "claude-api:", err)
-	os.Exit(1)
 }

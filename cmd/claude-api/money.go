@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -70,3 +71,11 @@ func (u usd) short() string { return u.text(0) }
 
 // usdLimit is an amount of which 0 means that there is no limit.
 type usdLimit usd
+
+// dollars gives an amount that the service tells in US dollars; nil where it isn't known.
+func dollars(amount *float64) any {
+	if amount == nil {
+		return nil
+	}
+	return usd(math.Round(*amount * 1e6))
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/csv"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -27,7 +28,7 @@ type listOutput struct {
 type column[T any] struct {
 	name  string // in JSON and CSV; "": it isn't there
 	title string // in tables; "": it isn't there
-	// value gives a string, []string, bool, int, int64, usd, nested, a time.Time, of
+	// value gives a string, a condition, []string, bool, int, int64, usd, nested, a time.Time, of
 	// which the zero one is none, a limit, a usdLimit or a time.Duration, of which the
 	// zero ones are no limit, or nil for what isn't known or isn't set.
 	value func(record T) any
@@ -82,7 +83,7 @@ func newPrinter[T any](w io.Writer, form string, columns []column[T]) *printer[T
 	// A Writer of bufio keeps its first error, which close gives.
 	switch form {
 	case formTable:
-		p.table = &sheet{titles: titles}
+		p.table = &sheet{titles: titles, colors: hasColors(w)}
 	case formCSV:
 		p.csv = csv.NewWriter(p.out)
 		_ = p.csv.Write(names)
@@ -93,6 +94,12 @@ func newPrinter[T any](w io.Writer, form string, columns []column[T]) *printer[T
 		p.json = newEncoder(p.out)
 	}
 	return p
+}
+
+// hasColors says whether what is written there has colours.
+func hasColors(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && colors(f)
 }
 
 func newEncoder(w io.Writer, options ...jsontext.Options) *jsontext.Encoder {
@@ -160,7 +167,12 @@ func printOne[T any](w io.Writer, form string, columns []column[T], record T) er
 		if c.title == "" {
 			continue
 		}
-		if _, err := io.WriteString(table, c.title+":\t"+tableText(c.value(record))+"\n"); err != nil {
+		value := c.value(record)
+		text := tableText(value)
+		if word, ok := value.(condition); ok && hasColors(w) {
+			text = word.style().wrap(text)
+		}
+		if _, err := io.WriteString(table, c.title+":\t"+text+"\n"); err != nil {
 			return err
 		}
 	}

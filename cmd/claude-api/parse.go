@@ -11,12 +11,21 @@ import (
 	"claude-code-api-service/internal/config"
 )
 
+// exitKong is what kong gives for a command line that isn't valid.
+const exitKong = 80
+
 // newParser makes what parses a command line into c, below it the environment, and
 // below that the configuration file that either names.
 func newParser(c *commands, args []string) (*kong.Kong, error) {
 	parser, err := kong.New(c,
 		kong.Name("claude-api"),
-		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
+		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API.\n\n"+exitHelp()),
+		kong.Exit(func(code int) {
+			if code == exitKong {
+				code = exitUsage
+			}
+			os.Exit(code)
+		}),
 		kong.ShortUsageOnError(), // the whole one would hide the error
 		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
 		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},

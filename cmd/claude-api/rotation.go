@@ -127,7 +127,7 @@ func (c *testKeyCommand) Run() error {
 		} else {
 			account, err := keys.Find(ctx, ref)
 			if err != nil {
-				return err
+				return &exitError{exitFailed, plain(err)}
 			}
 			v.key = account.Key
 			if s := state(v.key, time.Now()); s != stateActive {
@@ -139,7 +139,10 @@ func (c *testKeyCommand) Run() error {
 				return err
 			}
 		}
-		return v.reason
+		if v.reason != nil {
+			return &exitError{exitFailed, v.reason}
+		}
+		return nil
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 type sheet struct {
 	titles []string
 	rows   [][]any // values as column.value gives them
+	colors bool
 }
 
 // gap is what parts two columns.
@@ -40,10 +41,13 @@ func (t *sheet) write(out *bufio.Writer) {
 		right[c] = t.numbers(c)
 	}
 	// A bufio.Writer keeps its first error, which Flush gives.
-	for _, line := range lines {
+	for i, line := range lines {
 		for c, text := range line {
 			padding := strings.Repeat(" ", width[c]-utf8.RuneCountInString(text))
 			last := c == len(line)-1
+			if t.colors {
+				text = t.style(i, c).wrap(text)
+			}
 			switch {
 			case right[c]:
 				text = padding + text
@@ -57,6 +61,17 @@ func (t *sheet) write(out *bufio.Writer) {
 		}
 		_ = out.WriteByte('\n')
 	}
+}
+
+// style gives that of a cell of a line, of which the first has the titles.
+func (t *sheet) style(line, c int) style {
+	if line == 0 {
+		return styleBold
+	}
+	if word, ok := t.rows[line-1][c].(condition); ok {
+		return word.style()
+	}
+	return styleNone
 }
 
 // numbers says whether a column holds numbers, and nothing else but what is missing.

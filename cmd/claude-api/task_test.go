@@ -432,7 +432,7 @@ func TestTasksCommandRefusals(t *testing.T) {
 		{[]string{"tasks", "get", "x", "--key-file=/nowhere"}, "/nowhere"},
 	} {
 		p := start(t, env, tt.args...)
-		if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.String(), tt.want) {
+		if code := p.exit(t); code != exitRefused || !strings.Contains(p.stderr.String(), tt.want) {
 			t.Errorf("%v: %d %s", tt.args, code, p.stderr.String())
 		}
 	}
