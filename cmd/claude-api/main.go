@@ -8,6 +8,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"claude-code-api-service/internal/config"
+	"claude-code-api-service/internal/manual"
 )
 
 // commands is the command line.
@@ -35,11 +36,22 @@ type commands struct {
 	Health    healthCommand    `cmd:"" help:"Ask a running service how it is."`
 	Workers   workersCommand   `cmd:"" help:"List and end the workers of a running service."`
 	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
+	Doctor    doctorCommand    `cmd:"" help:"Find what is wrong with an installation, and how to mend it."`
 	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
-	Version   kong.VersionFlag `help:"Print the version."`
+	Man       manCommand       `cmd:"" help:"Print the manual as man pages."`
+
+	Completion completionCommand `cmd:"" help:"Print the script that completes this program's command lines in a shell."`
+
+	Version kong.VersionFlag `help:"Print the version, and where it comes from."`
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == manual.CompleteCommand {
+		if err := complete(os.Args[2:]); err != nil {
+			fail(err)
+		}
+		return
+	}
 	var c commands
 	parser, err := newParser(&c, os.Args[1:])
 	if err != nil {

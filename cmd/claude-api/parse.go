@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -28,20 +29,35 @@ func newParser(c *commands, args []string) (*kong.Kong, error) {
 		}),
 		kong.ShortUsageOnError(), // the whole one would hide the error
 		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
-		kong.Vars{"data_dir": config.DefaultDataDir(), "version": app.Version, "default_profile": apikey.DefaultProfile},
+		kong.Vars{"data_dir": config.DefaultDataDir(), "version": "claude-api " + app.ReadBuilt().String(), "default_profile": apikey.DefaultProfile},
 	)
 	if err != nil {
 		return nil, err
 	}
-	file, err := config.ReadFile(configPath(args))
-	if err != nil {
-		return nil, err
+	file := &config.File{}
+	if commandOf(args) != "doctor" { // which looks at a file that can't be read
+		if file, err = config.ReadFile(configPath(args)); err != nil {
+			return nil, err
+		}
 	}
 	if err := kong.Resolvers(file).Apply(parser); err != nil {
 		return nil, err
 	}
 	forgetEmpty(parser.Model.Node)
 	return parser, nil
+}
+
+// commandOf gives the command that a command line names, "" where it names none.
+func commandOf(args []string) string {
+	for i := 0; i < len(args); i++ {
+		switch arg := args[i]; {
+		case arg == "--config" || arg == "--color":
+			i++ // its value
+		case !strings.HasPrefix(arg, "-"):
+			return arg
+		}
+	}
+	return ""
 }
 
 // readAgain gives the configuration of a service that runs: its command line and
