@@ -22,7 +22,6 @@ import (
 	"claude-code-api-service/internal/apikey"
 	"claude-code-api-service/internal/archive"
 	"claude-code-api-service/internal/audit"
-	"claude-code-api-service/internal/budget"
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/message"
@@ -214,8 +213,16 @@ func (h *hall) make(t *testing.T, wish apikey.Create) (text, id string) {
 	return text, key.ID
 }
 
+// heard is an answer whose body is closed with the test.
+type heard struct {
+	StatusCode int
+	Header     http.Header
+	Cookies    []*http.Cookie
+	Body       io.Reader
+}
+
 // request makes one; the header's names and values follow.
-func (h *hall) request(t *testing.T, method, path, body string, header ...string) *http.Response {
+func (h *hall) request(t *testing.T, method, path, body string, header ...string) *heard {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, h.url+"/admin/v1"+path, strings.NewReader(body))
 	if err != nil {
@@ -229,7 +236,7 @@ func (h *hall) request(t *testing.T, method, path, body string, header ...string
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return response
+	return &heard{response.StatusCode, response.Header, response.Cookies(), response.Body}
 }
 
 // ask makes a request by the admin key and gives status and body.
@@ -333,14 +340,6 @@ func (h *hall) spend(t *testing.T, keyID string, change func(e *gateway.Entry)) 
 		change(&e)
 	}
 	if err := h.ledger.Record(t.Context(), e); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// limit sets a budget as the commands do.
-func (h *hall) limit(t *testing.T, l budget.Limit) {
-	t.Helper()
-	if err := h.keys.SetBudget(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -206,15 +206,15 @@ func TestRevokingTheKeyOfOnesSession(t *testing.T) {
 	h := newHall(t)
 	other, otherID := h.make(t, apikey.Create{ProjectID: "house", Admin: true})
 	opened := h.request(t, http.MethodPost, "/session", `{"key":"`+other+`"}`)
-	if opened.StatusCode != http.StatusNoContent || len(opened.Cookies()) != 1 {
-		t.Fatalf("%d, %v", opened.StatusCode, opened.Cookies())
+	if opened.StatusCode != http.StatusNoContent || len(opened.Cookies) != 1 {
+		t.Fatalf("%d, %v", opened.StatusCode, opened.Cookies)
 	}
-	cookie := opened.Cookies()[0].Name + "=" + opened.Cookies()[0].Value
+	cookie := opened.Cookies[0].Name + "=" + opened.Cookies[0].Value
 	if response := h.request(t, http.MethodDelete, "/keys/"+otherID, "", "Cookie", cookie); response.StatusCode != http.StatusForbidden {
 		t.Errorf("without the header: %d", response.StatusCode)
 	}
 	response := h.request(t, http.MethodDelete, "/keys/"+otherID, "", "Cookie", cookie, "X-Claude-Dashboard", "1")
-	if cookies := response.Cookies(); response.StatusCode != http.StatusNoContent || len(cookies) != 1 || cookies[0].MaxAge >= 0 || cookies[0].Value != "" {
+	if cookies := response.Cookies; response.StatusCode != http.StatusNoContent || len(cookies) != 1 || cookies[0].MaxAge >= 0 || cookies[0].Value != "" {
 		t.Errorf("%d, %v", response.StatusCode, cookies)
 	}
 	response = h.request(t, http.MethodGet, "/keys", "", "Cookie", cookie)

@@ -94,13 +94,13 @@ func TestATaskOfAnyKey(t *testing.T) {
 	if one.ID != id || one.KeyID != h.keyID || one.ProjectID != "alpha" || one.Status != "running" || one.Description != "clean up" || len(one.Approvals) != 1 {
 		t.Errorf("%+v", one)
 	}
-	answer := func(body string, status int, param string) refusal {
+	reply := func(body string, status int, param string) refusal {
 		return refusal{http.MethodPost, "/tasks/" + id + "/approvals/1", body, status, param}
 	}
 	h.refuses(
-		t, answer(`{}`, http.StatusBadRequest, "decision"), answer(`{"decision":"perhaps"}`, http.StatusBadRequest, "decision"), answer(`{"decision":1}`, http.StatusBadRequest, "decision"),
-		answer(`{"decision":"deny","input":{}}`, http.StatusBadRequest, "input"), answer(`{"decision":"deny","message":"`+strings.Repeat("x", task.MaxReason+1)+`"}`, http.StatusBadRequest, "message"),
-		answer(`{"decision":"deny","reason":"x"}`, http.StatusBadRequest, "reason"),
+		t, reply(`{}`, http.StatusBadRequest, "decision"), reply(`{"decision":"perhaps"}`, http.StatusBadRequest, "decision"), reply(`{"decision":1}`, http.StatusBadRequest, "decision"),
+		reply(`{"decision":"deny","input":{}}`, http.StatusBadRequest, "input"), reply(`{"decision":"deny","message":"`+strings.Repeat("x", task.MaxReason+1)+`"}`, http.StatusBadRequest, "message"),
+		reply(`{"decision":"deny","reason":"x"}`, http.StatusBadRequest, "reason"),
 		refusal{http.MethodPost, "/tasks/" + id + "/approvals/2", `{"decision":"allow"}`, http.StatusNotFound, "n"}, refusal{http.MethodPost, "/tasks/" + id + "/approvals/x", `{"decision":"allow"}`, http.StatusBadRequest, "n"},
 	)
 	if status, text := h.ask(t, http.MethodPost, "/tasks/"+id+"/approvals/1", `{"decision":"allow","input":{"command":"pwd"}}`); status != http.StatusNoContent {
@@ -122,7 +122,7 @@ func TestATaskOfAnyKey(t *testing.T) {
 	if h.get(t, http.MethodGet, "/tasks/"+id, "", &one); one.Status != "completed" || one.Result != `{"Allow":true,"Input":{"command":"pwd"},"Reason":""}` {
 		t.Errorf("%+v", one)
 	}
-	h.refuses(t, answer(`{"decision":"allow"}`, http.StatusConflict, ""))
+	h.refuses(t, reply(`{"decision":"allow"}`, http.StatusConflict, ""))
 
 	var list struct {
 		Artifacts []task.Artifact `json:"artifacts"`
@@ -150,7 +150,7 @@ func TestATaskOfAnyKey(t *testing.T) {
 	h.refuses(
 		t, refusal{http.MethodGet, "/tasks/" + id, "", http.StatusNotFound, "id"}, refusal{http.MethodDelete, "/tasks/" + id, "", http.StatusNotFound, "id"},
 		refusal{http.MethodGet, "/tasks/" + id + "/events", "", http.StatusNotFound, "id"}, refusal{http.MethodGet, "/tasks/" + id + "/artifacts", "", http.StatusNotFound, "id"},
-		refusal{http.MethodGet, "/tasks/" + id + "/artifacts/x", "", http.StatusNotFound, "id"}, answer(`{"decision":"allow"}`, http.StatusNotFound, "id"),
+		refusal{http.MethodGet, "/tasks/" + id + "/artifacts/x", "", http.StatusNotFound, "id"}, reply(`{"decision":"allow"}`, http.StatusNotFound, "id"),
 		refusal{http.MethodGet, "/tasks/" + id + "/events?after=x", "", http.StatusBadRequest, "after"},
 	)
 }
@@ -253,7 +253,10 @@ func (h *hall) until(t *testing.T, id string, state job.State) {
 		}
 		return j.State
 	}
-	for range events {
+	for _, err := range events {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if is() == state {
 			return
 		}
@@ -270,7 +273,7 @@ func TestFollowingEnds(t *testing.T) {
 	h.runner.run = asks
 	id := h.submit(t, h.keyID, "wait")
 	other, otherID := h.make(t, apikey.Create{ProjectID: "house", Admin: true})
-	open := func(key string) *http.Response {
+	open := func(key string) *heard {
 		response := h.request(t, http.MethodGet, "/tasks/"+id+"/events", "", "X-Api-Key", key)
 		if response.StatusCode != http.StatusOK {
 			t.Fatal(response.StatusCode)
@@ -282,7 +285,7 @@ func TestFollowingEnds(t *testing.T) {
 		t.Fatal(status)
 	}
 	ended := make(chan string, 2)
-	read := func(response *http.Response) { ended <- events(frames(t, response.Body, nil)) }
+	read := func(response *heard) { ended <- events(frames(t, response.Body, nil)) }
 	go read(followed)
 	wait := func(what string) {
 		t.Helper()
