@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from './icons';
 import * as live from './live';
 import { Audit } from './pages/audit';
@@ -82,9 +82,9 @@ function Shell() {
   const name = view?.name ?? 'Not found';
   const heading = useRef<HTMLHeadingElement>(null);
   const first = useRef(true);
-  useEffect(() => {
+  // Before another key is pressed, which may move the focus too.
+  useLayoutEffect(() => {
     document.title = `${name} · ${NAME}`;
-    setMenu(false);
     // Whoever hears the page, or has only a keyboard, goes on where the new view begins.
     if (!first.current && path) heading.current?.focus({ preventScroll: true });
     first.current = false;
@@ -132,10 +132,9 @@ function Shell() {
       </main>
       {menu && (
         <Dialog title={NAME} panel onClose={() => setMenu(false)}>
-          <Navigation path={view?.path ?? path} />
+          <Navigation path={view?.path ?? path} onGo={() => setMenu(false)} />
           <Foot
             onHelp={() => {
-              setMenu(false);
               setHelp(true);
             }}
           />
@@ -157,7 +156,7 @@ function Brand() {
   );
 }
 
-function Navigation({ path }: { path: string }) {
+function Navigation({ path, onGo }: { path: string; onGo?: () => void }) {
   const overview = useStore(live.overview);
   const groups = [...new Set(views.map((view) => view.group))];
   const count = (view: View) => (view.path === '/tasks' ? (overview?.waiting_approvals ?? 0) : 0);
@@ -171,7 +170,7 @@ function Navigation({ path }: { path: string }) {
               .filter((view) => view.group === group)
               .map((view) => (
                 <li key={view.path}>
-                  <Link to={view.path} aria-current={view.path === path ? 'page' : undefined}>
+                  <Link to={view.path} onGo={onGo} aria-current={view.path === path ? 'page' : undefined}>
                     <Icon name={view.icon} />
                     {view.name}
                     {count(view) > 0 && (

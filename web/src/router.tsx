@@ -25,16 +25,19 @@ interface LinkProps {
   to: string;
   class?: string;
   'aria-current'?: 'page' | undefined;
+  /** Is told when the link is followed here. */
+  onGo?: (() => void) | undefined;
   children: ComponentChildren;
 }
 
 /** Link goes to another view; with a modifier key the browser does what it always does. */
-export function Link({ to, children, ...rest }: LinkProps) {
+export function Link({ to, children, onGo, ...rest }: LinkProps) {
   const click = (event: TargetedMouseEvent<HTMLAnchorElement>) => {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
       return;
     event.preventDefault();
     go(to);
+    onGo?.();
   };
   return (
     <a {...rest} href={BASE + (to === '/' ? '' : to)} onClick={click}>

@@ -317,10 +317,10 @@ export function Dialog({ title, onClose, panel, children }: DialogProps) {
       }}
     >
       <div class="dialog-body">
-        <header>
+        <div class="dialog-head">
           <h2 id={id}>{title}</h2>
           <Button kind="quiet" icon="close" aria-label="Close" onClick={() => closing.current()} />
-        </header>
+        </div>
         {children}
       </div>
     </dialog>

@@ -36,10 +36,11 @@ const visit = async (on, path) => {
   await on.goto(stand.url + path);
   await settled(on);
 };
+const ended = (on, status) => on.getByRole('row').filter({ has: on.getByText(status, { exact: true }) });
 const row = (on, text) => on.getByRole('row').filter({ hasText: text });
 
-/** accessible fails with what axe finds wrong. */
-async function accessible(on, where) {
+/** barriers gives what axe finds wrong. */
+async function barriers(on, where) {
   await on.evaluate(axe);
   // What is still coming in has colours of its own.
   await on.evaluate(() =>
@@ -53,10 +54,9 @@ async function accessible(on, where) {
   const { violations } = await on.evaluate(() =>
     globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }),
   );
-  const found = violations.map(
+  return violations.map(
     (v) => `${where}: ${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.html} ${n.any.map((a) => a.message)}`).join(' | ')}`,
   );
-  assert.deepEqual(found, []);
 }
 
 const narrow = (on) => on.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
@@ -132,7 +132,7 @@ const checks = {
 
   async 'live request'() {
     await visit(page, '/dashboard/requests');
-    const answer = message('[[delay=500ms interval=400ms tokens=12]]', { model: 'opus', backend: 'direct' });
+    const answer = message('[[delay=500ms interval=400ms tokens=12]]', { model: 'opus', backend: 'direct', stream: true });
     const running = row(page, 'running').filter({ hasText: '/v1/messages' });
     await running.getByRole('button').click();
     const panel = page.getByRole('dialog');
@@ -151,17 +151,13 @@ const checks = {
   async 'filter requests'() {
     await message('[[error=400]]', { backend: 'direct' });
     await visit(page, '/dashboard/requests');
-    await row(page, '400').first().waitFor();
+    await ended(page, '400').first().waitFor();
     const all = await page.getByRole('row').count();
     await page.getByLabel('Status').selectOption('4xx');
-    await row(page, /\b200\b/)
-      .first()
-      .waitFor({ state: 'detached' });
+    await ended(page, '200').first().waitFor({ state: 'detached' });
     assert.ok((await page.getByRole('row').count()) < all);
     await page.getByRole('button', { name: 'Clear' }).click();
-    await row(page, /\b200\b/)
-      .first()
-      .waitFor();
+    await ended(page, '200').first().waitFor();
     await page.getByRole('button', { name: 'Pause' }).click();
     await page.getByText('paused').waitFor();
     await message('one while nobody looks');
@@ -327,7 +323,7 @@ const checks = {
           .innerText(),
       );
     assert.ok(
-      (await bind('Cold')) > 10 * (await bind('Warm')),
+      (await bind('Cold')) > 2 * (await bind('Warm')),
       `a process was started for the cold one only: ${await bind('Cold')} and ${await bind('Warm')}`,
     );
     assert.equal(await page.getByRole('region', { name: 'Side by side' }).getByRole('img').count(), 3);
@@ -433,17 +429,18 @@ const checks = {
   },
 
   async axe() {
+    const found = [];
     const task = await later('[[tool=Bash input={"command":"ls"}]] [[then]]', { allow_tools: [], approval: 'ask' });
     for (const colorScheme of ['light', 'dark']) {
       const on = await open({ ...desktop, colorScheme });
       await on.goto(`${stand.url}/dashboard`);
       await on.getByLabel('Admin key').waitFor();
-      await accessible(on, `${colorScheme} sign-in`);
+      found.push(...(await barriers(on, `${colorScheme} sign-in`)));
       await signIn(on);
       for (const [name, path] of [...views, ['a task', `/dashboard/tasks/${task}`]]) {
         await visit(on, path);
         if (name === 'a task') await on.getByRole('button', { name: 'Allow' }).waitFor();
-        await accessible(on, `${colorScheme} ${name}`);
+        found.push(...(await barriers(on, `${colorScheme} ${name}`)));
       }
       for (const [path, button] of [
         ['/keys', 'Create a key'],
@@ -453,18 +450,20 @@ const checks = {
         await visit(on, `/dashboard${path}`);
         await on.getByRole('button', { name: button }).click();
         await on.getByRole('dialog').waitFor();
-        await accessible(on, `${colorScheme} ${button}`);
+        found.push(...(await barriers(on, `${colorScheme} ${button}`)));
       }
       await visit(on, '/dashboard/requests');
       await on.locator('tbody button').first().click();
       await on.getByRole('dialog').waitFor();
-      await accessible(on, `${colorScheme} a request`);
+      found.push(...(await barriers(on, `${colorScheme} a request`)));
       await on.context().close();
     }
     await call(`/v1/tasks/${task}`, undefined, { method: 'DELETE' });
+    assert.deepEqual(found, []);
   },
 
   async phone() {
+    const found = [];
     const on = await open(phone);
     await on.goto(`${stand.url}/dashboard`);
     await on.getByLabel('Admin key').waitFor();
@@ -484,14 +483,15 @@ const checks = {
       await wide(name);
     }
     await on.getByRole('button', { name: 'Menu' }).tap();
-    await accessible(on, 'phone, the menu');
+    found.push(...(await barriers(on, 'phone, the menu')));
     await on.keyboard.press('Escape');
     await visit(on, '/dashboard/requests');
-    await accessible(on, 'phone, requests');
+    found.push(...(await barriers(on, 'phone, requests')));
     await on.locator('tbody button').first().tap();
     await on.getByRole('dialog').getByText('Where the time went').waitFor();
     await wide('a request');
     await on.context().close();
+    assert.deepEqual(found, []);
   },
 
   async 'colours and motion'() {

@@ -64,7 +64,7 @@ export async function call(path, body, { key = stand.key, method = body === unde
 export const message = (text, options = {}) =>
   call(
     '/v1/messages',
-    { model: options.model ?? 'haiku', max_tokens: 500, messages: [{ role: 'user', content: text }] },
+    { model: options.model ?? 'haiku', max_tokens: 500, stream: options.stream, messages: [{ role: 'user', content: text }] },
     options,
   );
 

@@ -334,7 +334,7 @@ function Latest() {
   return (
     <Card title="Latest requests" actions={<Link to="/requests">All requests</Link>} class="flush">
       {list.length > 0 ? (
-        <CallRows caption="Latest requests" list={list} />
+        <CallRows caption="The latest of all keys" list={list} />
       ) : loaded ? (
         <Empty title="No request yet.">
           Try one in the <Link to="/playground">playground</Link>.
