@@ -64,6 +64,9 @@ func (h *Handler) handle(
 		who := &administrator{Address: protocol.Address(r), RequestID: w.Header().Get(protocol.HeaderRequestID)}
 		caller, err := authenticate(w, r, who)
 		clock.Mark(latency.Auth)
+		if who.KeyID != "" {
+			protocol.Served(w, &gateway.Caller{KeyID: who.KeyID})
+		}
 		if err == nil {
 			err = fn(w, r, who)
 		}

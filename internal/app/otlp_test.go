@@ -270,6 +270,17 @@ func TestSpansOfWhatARequestConsistsOf(t *testing.T) {
 			t.Errorf("%v", run)
 		}
 	})
+	t.Run("batch later", func(t *testing.T) {
+		send(t, a, "POST", "/v1/batch", key, `{"model":"haiku","async_processing":true,"prompts":[{"prompt":"one"},{"prompt":"two"}]}`, "X-Request-ID", "req_later")
+		request := collector.Span(t, "span of the request", func(s *otlptest.Span) bool {
+			return s.GetName() == "POST /v1/batch" && s.Attributes["claude_api.request_id"] == "req_later"
+		})
+		run := collector.Span(t, "span of the run", is("run /v1/batch"))
+		if len(run.GetLinks()) != 1 || string(run.GetLinks()[0].GetSpanId()) != string(request.GetSpanId()) || run.Trace == request.Trace {
+			t.Errorf("%v", run)
+		}
+		collector.Await(t, "spans of both prompts", func() bool { return len(collector.Children(run)) == 2 })
+	})
 	t.Run("stream", func(t *testing.T) {
 		ws, _, err := websocket.Dial(t.Context(), a.URL()+"/v1/stream", &websocket.DialOptions{HTTPHeader: http.Header{"X-Api-Key": {key}, "Traceparent": {callersParent}}}) //nolint:bodyclose // of an upgrade there is none
 		if err != nil {
@@ -356,6 +367,26 @@ func TestSpansOfATask(t *testing.T) {
 				t.Errorf("%v", later)
 			}
 		})
+	}
+}
+
+// TestTheToolsOfASession are told of each turn's trace, on one process.
+func TestTheToolsOfASession(t *testing.T) {
+	collected(t)
+	a, upstream, _ := working(t, clitest.Versions[0], nil)
+	key := newKey(t, a, apikey.ProfileEnterprise)
+	id := made(t, a, key, "/v1/sessions", `{"model":"haiku","allowed_tools":["Bash"]}`)
+	const show = `[[tool=Bash input={\"command\":\"echo parent=$TRACEPARENT\",\"description\":\"d\"}]] [[then]] [[text=done]]`
+	for _, traceID := range []string{callersTrace, strings.Repeat("1", 32)} {
+		status, answer, _ := send(t, a, "POST", "/v1/chat/completions", key, `{"model":"haiku","session_id":"`+id+`","messages":[{"role":"user","content":"`+show+`"}]}`,
+			"Traceparent", "00-"+traceID+"-"+callersSpan+"-01")
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+		requests := upstream.Requests()
+		if last := string(requests[len(requests)-1].Body); !strings.Contains(last, "parent=00-"+traceID+"-") {
+			t.Errorf("its tool isn't told of %s", traceID)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ func (a *App) processOptions(n *generation, g *gateway.Gateway) processapi.Optio
 		Gateway: g, Jobs: a.jobs, Callers: a.authenticator, Once: a.once, Usage: usage.NewReports(usage.ReportsOptions{Store: a.store}),
 		Budget: a.lasting.admitter.TokensLeft, Recommend: route.Recommend, Providers: a.providers(n.catalogue),
 		Models: processModels(n.config.ModelMap), Rules: rules(n.catalogue, n.config.ModelMap),
-		MaxBody: n.config.MaxBodyBytes, Log: a.log,
+		MaxBody: n.config.MaxBodyBytes, Ran: a.exporter.Ran, Log: a.log,
 	}
 }
 

@@ -199,7 +199,10 @@ func (s *Server) logAccess(ctx context.Context, rec *recorder, r *http.Request, 
 		slog.Int("status", status), slog.Int64("bytes", rec.bytes), slog.Duration("duration", took),
 		slog.String("request_id", id))
 	if rec.keyID != "" {
-		attrs = append(attrs, slog.String("key_id", rec.keyID), slog.String("project_id", rec.projectID))
+		attrs = append(attrs, slog.String("key_id", rec.keyID))
+	}
+	if rec.projectID != "" {
+		attrs = append(attrs, slog.String("project_id", rec.projectID))
 	}
 	s.log.LogAttrs(ctx, level, "request", attrs...)
 }

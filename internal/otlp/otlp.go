@@ -75,6 +75,7 @@ type finished struct {
 	span   *trace.Span
 	served *trace.Served // nil: it isn't an HTTP request
 	call   *outcome      // nil: it called no model
+	run    *piece        // it stands for several calls; nil: it doesn't
 }
 
 // waiting is how many finished spans wait at most; further ones are left out.
@@ -212,7 +213,7 @@ func (o *observer) Observe(entry gateway.Entry) {
 		s.Note(&outcome{entry, said})
 		return
 	}
-	o.finish(finished{s, nil, &outcome{entry, said}})
+	o.finish(finished{span: s, call: &outcome{entry, said}})
 }
 
 // outcome is what became of a call.
@@ -228,7 +229,23 @@ func (e *Exporter) End(s *trace.Span, served trace.Served) {
 	}
 	call, _ := s.Noted().(*outcome)
 	kept := served // only what is kept is on the heap
-	e.finish(finished{s, &kept, call})
+	e.finish(finished{span: s, served: &kept, call: call})
+}
+
+// Ran tells of a queued request that stood for several calls, each with a span of its
+// own: that request's, whose clock has been finished.
+func (e *Exporter) Ran(call *gateway.Call) {
+	if s := call.Trace; e.Tracing() && s != nil && s.Sampled && !s.Passed {
+		e.finish(finished{span: s, run: ofRun(call)})
+	}
+}
+
+func (e *Exporter) writeOne(f finished) {
+	if f.run != nil {
+		e.write(f.span, f.run, linksOf(f.span)...)
+		return
+	}
+	e.export(f.span, f.served, f.call)
 }
 
 // finish hands a span on, and leaves it out where too many wait.
@@ -247,12 +264,12 @@ func (e *Exporter) writeAll() {
 	for {
 		select {
 		case f := <-e.over:
-			e.export(f.span, f.served, f.call)
+			e.writeOne(f)
 		case <-e.closing:
 			for {
 				select {
 				case f := <-e.over:
-					e.export(f.span, f.served, f.call)
+					e.writeOne(f)
 				default:
 					return
 				}

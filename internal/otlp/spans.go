@@ -104,16 +104,30 @@ func (e *Exporter) export(s *trace.Span, served *trace.Served, call *outcome) {
 			}
 		}
 	}
-	var links []api.Link
-	if s.Link != nil {
-		links = append(links, api.Link{SpanContext: api.NewSpanContext(api.SpanContextConfig{
-			TraceID: api.TraceID(s.Link.Trace), SpanID: api.SpanID(s.Link.ID), TraceFlags: api.FlagsSampled, Remote: true,
-		})})
-	}
-	e.write(s, p, links...)
+	e.write(s, p, linksOf(s)...)
 	if call != nil {
 		e.stages(s, &call.Entry)
 	}
+}
+
+// linksOf names the request that asked for the work.
+func linksOf(s *trace.Span) []api.Link {
+	if s.Link == nil {
+		return nil
+	}
+	return []api.Link{{SpanContext: api.NewSpanContext(api.SpanContextConfig{
+		TraceID: api.TraceID(s.Link.Trace), SpanID: api.SpanID(s.Link.ID), TraceFlags: api.FlagsSampled, Remote: true,
+	})}}
+}
+
+// ofRun is the span of what stands for several calls, which has none of its own.
+func ofRun(call *gateway.Call) *piece {
+	p := &piece{
+		name: "run " + call.Endpoint, id: call.Trace.ID, parent: call.Trace.Parent, kind: api.SpanKindInternal,
+		start: call.Clock.StartTime(), end: call.Clock.StartTime().Add(total(&call.Clock)),
+	}
+	p.attributes = append(ofCaller(call.RequestID, call.Caller.KeyID, call.Caller.ProjectID), semconv.HTTPRoute(call.Endpoint))
+	return p
 }
 
 // nameOf names a call's span as the conventions do: by what is asked of which model.
@@ -189,7 +203,10 @@ func ofCall(entry *gateway.Entry) []attribute.KeyValue {
 func ofCaller(requestID, keyID, projectID string) []attribute.KeyValue {
 	all := []attribute.KeyValue{attrRequestID.String(requestID)}
 	if keyID != "" {
-		all = append(all, attrKeyID.String(keyID), attrProjectID.String(projectID))
+		all = append(all, attrKeyID.String(keyID))
+	}
+	if projectID != "" {
+		all = append(all, attrProjectID.String(projectID))
 	}
 	return all
 }

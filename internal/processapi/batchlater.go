@@ -62,6 +62,10 @@ func (h *Handler) batch(ctx context.Context, r Run) (jsontext.Value, error) {
 	}
 	h.runBatch(limited, b)
 	so.end()
+	if h.options.Ran != nil {
+		call.Clock.Finish()
+		h.options.Ran(call)
+	}
 	if ctx.Err() != nil {
 		so.note(ctx)
 		return nil, context.Cause(ctx)

@@ -80,6 +80,9 @@ type Options struct {
 	BatchParallel int           // 0 is DefaultBatchParallel
 	BatchPrompts  int           // 0 is DefaultBatchPrompts
 
+	// Ran hears of each run of a queued batch, whose prompts are calls of their own. nil:
+	// nobody does.
+	Ran func(call *gateway.Call)
 	Log *slog.Logger // nil: silent
 }
 
