@@ -70,6 +70,10 @@ screenshots: cli ## take the pictures of docs/dashboard.md, with data by the sim
 	cd web && npm ci --prefer-offline
 	$(GO) test -count=1 -v -timeout 20m -run '^TestScreenshots$$' ./internal/dashboard -screenshots "$(CURDIR)/docs/images"
 
+.PHONY: test-systemd
+test-systemd: ## install and run the service under a booted systemd, in a container (root, systemd-nspawn; Debian: apt install systemd-container)
+	$(GO) test -count=1 -v -timeout 20m -run '^TestUnderSystemd$$' ./cmd/claude-api -booted
+
 # The manifests against Kubernetes' own types, which are in a module file of their own.
 .PHONY: test-manifests
 test-manifests: ## the manifests of deploy/kubernetes, strictly decoded
