@@ -11,16 +11,19 @@ import (
 // examples is where the programs are that the pages show.
 const examples = "../../examples"
 
-// requireOpenAI names the variable that makes it a failure where Python, or OpenAI's
-// package for it, isn't there: 1 where it could be installed.
-const requireOpenAI = "CLAUDE_API_TEST_REQUIRE_OPENAI"
+// Variables that make it a failure, where they are 1, that OpenAI's package for Python isn't
+// there, and that Python itself isn't.
+const (
+	requireOpenAI = "CLAUDE_API_TEST_REQUIRE_OPENAI"
+	requirePython = "CLAUDE_API_TEST_REQUIRE_TOOLS"
+)
 
 // example is a program, and what it must print: of the simulator, which repeats what it
 // is asked.
 type example struct {
 	command []string
 	env     []string
-	print   string
+	prints  string
 }
 
 const riversAndLake = "Echo: Name three rivers.\nEcho: Name a lake.\n"
@@ -33,7 +36,7 @@ func TestExamples(t *testing.T) {
 	}
 	// First, because the service wants none of the machine's variables.
 	list := map[string]example{}
-	for name, print := range map[string]string{
+	for name, prints := range map[string]string{
 		"process": "Echo: Name three rivers.\n(… tokens)\nEcho: Name a lake.\n",
 		"batch":   "0: Echo: Name a river.\nlake: Echo: Name a lake.\n2: Echo: Name a mountain.\n… tokens\n",
 		"task":    "it uses Bash: {\"command\":\"echo Rhine > rivers.txt\"}\nit asks for Bash: allowed\nThere they are.\ncreated rivers.txt (6 bytes)\n",
@@ -42,15 +45,15 @@ func TestExamples(t *testing.T) {
 		if name == "task" {
 			command = append(command, `[[tool=Bash input={"command":"echo Rhine > rivers.txt"}]] [[then]] [[text=There they are.]]`)
 		}
-		list["go/"+name] = example{command: command, print: print}
+		list["go/"+name] = example{command: command, prints: prints}
 	}
 	node := node(t)
 	for _, name := range []string{"chat.mjs", "plain.mjs"} {
-		list["javascript/"+name] = example{command: []string{node, besideClients(t, name)}, print: riversAndLake}
+		list["javascript/"+name] = example{command: []string{node, besideClients(t, name)}, prints: riversAndLake}
 	}
 	if python, variables := python(t); python != "" {
-		for name, print := range map[string]string{"chat.py": riversAndLake + "Echo: Name a mountain.\n", "plain.py": riversAndLake} {
-			list["python/"+name] = example{command: []string{python, absolute(t, filepath.Join(examples, "python", name))}, env: variables, print: print}
+		for name, prints := range map[string]string{"chat.py": riversAndLake + "Echo: Name a mountain.\n", "plain.py": riversAndLake} {
+			list["python/"+name] = example{command: []string{python, absolute(t, filepath.Join(examples, "python", name))}, env: variables, prints: prints}
 		}
 	}
 	allThere(t, list)
@@ -66,8 +69,8 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s%s", err, out, errs.String())
 			}
-			if got := withoutNumbers(string(out)); got != e.print {
-				t.Errorf("it prints\n%s\nwant\n%s", got, e.print)
+			if got := withoutNumbers(string(out)); got != e.prints {
+				t.Errorf("it prints\n%s\nwant\n%s", got, e.prints)
 			}
 		})
 	}
@@ -149,7 +152,7 @@ func python(t *testing.T) (path string, variables []string) {
 	// gives it.
 	out, err := exec.CommandContext(t.Context(), "python3", "-c", "import sys; print(sys.executable)").Output()
 	if err != nil {
-		if require {
+		if require || os.Getenv(requirePython) == "1" {
 			t.Fatalf("Python is required here: %v", err)
 		}
 		t.Logf("SKIPPED: the examples in Python: %v", err)
