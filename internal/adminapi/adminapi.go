@@ -66,6 +66,8 @@ type shared struct {
 	life context.Context // of the streams
 	end  context.CancelFunc
 
+	counts counts
+
 	mu      sync.Mutex // guards what follows
 	streams int        // that are being read
 	names   map[string]string

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"claude-code-api-service/internal/apierror"
@@ -116,7 +117,9 @@ func (h *Handler) spent(ctx context.Context, period budget.Period, by string) ([
 	since := func(now time.Time, zone *time.Location) (usage.Filter, error) {
 		return usage.Filter{Since: period.Start(now.In(zone))}, nil
 	}
-	outcomes, err := h.reports().Outcomes(ctx, places, outcomesBy[by], since)
+	outcomes, err := h.shared.counts.of(string(period)+" "+by, func() ([]usage.Outcome, error) {
+		return h.reports().Outcomes(ctx, places, outcomesBy[by], since)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -184,4 +187,40 @@ func (h *Handler) nameKeys(ctx context.Context, rows []spendRow) error {
 		}
 	}
 	return nil
+}
+
+// counts are outcomes that were counted a while ago. To count them, all rows of a period
+// are read, which in a month of millions takes seconds: so one counts at a time, and what
+// took long is told again for as long as counting it anew would keep the database busy
+// for more than a twentieth of the time.
+type counts struct {
+	mu   sync.Mutex // held while counting
+	kept map[string]counted
+}
+
+// counted are outcomes, and until when they are told again.
+type counted struct {
+	outcomes []usage.Outcome
+	until    time.Time
+}
+
+// rest is how many times as long as counting took its outcome is told again.
+const rest = 20
+
+func (c *counts) of(name string, count func() ([]usage.Outcome, error)) ([]usage.Outcome, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	begun := time.Now()
+	if known, ok := c.kept[name]; ok && begun.Before(known.until) {
+		return known.outcomes, nil
+	}
+	outcomes, err := count()
+	if err != nil {
+		return nil, err
+	}
+	if c.kept == nil {
+		c.kept = map[string]counted{}
+	}
+	c.kept[name] = counted{outcomes, time.Now().Add(rest * time.Since(begun))}
+	return outcomes, nil
 }
