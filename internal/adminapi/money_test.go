@@ -206,6 +206,17 @@ func TestSpend(t *testing.T) {
 			t.Errorf("%s: %s by %s\n%q, want\n%q", query, got.Period, got.By, rows, want)
 		}
 	}
+	// A caller who makes up models makes no endless report.
+	for n := range 600 {
+		h.spend(t, second, func(e *gateway.Entry) {
+			e.Status, e.Category, e.Result, e.Backend, e.Routed, e.Requested = 404, "bad_request", gateway.Result{}, "", "", fmt.Sprint("made-up-", n)
+		})
+	}
+	var long report
+	h.get(t, http.MethodGet, "/spend?by=model&period=week", "", &long)
+	if n := len(long.Rows); n != 501 || long.Rows[500].Name != "others" || long.Rows[500].Errors != 600+3-500 {
+		t.Errorf("%d rows, the last %+v", n, long.Rows[n-1])
+	}
 	// What a project sees of itself says the same.
 	own, err := usage.NewReports(usage.ReportsOptions{Store: h.db}).Report(t.Context(), &gateway.Caller{ProjectID: "alpha"}, budget.Month)
 	if err != nil || own.CostMicroUSD != 8000 || own.Requests != 3 || own.Charged.MicroUSD != 40 {

@@ -25,6 +25,10 @@ const (
 	byBackend = "backend"
 )
 
+// mostRows is how many rows a report has before those that have used nothing are told of
+// as others.
+const mostRows = 500
+
 // spendRow is what was used of what Name names.
 type spendRow struct {
 	Name          string `json:"name"`
@@ -143,11 +147,20 @@ func (h *Handler) spent(ctx context.Context, period budget.Period, by string) ([
 		rows = append(rows, viewTotal(group.Name, &group.Total, failed[group.Name]))
 		delete(failed, group.Name)
 	}
-	// Those of whom there are only errors, which have used nothing.
+	// Those of whom there are only errors, which have used nothing. Callers choose the
+	// names of models that aren't there.
+	more := int64(0)
 	for _, o := range outcomes {
-		if failed[o.Name] > 0 {
-			rows = append(rows, viewTotal(o.Name, &usage.Total{}, o.Errors))
+		switch errors := failed[o.Name]; {
+		case errors == 0:
+		case len(rows) < mostRows:
+			rows = append(rows, viewTotal(o.Name, &usage.Total{}, errors))
+		default:
+			more += errors
 		}
+	}
+	if more > 0 {
+		rows = append(rows, viewTotal("others", &usage.Total{}, more))
 	}
 	switch by {
 	case byDay:
