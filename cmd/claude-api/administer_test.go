@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -218,5 +220,42 @@ func TestSessionsSurviveARestart(t *testing.T) {
 	}
 	if links := decode[struct{ Links map[string]string }](t, off.get(t, "/").body).Links; links["dashboard"] != "" {
 		t.Errorf("GET / has the links %v", links)
+	}
+}
+
+// TestReload has a service read its configuration again by the admin's API.
+func TestReload(t *testing.T) {
+	settings := filepath.Join(t.TempDir(), "config.yaml")
+	text := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text("model-map: {house: haiku}\n")
+	s := serve(t, newUpstream(t).url, "off", "--config="+settings)
+	key := s.adminKey(t)
+	reload := func() *answer { return s.post(t, "/admin/v1/reload", "", "Authorization", "Bearer "+key) }
+	text("model-map: {garden: haiku}\nqueue-timeout: 7\n")
+	a := reload()
+	got := decode[struct {
+		Changed   []string
+		NeedStart []string `json:"need_start"`
+	}](t, a.body)
+	if a.status != http.StatusOK || !slices.Equal(got.Changed, []string{"--model-map"}) || !slices.Equal(got.NeedStart, []string{"--queue-timeout"}) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	garden := strings.Replace(chat("hello"), `"haiku"`, `"garden"`, 1)
+	for name, body := range map[string]string{"what isn't YAML": "model-map: [", "what there isn't": "model-map: {garden: nothing}\n"} {
+		text(body)
+		if a := reload(); a.status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+		if a := s.post(t, "/v1/chat/completions", garden); a.status != http.StatusOK {
+			t.Errorf("after %s: %d %s", name, a.status, a.body)
+		}
+	}
+	if a := s.post(t, "/admin/v1/reload", ""); a.status != http.StatusForbidden {
+		t.Errorf("by a caller's key: %d %s", a.status, a.body)
 	}
 }
