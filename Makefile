@@ -19,8 +19,9 @@ help: ## list the targets
 test: vet lint test-go test-manifests test-clients test-dashboard fuzz-short ## all checks: vet, lint, every test under the race detector with the real CLI, the manifests, real clients, the dashboard in a browser, short fuzzing
 
 .PHONY: vet
-vet: ## go vet
+vet: ## go vet, also of what is only for macOS
 	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./internal/supervise
 
 .PHONY: lint
 lint: ## golangci-lint at its pinned version, with .golangci.yml
