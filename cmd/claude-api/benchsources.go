@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -67,7 +66,7 @@ func (c *benchSourcesCommand) rounds(usual, quick int) (int, error) {
 func (c *benchSourcesCommand) Run() error {
 	ctx, stop := untilInterrupted()
 	defer stop()
-	run := &benchmark.Run{At: time.Now(), Version: app.Version, Commit: builtFrom(), Machine: benchmark.ThisMachine()}
+	run := &benchmark.Run{At: time.Now(), Version: app.Version, Commit: app.ReadBuilt().Commit, Machine: benchmark.ThisMachine()}
 	var err error
 	if c.URL != "" || c.Against != "" {
 		err = c.compare(ctx, run)
@@ -184,30 +183,9 @@ func (c *benchSourcesCommand) draw(run *benchmark.Run) error {
 	return errors.Join(run.WriteSVG(file), file.Close())
 }
 
-// builtFrom is the commit that the program was built from; "" where it doesn't know.
-func builtFrom() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	commit, changed := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			commit = s.Value[:min(len(s.Value), 12)]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = "+changes"
-		}
-	}
-	if commit == "" {
-		return ""
-	}
-	return commit + changed
-}
-
 // quietly tells what goes on, to a person who watches.
 func quietly(text string) {
-	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+	if isTerminal(os.Stderr) {
 		progress(text)
 	}
 }
@@ -334,7 +312,8 @@ func (p pastRun) compared(side func(c *benchmark.Compare) *benchmark.Side) any {
 var historyColumns = []column[pastRun]{
 	{name: "at", title: "when", value: func(p pastRun) any { return p.At }},
 	{name: "version", title: "version", value: func(p pastRun) any { return p.Version }},
-	{name: "commit", title: "commit", value: func(p pastRun) any { return p.Commit }},
+	{name: "commit", value: func(p pastRun) any { return p.Commit }},
+	{title: "commit", value: func(p pastRun) any { return p.Commit[:min(len(p.Commit), 12)] }},
 	{name: "machine", title: "machine", value: func(p pastRun) any {
 		return fmt.Sprintf("%s %s/%s %d cores", p.Machine.Name, p.Machine.OS, p.Machine.Arch, p.Machine.Cores)
 	}},

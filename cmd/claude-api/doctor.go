@@ -154,7 +154,7 @@ func styleOf(s doctor.Status) style {
 // and how to look at the rest.
 func (c *doctorCommand) installation(all *commands) *doctor.Installation {
 	in := &doctor.Installation{
-		Program: doctor.Program{Version: app.Version, Commit: builtFrom()},
+		Program: doctor.Program{Version: app.Version, Commit: app.ReadBuilt().Commit},
 		Online:  c.Online, Getenv: os.Getenv, TempDir: os.TempDir(), Leftovers: leftRuns,
 	}
 	in.Program.Path, _ = os.Executable() // "" where the system doesn't tell
@@ -175,9 +175,8 @@ func (c *doctorCommand) installation(all *commands) *doctor.Installation {
 	in.DataDir = s.DataDir
 	if s.DatabaseURL == "" && s.DatabaseURLFile == "" {
 		in.DatabasePath = s.Database()
-	} else {
-		in.Credentials.Files = append(in.Credentials.Files, s.DatabaseURLFile)
 	}
+	in.Credentials.Files = read.files
 	once := sync.OnceValues(func() (app.DatabaseLook, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), doctor.Limit)
 		defer cancel()
@@ -195,11 +194,6 @@ func (c *doctorCommand) installation(all *commands) *doctor.Installation {
 	in.CLIOff, in.ClaudeHome, in.ClaudeEnv = s.CLIOff(), s.ClaudeHome, s.ClaudeEnv
 	in.Probe = func(ctx context.Context) (string, bool, error) { return app.ProbeCLI(ctx, s, in.CLI) }
 	in.Credentials.APIKey, in.Credentials.AuthToken = s.Anthropic.APIKey.Reveal(), s.Anthropic.AuthToken.Reveal()
-	for _, name := range []string{"ANTHROPIC_API_KEY_FILE", "ANTHROPIC_AUTH_TOKEN_FILE", "CLAUDE_API_WEBHOOK_SECRET_FILE"} {
-		if path := os.Getenv(name); path != "" {
-			in.Credentials.Files = append(in.Credentials.Files, path)
-		}
-	}
 	in.BaseURL, in.MaxWorkers, in.MaxTasks = s.Anthropic.BaseURL, s.MaxWorkers, s.MaxTasks
 	in.ConfineMode = s.Confine
 	in.Confined = func() (bool, string, error) { return app.Confinement(s) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -23,6 +24,7 @@ type settingsRead struct {
 	unread   bool  // nothing is known of them
 	file     string
 	settings []doctor.Setting
+	files    []string // that hold secrets
 }
 
 // readSettings reads the command line of serve as serve would.
@@ -40,18 +42,34 @@ func readSettings(args []string) *settingsRead {
 	if err == nil {
 		parsed, err = parser.Parse(joinNegative(args))
 	}
-	if err != nil {
-		r.err, r.unread = err, true
-		return r
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && c.Serve.DataDir != "" {
+		// Every value was read, and one isn't valid.
+		r.err, parsed, err = err, wrong.Context, nil
 	}
-	file, err := config.ReadFile(configPath(args))
-	if err != nil {
+	file, readErr := config.ReadFile(configPath(args))
+	if err = errors.Join(err, readErr); err != nil {
 		r.err, r.unread = err, true
 		return r
 	}
 	r.settings = origins(parsed, file, r.file)
 	r.serve = c.Serve
-	if r.err = r.serve.complete(); r.err == nil {
+	for _, s := range r.settings {
+		if s.Flag == "--database-url-file" {
+			r.files = append(r.files, s.Value)
+		}
+	}
+	for _, path := range []string{
+		os.Getenv("ANTHROPIC_API_KEY_FILE"), os.Getenv("ANTHROPIC_AUTH_TOKEN_FILE"), os.Getenv("CLAUDE_API_WEBHOOK_SECRET_FILE"),
+	} {
+		if path != "" {
+			r.files = append(r.files, path)
+		}
+	}
+	if err := r.serve.complete(); r.err == nil {
+		r.err = err
+	}
+	if r.err == nil {
 		r.err = app.CheckSettings(&r.serve.Config)
 	}
 	if r.serve.Listen == "" { // it is completed by Validate, unless something else is wrong
@@ -79,7 +97,7 @@ func origins(parsed *kong.Context, file *config.File, path string) []doctor.Sett
 		inFile, fromFile := file.Setting(flag.Name)
 		switch {
 		case given[flag]:
-			s.Source, s.Value = s.Flag, flagText(flag)
+			s.Source, s.Value = s.Flag, flagText(parsed.FlagValue(flag))
 		case len(set) > 0:
 			s.Source, s.Value = set[0], os.Getenv(set[0])
 			if set[0] != flag.Envs[0] {
@@ -124,8 +142,8 @@ func withoutUser(url string) string {
 }
 
 // flagText is a flag's value as a person writes it.
-func flagText(flag *kong.Flag) string {
-	switch v := flag.Target.Interface().(type) {
+func flagText(value any) string {
+	switch v := value.(type) {
 	case config.Seconds:
 		return v.Duration().String()
 	case []string:
