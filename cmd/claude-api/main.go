@@ -35,6 +35,7 @@ type commands struct {
 	Models    modelsCommand    `cmd:"" help:"List the models of a running service."`
 	Health    healthCommand    `cmd:"" help:"Ask a running service how it is."`
 	Workers   workersCommand   `cmd:"" help:"List and end the workers of a running service."`
+	Top       topCommand       `cmd:"" help:"Show in a terminal what a running service does, and end its workers."`
 	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
 	Doctor    doctorCommand    `cmd:"" help:"Find what is wrong with an installation, and how to mend it."`
 	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`

@@ -123,7 +123,8 @@ func rooms() map[string]room {
 		"internal/simulator": {may: []string{"message", "pricing", "sse"}, outside: []string{jsonLibrary}},
 
 		// They look from outside: over HTTP, and at processes that they start themselves.
-		"client": {may: []string{"sse"}, outside: []string{jsonLibrary, "github.com/coder/websocket"}},
+		"client":       {may: []string{"sse"}, outside: []string{jsonLibrary, "github.com/coder/websocket"}},
+		"internal/top": {may: []string{"client"}, outside: []string{"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", "github.com/charmbracelet/x/ansi"}},
 		// SQLite: benchmark uses it as the former service did.
 		"internal/benchmark": {may: []string{"client"}, outside: []string{jsonLibrary, "modernc.org/sqlite"}},
 		"internal/doctor":    {may: []string{"claudecli/install", "client", "confine"}, outside: []string{jsonLibrary, "golang.org/x/sys/unix"}},
@@ -152,9 +153,10 @@ func rooms() map[string]room {
 			// a service, and print what its rooms hold. The JSON library writes what they
 			// print, YAML is what people write profiles in.
 			may: []string{
-				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "manual", "simulator", "supervise", "usage",
+				"admission", "apierror", "apikey", "app", "audit", "benchmark", "budget", "capability", "claudecli/install", "client", "config", "doctor", "gateway", "job", "latency", "manual", "simulator", "supervise", "top", "usage",
 			},
-			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary},
+			// x/term: whether somebody looks, and how wide their window is.
+			outside: []string{"github.com/alecthomas/kong", "go.yaml.in/yaml/v3", jsonLibrary, "github.com/charmbracelet/x/term"},
 		},
 
 		// For tests.
