@@ -157,7 +157,7 @@ func TestDockerfile(t *testing.T) {
 func TestTheImageHasAllPackages(t *testing.T) {
 	allowed := []string{"cmd", "client", "deploy", "internal"}
 	imports := regexp.MustCompile(`"claude-code-api-service/(\w+)`)
-	err := filepath.WalkDir(filepath.Join(root, "cmd"), func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(root, "cmd"), func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}

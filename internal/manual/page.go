@@ -123,7 +123,7 @@ func (p *page) head(b Book, name string) {
 		date = b.Date.UTC().Format(time.DateOnly)
 	}
 	// The date is for programs too: it isn't escaped.
-	fmt.Fprintf(p, ".TH \"%s\" 1 \"%s\" \"%s\" \"User Commands\"\n", escape(strings.ToUpper(name)), date, escape(b.App.Name+" "+b.Version))
+	p.WriteString(`.TH "` + escape(strings.ToUpper(name)) + `" 1 "` + date + `" "` + escape(b.App.Name+" "+b.Version) + `" "User Commands"` + "\n")
 	p.request("ad", "l") // names of flags and variables are long: no gaps between words
 	p.request("nh")
 }

@@ -125,11 +125,11 @@ func (b *background) Start(ctx context.Context) (s Status, err error) {
 func (b *background) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	heard, close, err := listenForNews()
+	heard, forget, err := listenForNews()
 	if err != nil {
 		return err
 	}
-	defer close()
+	defer forget()
 	log, err := b.openLog()
 	if err != nil {
 		return err
@@ -149,8 +149,11 @@ func (b *background) start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // the state is kept in cmd
+	}()
 	r := record{PID: cmd.Process.Pid, Since: time.Now().UTC().Truncate(time.Second)}
 	if r.Birth, err = birth(r.PID); err == nil {
 		err = b.write(r)
@@ -165,7 +168,7 @@ func (b *background) start(ctx context.Context) error {
 		return nil
 	}
 	if errors.Is(err, errEnded) {
-		return errors.Join(fmt.Errorf("%w:\n%s", err, b.since(begin)), b.forget())
+		return errors.Join(fmt.Errorf("%w (%s):\n%s", err, cmd.ProcessState, b.since(begin)), b.forget())
 	}
 	// It would be a service that nobody can find.
 	end(cmd.Process, ended)
@@ -176,7 +179,7 @@ func (b *background) start(ctx context.Context) error {
 const endTimeout = 15 * time.Second
 
 // end ends a process, by force if need be. Signals fail only for one that has ended.
-func end(process *os.Process, ended <-chan error) {
+func end(process *os.Process, ended <-chan struct{}) {
 	_ = process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
@@ -243,7 +246,7 @@ type news struct {
 	path string
 }
 
-func listenForNews() (n *news, close func(), err error) {
+func listenForNews() (n *news, forget func(), err error) {
 	// Its folder is this user's alone, and short enough for a socket's address.
 	folder, err := os.MkdirTemp("", "claude-api-start-")
 	if err != nil {
@@ -260,7 +263,7 @@ func listenForNews() (n *news, close func(), err error) {
 var errEnded = errors.New("the service has ended")
 
 // serving waits until the service says that it serves, and gives where.
-func (n *news) serving(ctx context.Context, ended <-chan error) (url string, err error) {
+func (n *news) serving(ctx context.Context, ended <-chan struct{}) (url string, err error) {
 	ready := make(chan string, 1)
 	go func() {
 		for {
@@ -278,8 +281,8 @@ func (n *news) serving(ctx context.Context, ended <-chan error) (url string, err
 	select {
 	case text := <-ready:
 		return urlOf(text), nil
-	case err := <-ended:
-		return "", errors.Join(errEnded, err)
+	case <-ended:
+		return "", errEnded
 	case <-ctx.Done():
 		return "", fmt.Errorf("the service hasn't begun to serve: %w", context.Cause(ctx))
 	}
