@@ -123,6 +123,10 @@ bench-cluster: ## measure a request through three nodes on one PostgreSQL agains
 bench-cli: ## measure the CLI path against a bare warm process and a process per request
 	$(GO) run ./cmd/claude-api bench cli
 
+.PHONY: bench-sources
+bench-sources: ## measure each source of the former service's latency, before and after; draw docs/images/latency.svg
+	$(GO) run ./cmd/claude-api bench --rounds 20 --svg docs/images/latency.svg
+
 .PHONY: bench-direct
 bench-direct: ## measure the direct path against the upstream alone
 	$(GO) run ./cmd/claude-api bench direct
