@@ -28,6 +28,8 @@ var masks = []struct {
 	{regexp.MustCompile(`("version":)"[^"]*"`), `${1}"0.1.0"`},
 	{regexp.MustCompile(`;dur=[0-9.]+`), ";dur=0.1"},
 	{regexp.MustCompile(`(?mi)^(date: ).*`), "${1}Sun, 29 Nov 2026 10:00:00 GMT"},
+	{regexp.MustCompile(`(?mi)^(x-ratelimit-reset-requests: ).*`), "${1}1s"},
+	{regexp.MustCompile(`(?mi)^(x-ratelimit-remaining-requests: ).*`), "${1}99"},
 	{regexp.MustCompile(`http://127\.0\.0\.1:\d+`), "http://127.0.0.1:8006"},
 	{regexp.MustCompile(`\r`), ""},
 }
