@@ -122,7 +122,11 @@ func TestSpansOfARequest(t *testing.T) {
 			if span.Resource["service.name"] != "claude-of-the-test" || span.Resource["team"] != "blue" || span.Resource["service.version"] != Version {
 				t.Errorf("the resource is %v", span.Resource)
 			}
-			stages := collector.Children(span)
+			var stages []*otlptest.Span
+			collector.Await(t, "stages of the request", func() bool {
+				stages = collector.Children(span)
+				return slices.Contains(otlptest.Names(stages), "record")
+			})
 			// A stage that a backend hasn't may be left out.
 			for i, name := range otlptest.Names(stages) {
 				if !slices.Contains(test.stages, name) || i > 0 && stages[i].GetStartTimeUnixNano() < stages[i-1].GetEndTimeUnixNano() {
@@ -134,6 +138,7 @@ func TestSpansOfARequest(t *testing.T) {
 				t.Fatalf("the stages are %v", otlptest.Names(stages))
 			}
 			call := stages[at]
+			collector.Await(t, "what is within the upstream's", func() bool { return len(collector.Children(call)) == 2 })
 			if got := otlptest.Names(collector.Children(call)); !slices.Equal(got, []string{"first_byte", "generate"}) || call.GetKind() != trace.Span_SPAN_KIND_CLIENT {
 				t.Errorf("within the upstream's are %v", got)
 			}
@@ -249,7 +254,8 @@ func TestSpansOfWhatARequestConsistsOf(t *testing.T) {
 			t.Fatalf("%d %s", status, answer)
 		}
 		request := collector.Span(t, "span of a batch", is("POST /v1/batch"))
-		prompts := collector.Children(request)
+		var prompts []*otlptest.Span
+		collector.Await(t, "spans of the prompts", func() bool { prompts = collector.Children(request); return len(prompts) == 2 })
 		if got := otlptest.Names(prompts); !slices.Equal(got, []string{"chat claude-haiku-5-5", "chat claude-haiku-5-5"}) || request.Trace != callersTrace {
 			t.Errorf("its parts are %v", got)
 		}
@@ -320,7 +326,7 @@ func TestSpansOfATask(t *testing.T) {
 			}
 			const show = `[[tool=Bash input={\"command\":\"echo parent=$TRACEPARENT state=$TRACESTATE\",\"description\":\"d\"}]] [[then]] [[text=done]]`
 			status, answer, _ := send(t, a, "POST", "/v1/task", key, `{"description":"`+show+`","model":"haiku","allow_tools":["Bash"]}`, "Traceparent", callersParent, "Tracestate", "vendor=1")
-			if status != http.StatusOK {
+			if status != http.StatusOK || !strings.Contains(answer, `"status":"completed"`) {
 				t.Fatalf("%d %s", status, answer)
 			}
 			run := collector.Span(t, "span of the task", is("invoke_agent"))
@@ -336,6 +342,7 @@ func TestSpansOfATask(t *testing.T) {
 			})
 			ids := map[string]bool{}
 			for _, call := range calls {
+				collector.Await(t, "stages of a call", func() bool { return slices.Contains(otlptest.Names(collector.Children(call)), "record") })
 				for _, s := range collector.Children(call) {
 					ids[s.ID] = s.GetName() == "upstream"
 				}
