@@ -44,7 +44,11 @@ func (s *Jobs) Count(ctx context.Context) (queued, running int64, err error) {
 
 // List implements job.Store.
 func (s *Jobs) List(ctx context.Context, keyID string, filter job.Filter) ([]job.Job, error) {
-	return s.list(ctx, false, `SELECT `+jobHead+` FROM jobs WHERE key_id = ?1 AND (?2 = '' OR kind = ?2) AND (?3 = '' OR state = ?3)
+	where := `key_id = ?1 AND (?3 = '' OR state = ?3)`
+	if filter.State == job.Queued || filter.State == job.Running {
+		where = `+key_id = ?1 AND state = ?3` // few jobs are in these, and an index finds them
+	}
+	return s.list(ctx, false, `SELECT `+jobHead+` FROM jobs WHERE `+where+` AND (?2 = '' OR kind = ?2)
 		AND (?4 = '' OR seq < (SELECT seq FROM jobs WHERE id = ?4 AND key_id = ?1)) ORDER BY seq DESC LIMIT ?5`,
 		keyID, string(filter.Kind), string(filter.State), filter.Before, filter.Limit)
 }
