@@ -10,6 +10,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -61,7 +63,7 @@ func TestBrowser(t *testing.T) {
 		t.Skip("SKIPPED: make test-dashboard opens the page in a browser")
 	}
 	tools := findTools(t)
-	s := newStand(t, "--max-workers=3")
+	s := newStand(t, clitest.NewUpstream(t).URL(), "--max-workers=3")
 	s.seed(t)
 	results := map[string]string{}
 	for line := range strings.Lines(s.run(t, tools, "dashboard.mjs")) {
@@ -97,10 +99,42 @@ func TestScreenshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newStand(t, "--max-workers=4")
+	upstream := httptest.NewServer(director{clitest.NewUpstream(t)})
+	defer upstream.Close()
+	s := newStand(t, upstream.URL, "--max-workers=4")
 	s.seed(t)
 	s.pictures = to
 	t.Log(s.run(t, tools, "screenshots.mjs"))
+}
+
+// director tells the simulator what to answer, so that no prompt in a picture has to: how
+// long it takes follows from the prompt.
+type director struct{ simulator http.Handler }
+
+// ServeHTTP implements http.Handler.
+func (d director) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the caller left: nobody to tell
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	has := func(text string) bool { return bytes.Contains(body, []byte(text)) }
+	sum := fnv.New32a()
+	_, _ = sum.Write(body) // never fails
+	n := sum.Sum32()
+	directive := fmt.Sprintf("delay=%dms interval=%dms tokens=%d", 90+n%260, 6+n>>8%10, 20+n>>16%90)
+	switch answered := has(`"tool_result"`); {
+	case has("Find out why") && has(`"name":"Bash"`) && !answered:
+		directive = `delay=200ms tool=Bash input={"command":"go test ./cart/... -run TestTotal"}`
+	case has("Write down") && has(`"name":"Write"`) && !answered:
+		directive = `delay=200ms tool=Write input={"file_path":"notes.md","content":"# This week\n\n- the cart\n"}`
+	case has("Write down") && answered:
+		directive = "delay=200ms text=The notes are in notes.md."
+	case has("river"):
+		directive = "delay=120ms interval=8ms tokens=24"
+	}
+	r.Header.Set("X-Simulator", directive)
+	d.simulator.ServeHTTP(w, r)
 }
 
 // TestBuilt holds what is committed against what the sources give.
@@ -183,8 +217,7 @@ func findTools(t *testing.T) tools {
 // used.
 func (p tools) environment(t *testing.T, further ...string) []string {
 	t.Helper()
-	home := t.TempDir()
-	return append([]string{"PATH=" + filepath.Dir(p.node) + ":/usr/bin:/bin", "HOME=" + home, "TMPDIR=" + t.TempDir(), "TZ=UTC", "DO_NOT_TRACK=1"}, further...)
+	return append([]string{"PATH=" + filepath.Dir(p.node) + ":/usr/bin:/bin", "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "TZ=UTC", "DO_NOT_TRACK=1"}, further...)
 }
 
 // stand is the service, and what a script needs of it.
@@ -200,10 +233,10 @@ type stand struct {
 }
 
 // newStand builds the service and starts it, with a key of each kind.
-func newStand(t *testing.T, arguments ...string) *stand {
+func newStand(t *testing.T, upstream string, arguments ...string) *stand {
 	t.Helper()
 	s := &stand{
-		data: t.TempDir(), cli: clitest.Path(t, install.Version), upstream: clitest.NewUpstream(t).URL(), arguments: arguments,
+		data: t.TempDir(), cli: clitest.Path(t, install.Version), upstream: upstream, arguments: arguments,
 		program: filepath.Join(t.TempDir(), "claude-api"), pictures: t.TempDir(),
 		env: []string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "TZ=UTC"},
 	}

@@ -25,6 +25,12 @@ interface Props {
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
 const exact = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
 
+/** axisTime writes a time below the chart: with seconds where minutes would repeat. */
+function axisTime(plot: uPlot, at: number): string {
+  const { min = 0, max = 0 } = plot.scales.x ?? {};
+  return (max - min < 600 ? exact : clock).format(new Date(at * 1000));
+}
+
 /** Chart draws lines over time. */
 export function Chart({ label, times, lines, format, height = 168 }: Props) {
   const box = useRef<HTMLDivElement>(null);
@@ -52,7 +58,7 @@ export function Chart({ label, times, lines, format, height = 168 }: Props) {
       {
         width: Math.max(parent.clientWidth, 50),
         height,
-        padding: [10, 8, 0, 0],
+        padding: [10, 24, 0, 0],
         legend: { show: false },
         hooks: { setCursor: [(self) => setAt(self.cursor.idx ?? null)] },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
@@ -74,7 +80,7 @@ export function Chart({ label, times, lines, format, height = 168 }: Props) {
             grid: { show: false },
             space: 70,
             size: 22,
-            values: (_, at) => at.map((s) => clock.format(new Date(s * 1000))),
+            values: (self, at) => at.map((s) => axisTime(self, s)),
           },
           { ...axis, size: 58, space: 34, values: (_, values) => values.map((value) => writes.current(value)) },
         ],

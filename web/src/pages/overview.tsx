@@ -11,6 +11,9 @@ import { stateTones } from './workers';
 
 const serviceTones: Record<string, Tone> = { ok: 'good', degraded: 'warn', down: 'bad', off: 'neutral' };
 
+const waiting = (n: number) =>
+  n === 0 ? 'none waits for a worker' : n === 1 ? '1 waits for a worker' : `${format.integer(n)} wait for a worker`;
+
 export function Overview() {
   const overview = useStore(live.overview);
   const connection = useStore(live.connection);
@@ -25,7 +28,7 @@ export function Overview() {
         <Figure
           name="Running"
           value={format.integer(overview.live)}
-          note={overview.pool ? `${overview.pool.queued} wait for a worker` : undefined}
+          note={overview.pool ? waiting(overview.pool.queued) : undefined}
         />
         <Figure
           name="Errors"
@@ -103,14 +106,14 @@ function SpentToday() {
 /** grouped adds values up, so many to one: single seconds jump too much to be read. */
 function grouped(values: number[], size: number): number[] {
   const list: number[] = [];
-  for (let i = 0; i < values.length; i += size) list.push(values.slice(i, i + size).reduce((a, b) => a + b, 0));
+  for (let i = 0; i + size <= values.length; i += size) list.push(values.slice(i, i + size).reduce((a, b) => a + b, 0));
   return list;
 }
 
 /** largest takes the largest of so many values that are there. */
 function largest(values: (number | null)[], size: number): (number | null)[] {
   const list: (number | null)[] = [];
-  for (let i = 0; i < values.length; i += size) {
+  for (let i = 0; i + size <= values.length; i += size) {
     const part = values.slice(i, i + size).filter((value): value is number => value != null && value > 0);
     list.push(part.length > 0 ? Math.max(...part) : null);
   }
@@ -120,30 +123,37 @@ function largest(values: (number | null)[], size: number): (number | null)[] {
 /** The least that a chart shows, in seconds. */
 const LEAST = 120;
 
-/** recent leaves out what was before the service began. */
-function recent(line: Timeline, uptime: number): Timeline {
-  const shown = Math.ceil(Math.max(LEAST, uptime) / line.step_seconds);
-  const left = Math.max(0, line.requests.length - shown);
+/**
+ * recent leaves out what was before the service began, and begins where a group does:
+ * else every group would have other values a moment later.
+ */
+function recent(line: Timeline, uptime: number): { line: Timeline; size: number } {
+  const { step_seconds: step } = line;
+  const shown = Math.min(line.requests.length, Math.ceil(Math.max(LEAST, uptime) / step));
+  const size = Math.max(1, Math.round((shown * step > 300 ? 10 : 5) / step));
+  let left = line.requests.length - shown;
+  const first = Math.round(Date.parse(line.start) / 1000 / step) + left;
+  left += (size - (first % size)) % size;
   return {
-    ...line,
-    start: new Date(Date.parse(line.start) + left * line.step_seconds * 1000).toISOString(),
-    requests: line.requests.slice(left),
-    errors: line.errors.slice(left),
-    tokens: line.tokens.slice(left),
-    cost_micro_usd: line.cost_micro_usd.slice(left),
-    p50_ms: line.p50_ms.slice(left),
-    p95_ms: line.p95_ms.slice(left),
+    size,
+    line: {
+      ...line,
+      start: new Date(Date.parse(line.start) + left * step * 1000).toISOString(),
+      requests: line.requests.slice(left),
+      errors: line.errors.slice(left),
+      tokens: line.tokens.slice(left),
+      cost_micro_usd: line.cost_micro_usd.slice(left),
+      p50_ms: line.p50_ms.slice(left),
+      p95_ms: line.p95_ms.slice(left),
+    },
   };
 }
 
 function Charts({ uptime }: { uptime: number }) {
   const { data: whole, error, reload } = useLoad<Timeline>('/timeline?minutes=15', 5000);
-  const data = whole && recent(whole, uptime);
+  const { line: data, size } = whole ? recent(whole, uptime) : { line: null, size: 1 };
   const span = uptime < 900 ? 'since the start' : 'last 15 minutes';
   if (error && !data) return <Failure error={error} retry={reload} />;
-  const size = data
-    ? Math.max(1, Math.round((data.requests.length * data.step_seconds > 300 ? 10 : 2) / data.step_seconds))
-    : 1;
   const step = size * (data?.step_seconds ?? 10);
   const start = data ? Date.parse(data.start) / 1000 : 0;
   const perSecond = (values: number[]) => grouped(values, size).map((value) => value / step);
@@ -234,7 +244,7 @@ function PoolCard({ pool }: { pool: Pool }) {
           ['Parked', format.integer(pool.parked)],
           ['Starting', format.integer(pool.starting)],
           ['In the queue', format.integer(pool.queued)],
-          ['Emptied by', pool.mode],
+          ['How', pool.mode],
         ]}
       />
       {pool.reason && <p class="hint">{pool.reason}</p>}

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import type { Call } from '../api';
+import type { Call, Stages } from '../api';
 import * as format from '../format';
 import * as live from '../live';
 import { useStore } from '../store';
@@ -18,6 +18,18 @@ export function statusTone(call: Call): Tone {
 export const modelOf = (call: Call) => call.model_answered || call.model_routed || call.model_requested;
 const keyOf = (call: Call) => call.key_name || call.key_id;
 const tokensOf = (call: Call) => call.input_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens;
+
+/** stagesOf gives a request's stages. A run of an agent has calls of its own, which have theirs: its work is one. */
+function stagesOf(call: Call, total: number): { stages: Stages; running: string | undefined } {
+  const running = call.status === 0 ? call.stage : undefined;
+  if (!/\/task\b/.test(call.endpoint) || call.stages.generate) return { stages: call.stages, running };
+  const before = (['auth', 'decode', 'admit'] as const).reduce((sum, stage) => sum + (call.stages[stage] ?? 0), 0);
+  const { auth, decode, admit, record } = call.stages;
+  return {
+    stages: { auth, decode, admit, generate: Math.max(0, total - before - (record ?? 0)), record },
+    running: running && 'generate',
+  };
+}
 
 /** elapsed is how long a request took, or has taken until now. */
 function elapsed(call: live.Seen, now: number): number {
@@ -83,9 +95,7 @@ export function CallRows({ caption, list }: { caption: string; list: live.Seen[]
     {
       head: 'Stages',
       wide: true,
-      cell: (call) => (
-        <Strip stages={call.stages} running={call.status === 0 ? call.stage : undefined} total={elapsed(call, now)} />
-      ),
+      cell: (call) => <Strip {...stagesOf(call, elapsed(call, now))} total={elapsed(call, now)} />,
     },
     { head: 'First token', num: true, cell: (call) => format.milliseconds(call.ttft_ms) },
     { head: 'Total', num: true, cell: (call) => format.milliseconds(elapsed(call, now)) },
@@ -122,19 +132,20 @@ function Details({ call: key, onClose }: { call: string; onClose: () => void }) 
   const clock = useNow(call?.status === 0);
   if (!call) return null;
   const total = elapsed(call, clock);
+  const parts = stagesOf(call, total);
   return (
     <Dialog title={call.endpoint} panel onClose={onClose}>
       <p class="row">
         <Badge tone={statusTone(call)} dot={call.status === 0}>
           {call.status === 0
-            ? `running: ${call.stage ? (stageNames[call.stage as keyof typeof stageNames] ?? call.stage) : ''}`
+            ? `running: ${parts.running ? (stageNames[parts.running as keyof typeof stageNames] ?? parts.running) : ''}`
             : call.status}
         </Badge>
         {call.category && <Badge tone="warn">{call.category}</Badge>}
         {call.part && <Badge>part of a run</Badge>}
       </p>
       <h3>Where the time went</h3>
-      <Waterfall stages={call.stages} running={call.status === 0 ? call.stage : undefined} total={total} />
+      <Waterfall {...parts} total={total} />
       <h3>Request</h3>
       <Facts
         list={[

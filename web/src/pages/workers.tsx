@@ -63,7 +63,17 @@ export function Workers() {
     { head: 'Memory', num: true, by: (worker) => worker.rss_bytes, cell: (worker) => format.bytes(worker.rss_bytes) },
     { head: 'Project', by: (worker) => worker.project_id, cell: (worker) => worker.project_id || format.NONE },
     { head: 'Model', wide: true, by: (worker) => worker.model, cell: (worker) => worker.model || format.NONE },
-    { head: 'Request', cell: (worker) => (worker.request_id ? <code>{worker.request_id}</code> : format.NONE) },
+    {
+      head: 'Request',
+      cell: (worker) =>
+        worker.request_id ? (
+          <code class="short" title={worker.request_id}>
+            {worker.request_id}
+          </code>
+        ) : (
+          format.NONE
+        ),
+    },
     {
       head: 'Actions',
       cell: (worker) => (
@@ -86,7 +96,7 @@ export function Workers() {
                 ['Busy', format.integer(pool.busy)],
                 ['Parked', format.integer(pool.parked)],
                 ['Starting', format.integer(pool.starting)],
-                ['Emptied by', pool.mode],
+                ['How', pool.mode],
               ]}
             />
           </Card>
