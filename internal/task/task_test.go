@@ -214,11 +214,11 @@ func TestTimeout(t *testing.T) {
 	s := newStand(t, wait)
 	s.start(t)
 	g, call := s.call(t)
-	v, _, err := s.tasks.Run(t.Context(), g, call, &task.Request{Description: "x", Timeout: 30 * time.Millisecond}, nil)
+	v, _, err := s.tasks.Run(t.Context(), g, call, &task.Request{Description: "x", Timeout: time.Second}, nil)
 	if err != nil || v.Status != job.Failed || v.Error.Type != "timeout" || *v.Error.Param != "timeout" {
 		t.Errorf("%+v, %v", v, err)
 	}
-	later := s.submit(t, task.Request{Description: "x", Timeout: 30 * time.Millisecond})
+	later := s.submit(t, task.Request{Description: "x", Timeout: time.Second})
 	s.follow(t, later.ID, task.EventError)
 	s.follow(t, later.ID, "")
 	if got := s.get(t, later.ID); got.Status != job.Failed || got.Error.Type != "timeout" {
