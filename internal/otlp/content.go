@@ -77,6 +77,8 @@ type part struct {
 	Name      string         `json:"name,omitzero"`
 	Arguments jsontext.Value `json:"arguments,omitzero"`
 	Response  string         `json:"response,omitzero"`
+
+	written string // of Arguments, while they come
 }
 
 // room is how much text may still be written.
@@ -206,10 +208,12 @@ func (h *hearing) Event(e message.Event) error {
 			Delta struct {
 				Text     string `json:"text"`
 				Thinking string `json:"thinking"`
+				JSON     string `json:"partial_json"`
 			} `json:"delta"`
 		}
 		if n := len(h.parts); n > 0 && h.left > 0 && json.Unmarshal(e.Data, &delta) == nil {
 			h.parts[n-1].Content += h.left.cut(delta.Delta.Text + delta.Delta.Thinking)
+			h.parts[n-1].written += h.left.cut(delta.Delta.JSON)
 		}
 	}
 	return h.EventWriter.Event(e)
@@ -237,6 +241,11 @@ func (h *hearing) begin() {
 func (h *hearing) messages(stopReason string) string {
 	if len(h.parts) == 0 {
 		return ""
+	}
+	for i := range h.parts {
+		if whole := jsontext.Value(h.parts[i].written); whole.IsValid() {
+			h.parts[i].Arguments = whole
+		}
 	}
 	return write([]turn{{Role: "assistant", Parts: h.parts, Finish: stopReason}})
 }

@@ -154,6 +154,32 @@ func TestCutTextsStayJSON(t *testing.T) {
 	}
 }
 
+// TestHearing keeps what an answer says, of a tool's arguments all or nothing.
+func TestHearing(t *testing.T) {
+	h := &hearing{EventWriter: gateway.Silent{}}
+	for _, e := range []message.Event{
+		{Type: message.EventContentBlockStart, Data: []byte(`{"content_block":{"type":"thinking","thinking":""}}`)},
+		{Type: message.EventContentBlockDelta, Data: []byte(`{"delta":{"thinking":"hm"}}`)},
+		{Type: message.EventContentBlockStart, Data: []byte(`{"content_block":{"type":"text","text":""}}`)},
+		{Type: message.EventContentBlockDelta, Data: []byte(`{"delta":{"text":"I "}}`)},
+		{Type: message.EventContentBlockDelta, Data: []byte(`{"delta":{"text":"look"}}`)},
+		{Type: message.EventContentBlockStart, Data: []byte(`{"content_block":{"type":"tool_use","id":"t1","name":"look","input":{}}}`)},
+		{Type: message.EventContentBlockDelta, Data: []byte(`{"delta":{"partial_json":"{\"a\""}}`)},
+		{Type: message.EventContentBlockDelta, Data: []byte(`{"delta":{"partial_json":":1}"}}`)},
+		{Type: message.EventContentBlockStart, Data: []byte(`{"content_block":{"type":"tool_use","id":"t2","name":"cut"}}`)},
+		{Type: message.EventContentBlockDelta, Data: []byte(`{"delta":{"partial_json":"{\"a"}}`)},
+	} {
+		if err := h.Event(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `[{"role":"assistant","parts":[{"type":"reasoning","content":"hm"},{"type":"text","content":"I look"},` +
+		`{"type":"tool_call","id":"t1","name":"look","arguments":{"a":1}},{"type":"tool_call","id":"t2","name":"cut"}],"finish_reason":"tool_use"}]`
+	if got := h.messages("tool_use"); got != want {
+		t.Errorf("%s", got)
+	}
+}
+
 type nobody struct{}
 
 func (nobody) Observe(gateway.Entry) {}

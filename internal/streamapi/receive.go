@@ -10,8 +10,8 @@ import (
 	"claude-code-api-service/internal/gateway"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/protocol"
-	"claude-code-api-service/internal/trace"
 	"claude-code-api-service/internal/task"
+	"claude-code-api-service/internal/trace"
 )
 
 func unauthorized(text string) *apierror.Error {
