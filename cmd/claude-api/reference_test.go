@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -25,7 +26,7 @@ func readValues(text string) (values []*value, err error) {
 	d.UseNumber()
 	for {
 		v, err := readValue(d)
-		if err == io.EOF && len(values) > 0 {
+		if errors.Is(err, io.EOF) && len(values) > 0 {
 			return values, nil
 		}
 		if err != nil {
