@@ -26,10 +26,10 @@ const (
 
 	pathSession = "/admin/v1/session"
 
-	// SessionIdle is how long a session lasts without use, and SessionMost how long it
+	// sessionIdle is how long a session lasts without use, and sessionMost how long it
 	// lasts at all.
-	SessionIdle = 12 * time.Hour
-	SessionMost = 7 * 24 * time.Hour
+	sessionIdle = 12 * time.Hour
+	sessionMost = 7 * 24 * time.Hour
 	// renewAfter is how old the last renewal is when use renews a session again: not each
 	// look at the dashboard is to be a write.
 	renewAfter = 10 * time.Minute
@@ -121,13 +121,13 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, who *administra
 	token := hex.EncodeToString(raw[:])
 	now := time.Now().UTC()
 	s := &session{KeyID: who.KeyID, Prefix: apikey.VisiblePrefix(wish.Key), Opened: now, Renewed: now, id: idOf(token)}
-	if err := h.keep(r.Context(), s, SessionIdle); err != nil {
+	if err := h.keep(r.Context(), s, sessionIdle); err != nil {
 		return err
 	}
 	if err := h.note(r.Context(), who, audit.Event{Action: SignedIn, Target: who.KeyID}); err != nil {
 		return err
 	}
-	setCookie(w, r, token, SessionIdle)
+	setCookie(w, r, token, sessionIdle)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -179,7 +179,7 @@ func (h *Handler) bySession(w http.ResponseWriter, r *http.Request, who *adminis
 	}
 	if now := time.Now().UTC(); now.Sub(s.Renewed) >= renewAfter {
 		s.Renewed = now
-		lasts := min(SessionIdle, s.Opened.Add(SessionMost).Sub(now))
+		lasts := min(sessionIdle, s.Opened.Add(sessionMost).Sub(now))
 		if err := h.keep(r.Context(), s, lasts); err != nil {
 			return err
 		}

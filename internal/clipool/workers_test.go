@@ -5,11 +5,11 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/gateway"
+	"claude-code-api-service/internal/latency"
 )
 
 // workerIn waits for a worker in a state and gives it.
@@ -89,22 +89,18 @@ func TestKill(t *testing.T) {
 	}
 
 	// In the middle of an answer.
-	_, ended := start(t, p, "[[hang]]", false)
+	call, ended := start(t, p, "[[hang]]", false)
+	// Without an event another worker would serve the request.
+	waitFor(t, p, func(clipool.Status) bool { _, began := call.Clock.Took(latency.FirstByte); return began })
 	busy := workerIn(t, p, clipool.StateBusy)
 	if busy.RequestID != "req_1" || busy.ProjectID != "alpha" || busy.Idle != 0 {
 		t.Errorf("busy: %+v", busy)
 	}
-	// The first event is on its way: without it another worker would serve the request.
-	for deadline := time.Now().Add(20 * time.Second); p.Kill(busy.ID) == nil; {
-		select {
-		case err := <-ended:
-			if e := apierror.From(err); e == nil || e.Category != apierror.CLIError || strings.Contains(e.Message, "pid") {
-				t.Errorf("a request whose worker was ended: %v", err)
-			}
-		case <-time.After(time.Until(deadline)):
-			t.Fatal("the request goes on")
-		}
-		break
+	if err := p.Kill(busy.ID); err != nil {
+		t.Fatal(err)
+	}
+	if e := apierror.From(<-ended); e == nil || e.Category != apierror.CLIError || strings.Contains(e.Message, "pid") {
+		t.Errorf("a request whose worker was ended: %v", e)
 	}
 	waitFor(t, p, twoIdle)
 	mustAsk(t, p, "alpha", "s", "hi")
