@@ -64,7 +64,11 @@ func (c *demoCommand) Run() (err error) {
 		}
 		return err
 	}
-	c.invite(service.URL(), key)
+	admin, _, err := service.Keys().Create(ctx, apikey.Create{ProjectID: "demo", Name: "operator", Admin: true})
+	if err != nil {
+		return err
+	}
+	c.invite(service.URL(), key, admin)
 	if !c.Once {
 		<-ctx.Done()
 		progress("stopping")
@@ -233,16 +237,18 @@ func printTable(columns []*measured, cold benchmark.Samples) {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// invite prints a call to paste.
-func (c *demoCommand) invite(url, key string) {
+// invite prints a call to paste, and where to look.
+func (c *demoCommand) invite(url, key, admin string) {
 	printf(`
-The service is up at %s, with the key of this demo. Try it:
+The service is up at %s, with keys of this demo.
+See it at %s/dashboard, signed in with %s
+Try it:
 
   curl -sN %s/v1/chat/completions \
     -H "Authorization: Bearer %s" \
     -d '{"model":"haiku","stream":true,"messages":[{"role":"user","content":"Hello!"}]}'
 
-`, url, url, key)
+`, url, url, admin, url, key)
 	if !c.Once {
 		printf("Ctrl-C ends it and removes its data.\n")
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,9 @@ func checkTable(t *testing.T, out string, columns ...string) {
 	}
 	if !strings.Contains(out, "curl -sN http://127.0.0.1:") || !strings.Contains(out, "Authorization: Bearer cc_") {
 		t.Errorf("no curl in\n%s", out)
+	}
+	if !regexp.MustCompile(`See it at http://127\.0\.0\.1:\d+/dashboard, signed in with cc_[0-9a-f]{40}\n`).MatchString(out) {
+		t.Errorf("no dashboard in\n%s", out)
 	}
 }
 

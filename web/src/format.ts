@@ -45,8 +45,8 @@ export function milliseconds(ms: number | null | undefined): string {
   if (ms == null || Number.isNaN(ms)) return NONE;
   if (ms < 0.0005) return '0 ms';
   if (ms < 1) return `${two.format(ms)} ms`;
-  if (ms < 100) return `${one.format(ms)} ms`;
-  if (ms < 1000) return `${plain.format(Math.round(ms))} ms`;
+  if (ms < 99.95) return `${one.format(ms)} ms`;
+  if (ms < 999.5) return `${plain.format(Math.round(ms))} ms`;
   if (ms < 60_000) return `${two.format(ms / 1000)} s`;
   return seconds(ms / 1000);
 }

@@ -50,6 +50,24 @@ export function again() {
   connect();
 }
 
+/** A page that nobody sees for so long gives its connection back: a browser has few to one server. */
+const HIDDEN = 30_000;
+let hidden = 0;
+
+document.addEventListener('visibilitychange', () => {
+  window.clearTimeout(hidden);
+  if (document.hidden) {
+    hidden = window.setTimeout(() => {
+      if (!source) return;
+      window.clearTimeout(timer);
+      source.close();
+      connection.set('connecting');
+    }, HIDDEN);
+  } else if (source?.readyState === EventSource.CLOSED) {
+    again();
+  }
+});
+
 function connect() {
   window.clearTimeout(timer);
   source?.close();

@@ -336,9 +336,16 @@ const checks = {
     await page.getByLabel('As the key').selectOption({ label: 'checkout · shop · enterprise' });
     await page
       .getByLabel('What is to be done')
-      .fill('[[tool=Glob input={"pattern":"*"}]] [[then]] [[text=the folder is empty]]');
+      .fill('[[tool=Bash input={"command":"echo here"}]] [[then]] [[text=the folder is empty]]');
     await page.getByRole('button', { name: 'Start' }).click();
+    const question = page.getByRole('region', { name: 'May it use Bash?' });
+    await question.getByText('echo here').waitFor();
+    await question.getByRole('button', { name: 'Allow' }).click();
     await page.getByText('done', { exact: true }).waitFor();
+    const log = page.getByRole('list', { name: 'Events of the task' });
+    await log.getByText('allowed by a person').waitFor();
+    await log.getByText('the folder is empty').first().waitFor();
+    await page.getByRole('link', { name: 'All of it' }).click();
     await page.getByRole('list', { name: 'Events of the task' }).getByText('the folder is empty').first().waitFor();
   },
 

@@ -72,11 +72,6 @@ const show = async (page, path) => {
   await page.waitForTimeout(2500); // what comes by the stream is there, and charts are drawn
 };
 
-const callers = [0, 1, 2, 3].map(caller);
-await later('Write down what was done this week.', { allow_tools: ['Write'] });
-await new Promise((resume) => setTimeout(resume, LENGTH * 1000));
-const task = await later('Find out why the tests of the cart fail.', { allow_tools: [], approval: 'ask' });
-
 const browser = await launch();
 const open = async (options) => {
   const context = await browser.newContext(options);
@@ -85,6 +80,11 @@ const open = async (options) => {
   await signIn(page);
   return page;
 };
+
+const callers = [0, 1, 2, 3].map(caller);
+await later('Write down what was done this week.', { allow_tools: ['Write'] });
+await new Promise((resume) => setTimeout(resume, LENGTH * 1000));
+const task = await later('Find out why the tests of the cart fail.', { allow_tools: [], approval: 'ask' });
 
 const light = await open({ ...desktop, viewport: { width: 1360, height: 900 } });
 await show(light, '');

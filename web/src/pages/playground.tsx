@@ -1,12 +1,12 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { ApiError, type Key, request, type Stages, type TaskEvent } from '../api';
+import { ApiError, type Approval, type Key, request, type Stages, type TaskEvent } from '../api';
 import * as format from '../format';
 import { useLoad } from '../load';
 import { Link } from '../router';
 import { events } from '../sse';
 import { Badge, Button, Card, Choice, Empty, Failure, Field, Waiting } from '../ui';
 import { Legend, Strip, Waterfall } from '../waterfall';
-import { Line } from './task';
+import { Line, Question } from './task';
 
 type Mode = 'chat' | 'compare' | 'task';
 type Path = 'warm' | 'cold' | 'direct';
@@ -23,6 +23,8 @@ interface Form {
   system: string;
   prompt: string;
   max_tokens: string;
+  /** A task asks before it uses any tool. */
+  ask: boolean;
 }
 
 interface Done {
@@ -109,7 +111,7 @@ export function Playground() {
   );
   const [mode, setMode] = useState<Mode>('chat');
   const [path, setPath] = useState<Path>('warm');
-  const [form, setForm] = useState<Form>({ key_id: '', model: 'haiku', system: '', prompt: '', max_tokens: '1024' });
+  const [form, setForm] = useState<Form>({ key_id: '', model: 'haiku', system: '', prompt: '', max_tokens: '1024', ask: true });
   const set = (change: Partial<Form>) => setForm({ ...form, ...change });
   const filled: Form = { ...form, key_id: form.key_id || (usable[0]?.id ?? '') };
   const [one, setOne] = useState<Run | null>(null);
@@ -245,6 +247,12 @@ export function Playground() {
                   />
                 )}
               </Field>
+              {mode === 'task' && (
+                <label class="check">
+                  <input type="checkbox" checked={form.ask} onChange={(event) => set({ ask: event.currentTarget.checked })} />
+                  It asks here before it uses a tool
+                </label>
+              )}
               <div class="row whole">
                 <Button type="submit" kind="primary" icon="play" disabled={work.busy}>
                   {mode === 'compare' ? 'Compare' : mode === 'task' ? 'Start' : 'Send'}
@@ -410,7 +418,7 @@ async function task(form: Form, signal: AbortSignal, tell: (run: TaskRun) => voi
         description: form.prompt,
         model: form.model,
         system: form.system || undefined,
-        approval: 'ask',
+        ...(form.ask ? { allow_tools: [], approval: 'ask' } : {}),
       },
     });
     for await (const { data } of events(response)) {
@@ -430,32 +438,34 @@ async function task(form: Form, signal: AbortSignal, tell: (run: TaskRun) => voi
 }
 
 function TaskLog({ run }: { run: TaskRun }) {
-  const asks =
-    run.list.filter((event) => event.type === 'approval').length >
-    run.list.filter((event) => event.type === 'approval_resolved').length;
+  const answered = new Set(run.list.filter((event) => event.type === 'approval_resolved').map((event) => event.n));
+  const open = run.list.filter((event) => event.type === 'approval' && !answered.has(event.n)) as Approval[];
   return (
-    <Card
-      title="Task"
-      actions={
-        <span class="row">
-          {run.id && (
-            <Link to={`/tasks/${encodeURIComponent(run.id)}`}>
-              {asks && run.state === 'running' ? 'Answer its question' : 'All of it'}
-            </Link>
-          )}
-          <Badge tone={runTones[run.state]} dot>
-            {run.state}
-          </Badge>
-        </span>
-      }
-    >
-      <ol class="log" aria-live="polite" aria-relevant="additions" aria-label="Events of the task">
-        {run.list.map((event, i) => (
-          <Line key={i} event={event} />
+    <>
+      {run.state === 'running' &&
+        open.map((approval) => (
+          <Question key={approval.n} path={`/tasks/${encodeURIComponent(run.id)}`} approval={approval} onDone={() => {}} />
         ))}
-      </ol>
-      {run.writing && <p class="text writing">{run.writing}</p>}
-      {run.error && <Failure error={run.error} />}
-    </Card>
+      <Card
+        title="Task"
+        actions={
+          <span class="row">
+            {/* Whoever leaves this view while it runs ends it. */}
+            {run.id && run.state !== 'running' && <Link to={`/tasks/${encodeURIComponent(run.id)}`}>All of it</Link>}
+            <Badge tone={runTones[run.state]} dot>
+              {run.state}
+            </Badge>
+          </span>
+        }
+      >
+        <ol class="log" aria-live="polite" aria-relevant="additions" aria-label="Events of the task">
+          {run.list.map((event, i) => (
+            <Line key={i} event={event} />
+          ))}
+        </ol>
+        {run.writing && <p class="text writing">{run.writing}</p>}
+        {run.error && <Failure error={run.error} />}
+      </Card>
+    </>
   );
 }

@@ -194,7 +194,8 @@ function Back() {
   );
 }
 
-function Question({ path, approval, onDone }: { path: string; approval: Approval; onDone: () => void }) {
+/** Question is what a task waits for: somebody allows the use of a tool, or denies it. */
+export function Question({ path, approval, onDone }: { path: string; approval: Approval; onDone: () => void }) {
   const [message, setMessage] = useState('');
   const work = useWork();
   const answer = (decision: 'allow' | 'deny') =>
