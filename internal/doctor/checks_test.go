@@ -9,7 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
 	"net"
@@ -135,7 +135,7 @@ func serves(t *testing.T, in *Installation, answers map[string]string) {
 		if strings.Contains(answer, `"ready":false`) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		fmt.Fprint(w, answer)
+		_, _ = io.WriteString(w, answer)
 	})
 }
 
@@ -202,7 +202,7 @@ func TestEachThingThatIsWrongIsFound(t *testing.T) {
 		{"keys of administrators alone", look(Database{Exists: true, Keys: 1, Admins: 1}), "keys", Warn, "nobody can call", "keys create"},
 
 		{"another program listens", func(t *testing.T, in *Installation) {
-			listens(t, in, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+			listens(t, in, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
 		}, "address", Fail, "another program", "--listen"},
 		{"another version runs", func(t *testing.T, in *Installation) {
 			serves(t, in, nil)
@@ -260,7 +260,9 @@ func TestEachThingThatIsWrongIsFound(t *testing.T) {
 		}, "credential", Fail, "isn't logged in", "/login"},
 		{"a key with a line's end", func(_ *testing.T, in *Installation) { in.Credentials.APIKey += "\n" }, "credential", Fail, "a line's end", "again"},
 		{"a cut key", func(_ *testing.T, in *Installation) { in.Credentials.APIKey = "sk-ant" }, "credential", Warn, "shorter", "whole"},
-		{"a key of ours", func(_ *testing.T, in *Installation) { in.Credentials.APIKey = "cc_0123456789012345678901234567890123456789" }, "credential", Fail, "of this service", "console"},
+		{"a key of ours", func(_ *testing.T, in *Installation) {
+			in.Credentials.APIKey = "cc_0123456789012345678901234567890123456789"
+		}, "credential", Fail, "of this service", "console"},
 		{"two credentials", func(_ *testing.T, in *Installation) { in.Credentials.AuthToken = "another-0123456789-0123456789" }, "credential", Warn, "both", "unset"},
 		{"an upstream that is no URL", func(_ *testing.T, in *Installation) { in.BaseURL = "api.anthropic.com" }, "upstream", Fail, "no http", "address"},
 		{"an upstream in clear", func(_ *testing.T, in *Installation) { in.BaseURL = "http://api.example" }, "upstream", Fail, "whoever is on the way", "https"},

@@ -10,7 +10,7 @@ func freeBytes(folder string) (uint64, error) {
 	if err := unix.Statfs(folder, &stat); err != nil {
 		return 0, err
 	}
-	return stat.Bavail * uint64(stat.Bsize), nil //nolint:unconvert // its type differs between systems
+	return stat.Bavail * uint64(stat.Bsize), nil // its type differs between systems
 }
 
 // openFileLimit is the most files that the service may have open; 0: no limit. Go
