@@ -96,7 +96,11 @@ func (c *benchSourcesCommand) sources(ctx context.Context, run *benchmark.Run) (
 	if run.CLI, err = benchmark.CLIVersion(ctx, stand.CLI); err != nil {
 		return err
 	}
-	run.Sources, err = benchmark.RunSources(ctx, benchmark.SourcesOptions{StandOptions: stand, Rounds: run.Rounds, Progress: quietly})
+	bar := newProgressBar()
+	defer bar.clear()
+	run.Sources, err = benchmark.RunSources(ctx, benchmark.SourcesOptions{
+		StandOptions: stand, Rounds: run.Rounds, Progress: quietly, Round: func(done int) { bar.show(done, run.Rounds, "rounds") },
+	})
 	return err
 }
 
@@ -124,8 +128,10 @@ func (c *benchSourcesCommand) compare(ctx context.Context, run *benchmark.Run) (
 	if c.SVG != "" {
 		return errors.New("--svg: the chart is of the sources of latency, which --url and --against don't measure")
 	}
+	bar := newProgressBar()
+	defer bar.clear()
 	o := benchmark.CompareOptions{
-		Service: benchmark.Target{URL: c.URL, Shape: c.Shape, Model: c.Model, Backend: c.Backend}, Rounds: run.Rounds, Progress: quietly,
+		Service: benchmark.Target{URL: c.URL, Shape: c.Shape, Model: c.Model, Backend: c.Backend}, Rounds: run.Rounds, Round: func(done int) { bar.show(done, run.Rounds, "rounds") },
 	}
 	if c.Against != "" {
 		o.Against = &benchmark.Target{URL: c.Against, Shape: c.Shape, Model: c.Model, Backend: c.Backend}

@@ -35,10 +35,10 @@ type Target struct {
 
 // CompareOptions say what is compared with what.
 type CompareOptions struct {
-	Service  Target
-	Against  *Target // nil: the service alone is measured
-	Rounds   int     // in each of which either side is asked once
-	Progress func(text string)
+	Service Target
+	Against *Target        // nil: the service alone is measured
+	Rounds  int            // in each of which either side is asked once
+	Round   func(done int) // called as rounds end
 }
 
 // The bounds of what is asked of services that may cost money.
@@ -132,7 +132,7 @@ func RunCompare(ctx context.Context, o CompareOptions) (*Compare, error) {
 		}
 	}
 	for i := range o.Rounds {
-		o.Progress(fmt.Sprintf("round %d of %d", i+1, o.Rounds))
+		o.Round(i)
 		if err := round(ctx, sides, i); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ type SourcesOptions struct {
 	StandOptions
 	Rounds   int // in each of which every source is measured both ways
 	Progress func(text string)
+	Round    func(done int) // called as rounds end
 }
 
 // Source is one thing that made the replaced service slow, measured as it was there
@@ -123,7 +124,7 @@ func RunSources(ctx context.Context, o SourcesOptions) (_ *Sources, err error) {
 		return nil, err
 	}
 	for i := range o.Rounds {
-		o.Progress(fmt.Sprintf("round %d of %d", i+1, o.Rounds))
+		o.Round(i)
 		for _, measure := range []func(ctx context.Context) error{r.ways, r.polling, r.blocking, r.former} {
 			if err := measure(ctx); err != nil {
 				return nil, err

@@ -5,6 +5,7 @@ import (
 
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -264,7 +265,7 @@ func TestCompare(t *testing.T) {
 			var fastAsked, slowAsked atomic.Int64
 			fast, slow := planted(t, shape, "a", 10*millisecond, &fastAsked), planted(t, shape, "b", 80*millisecond, &slowAsked)
 			const rounds = 6
-			c, err := RunCompare(t.Context(), CompareOptions{Service: fast, Against: &slow, Rounds: rounds, Progress: func(string) {}})
+			c, err := RunCompare(t.Context(), CompareOptions{Service: fast, Against: &slow, Rounds: rounds, Round: func(int) {}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -282,7 +283,7 @@ func TestCompare(t *testing.T) {
 			if !strings.Contains(out.String(), "times as long to the first token") || !strings.Contains(out.String(), c.Against.URL) || !strings.Contains(out.String(), "auth 0.500") {
 				t.Error(out.String())
 			}
-			if c, err = RunCompare(t.Context(), CompareOptions{Service: slow, Against: &fast, Rounds: 3, Progress: func(string) {}}); err != nil || c.Total.Medians >= 1 {
+			if c, err = RunCompare(t.Context(), CompareOptions{Service: slow, Against: &fast, Rounds: 3, Round: func(int) {}}); err != nil || c.Total.Medians >= 1 {
 				t.Errorf("the other way round: %+v, %v", c, err)
 			}
 		})
@@ -307,7 +308,7 @@ func TestCompareRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			other := good
-			o := CompareOptions{Service: good, Against: &other, Rounds: 2, Progress: func(string) {}}
+			o := CompareOptions{Service: good, Against: &other, Rounds: 2, Round: func(int) {}}
 			test.change(&o)
 			_, err := RunCompare(t.Context(), o)
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hidden") {
@@ -335,11 +336,11 @@ func TestCompareFailures(t *testing.T) {
 	}
 	var other atomic.Int64
 	good := planted(t, ShapeOpenAI, "a", 0, &other)
-	c, err := RunCompare(t.Context(), CompareOptions{Service: good, Against: new(fails(func(n int64) bool { return n%3 == 0 })), Rounds: 6, Progress: func(string) {}})
+	c, err := RunCompare(t.Context(), CompareOptions{Service: good, Against: new(fails(func(n int64) bool { return n%3 == 0 })), Rounds: 6, Round: func(int) {}})
 	if err != nil || c.Against.Failed != 2 || c.Service.Failed != 0 || c.Service.Total.Count != 4 || c.Against.Total.Count != 4 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	_, err = RunCompare(t.Context(), CompareOptions{Service: fails(func(n int64) bool { return n > 2 }), Rounds: 50, Progress: func(string) {}})
+	_, err = RunCompare(t.Context(), CompareOptions{Service: fails(func(n int64) bool { return n > 2 }), Rounds: 50, Round: func(int) {}})
 	if err == nil || !strings.Contains(err.Error(), "in a row") || asked.Load() != 5 {
 		t.Errorf("%v after %d", err, asked.Load())
 	}
@@ -350,6 +351,33 @@ func TestFormsOfNumbers(t *testing.T) {
 	for ms, want := range map[float64]string{0: "0", 0.0124: "0.012", 1.234: "1.23", 23.45: "23.4", 999.96: "1000.0", 1000: "1,000", 1234567: "1,234,567", -2.5: "-2.50"} {
 		if got := cell(ms); got != want {
 			t.Errorf("%v is written %q, want %q", ms, got, want)
+		}
+	}
+}
+
+// TestThePageShowsWhatIsMeasured holds the tables of docs/latency.md, and its chart,
+// against the sources and ways that there are.
+func TestThePageShowsWhatIsMeasured(t *testing.T) {
+	page, err := os.ReadFile("../../docs/latency.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chart, err := os.ReadFile("../../docs/images/latency.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := invented().Sources
+	for i, source := range s.Sources {
+		if row := fmt.Sprintf("\n| %d | %s", i+1, source.Name); strings.Count(string(page), row) != 2 {
+			t.Errorf("the page doesn't have %q in both tables", row)
+		}
+		if !strings.Contains(string(chart), escaped(fmt.Sprintf("%d  %s", i+1, source.Name))) {
+			t.Errorf("the chart doesn't show %s", source.Name)
+		}
+	}
+	for _, way := range s.Ways {
+		if !strings.Contains(string(page), "\n| "+way.Name+" |") {
+			t.Errorf("the page doesn't have %q", way.Name)
 		}
 	}
 }

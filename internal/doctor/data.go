@@ -40,8 +40,18 @@ func dataFolder(_ context.Context, in *Installation) []Finding {
 	if err := writable(folder); err != nil {
 		found = append(found, fail("nothing can be written in "+folder+": "+err.Error(), "give the user who runs the service the right to write there, or free the disk")...)
 	}
-	if name := networkFileSystem(folder); name != "" && in.DatabasePath != "" {
+	onNetwork := func(folder string) {
+		name := networkFileSystem(folder)
+		if name == "" {
+			return
+		}
 		found = append(found, warn(folder+" is on a network file system ("+name+"), on whose locks SQLite can't rely", "keep the data on a disk of this machine, or use PostgreSQL: --database-url")...)
+	}
+	if in.DatabasePath != "" {
+		onNetwork(folder)
+		if other := filepath.Dir(in.DatabasePath); other != folder {
+			onNetwork(other)
+		}
 	}
 	return gather(ok(folder), found)
 }
