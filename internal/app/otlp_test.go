@@ -103,7 +103,7 @@ func TestSpansOfARequest(t *testing.T) {
 			for name, want := range map[string]any{
 				"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-haiku-5-5",
 				"gen_ai.response.model": "claude-haiku-5-5", "gen_ai.response.finish_reasons": "end_turn", "gen_ai.usage.output_tokens": int64(7),
-				"gen_ai.request.stream": true, "claude_api.model.requested": "haiku", "claude_api.project_id": "p", "claude_api.request_id": "req_of_" + test.backend,
+				"gen_ai.request.stream": true, "gen_ai.request.max_tokens": int64(50), "claude_api.model.requested": "haiku", "claude_api.project_id": "p", "claude_api.request_id": "req_of_" + test.backend,
 				"http.request.method": "POST", "http.route": "/v1/messages", "http.response.status_code": int64(200), "url.scheme": "http",
 				"server.address": "127.0.0.1", "client.address": "127.0.0.1", "network.protocol.version": "1.1", "user_agent.original": "tester/1",
 			} {
@@ -379,7 +379,7 @@ func TestSpansOfATask(t *testing.T) {
 
 // TestTheToolsOfASession are told of each turn's trace, on one process.
 func TestTheToolsOfASession(t *testing.T) {
-	collected(t)
+	collector := collected(t)
 	a, upstream, _ := working(t, clitest.Versions[0], nil)
 	key := newKey(t, a, apikey.ProfileEnterprise)
 	id := made(t, a, key, "/v1/sessions", `{"model":"haiku","allowed_tools":["Bash"]}`)
@@ -395,6 +395,9 @@ func TestTheToolsOfASession(t *testing.T) {
 			t.Errorf("its tool isn't told of %s", traceID)
 		}
 	}
+	collector.Span(t, "span of the session", func(s *otlptest.Span) bool {
+		return s.GetName() == "invoke_agent" && s.Attributes["gen_ai.conversation.id"] == id
+	})
 }
 
 // TestWordsAreInNoSpan unless the operator wants them there, and then not all of a long
@@ -509,7 +512,7 @@ func TestACollectorThatTakesNothing(t *testing.T) {
 				if err := a.Stop(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if took := time.Since(began); took > otlp.CloseTimeout+3*time.Second {
+				if took := time.Since(began); took > otlp.CloseTimeout+5*time.Second {
 					t.Errorf("the end took %v", took)
 				}
 				if strings.Contains(log.String(), secret) {

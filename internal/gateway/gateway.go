@@ -157,8 +157,12 @@ type Entry struct {
 	// Metered says that what the call has used is in entries of its own: see Call.
 	Metered bool
 	Stream  bool // a stream was asked for
-	Trace   *trace.Span
-	Clock   *latency.Clock
+	// MaxTokens is the most output tokens that were asked for; 0: no limit. Session is the
+	// caller's session that answered; "": none did.
+	MaxTokens int64
+	Session   string
+	Trace     *trace.Span
+	Clock     *latency.Clock
 }
 
 // Recorder writes the ledger. Record returns when the entry is durable; it
@@ -330,7 +334,13 @@ func (g *Gateway) entry(ctx context.Context, call *Call, result Result, err erro
 		RequestID: call.RequestID, Time: call.Clock.StartTime(), Endpoint: call.Endpoint, Address: call.Address,
 		Caller: call.Caller, Backend: call.Backend, Requested: call.Asked(), Routed: call.Model, Chosen: call.chosen,
 		Result: result, Status: http.StatusOK, Clock: &call.Clock, Charged: call.Charged(result),
-		Metered: call.Metered, Stream: call.Request != nil && call.Request.Stream, Trace: call.Trace,
+		Metered: call.Metered, Trace: call.Trace,
+	}
+	if call.Request != nil {
+		entry.Stream, entry.MaxTokens = call.Request.Stream, call.OutputLimit()
+	}
+	if call.Work != nil {
+		entry.Session = call.Work.Session
 	}
 	if e := apierror.From(withContext(ctx, err)); e != nil {
 		entry.Status, entry.Category = e.Status(), string(e.Category)

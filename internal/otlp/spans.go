@@ -159,6 +159,12 @@ func ofCall(entry *gateway.Entry) []attribute.KeyValue {
 	if entry.Stream {
 		all = append(all, semconv.GenAIRequestStream(true))
 	}
+	if entry.MaxTokens > 0 && !entry.Metered {
+		all = append(all, semconv.GenAIRequestMaxTokensKey.Int64(entry.MaxTokens))
+	}
+	if entry.Session != "" {
+		all = append(all, semconv.GenAIConversationID(entry.Session))
+	}
 	if entry.Backend != "" {
 		all = append(all, attrBackend.String(entry.Backend))
 	}
