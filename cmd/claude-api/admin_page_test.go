@@ -31,7 +31,11 @@ func TestAdminPage(t *testing.T) {
 		{"/reload", `"changed":[]`},
 		{"/keys", `"name":"the shop"`},
 		{"-X PUT", `"soft_percent":80`},
-		{"/playground/chat", `"param":"key_id"`}, // of an example
+		{"/spend?", `"name":"direct","requests":1,"errors":0`},
+		{"/audit?", `"target":"shop"`},
+		{"/tasks?", `{"tasks":[],"next":null}`},
+		{"/playground/chat", "event: start\n"},
+		{"/playground/chat", `"backend":"cli"`},
 	} {
 		found := false
 		for i, b := range blocks {
