@@ -272,6 +272,9 @@ func TestCompare(t *testing.T) {
 			if c.Total.Medians <= 1 || c.First.Medians <= 1 || c.Total.P10 > c.Total.Medians || c.Total.P90 < c.Total.Medians {
 				t.Errorf("the slower one is %+v times as slow, %+v to the first token", c.Total, c.First)
 			}
+			if c.Against.Total.P10 < 80 || c.Against.First.P10 < 80 {
+				t.Errorf("the slower one is faster than it can be: %+v", c.Against)
+			}
 			if c.Service.Total.Count != rounds || c.Against.First.Count != rounds || c.Service.Stages["auth"].P50 != 0.5 {
 				t.Errorf("%+v against %+v", c.Service, c.Against)
 			}

@@ -80,19 +80,21 @@ func TestLookAt(t *testing.T) {
 		}
 	})
 	t.Run("damaged", func(t *testing.T) {
-		path := raw(t, "CREATE TABLE x (y)", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO x SELECT hex(randomblob(50)) FROM n")
+		path := raw(t, "CREATE TABLE goose_db_version (version_id INTEGER)", "INSERT INTO goose_db_version VALUES (1)",
+			"CREATE TABLE api_keys_version (version INTEGER)", "INSERT INTO api_keys_version VALUES (1)", "CREATE TABLE x (y)",
+			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO x SELECT hex(randomblob(50)) FROM n")
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := 4096; i < 4096*20; i++ { // behind the first page, which holds the schema
+		for i := 4096 * 10; i < 4096*30; i++ { // pages of x, which nobody asks for anything
 			data[i] = 0xa5
 		}
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sqlite.LookAt(t.Context(), path); err == nil {
-			t.Error("it looks well")
+		if _, err := sqlite.LookAt(t.Context(), path); err == nil || strings.Contains(err.Error(), "isn't this service's") {
+			t.Errorf("it looks well: %v", err)
 		}
 	})
 	t.Run("no database", func(t *testing.T) {
