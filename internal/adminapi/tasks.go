@@ -301,6 +301,10 @@ func (h *Handler) followTask(w http.ResponseWriter, r *http.Request, who *admini
 	if err != nil {
 		return err
 	}
+	if err := h.enterStream(); err != nil {
+		return err
+	}
+	defer h.leaveStream()
 	call := &gateway.Call{RequestID: who.RequestID, Endpoint: pathEvents, Clock: latency.Start()}
 	s := protocol.NewStream(w, quiet)
 	watched, stop := s.Watch(r.Context(), call)

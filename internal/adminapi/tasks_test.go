@@ -305,3 +305,18 @@ func TestFollowingEnds(t *testing.T) {
 	}
 	wait("the service stops")
 }
+
+// TestFollowersAreBounded has as many read at once as may, and one more.
+func TestFollowersAreBounded(t *testing.T) {
+	h := newHall(t)
+	h.runner.run = asks
+	id := h.submit(t, h.keyID, "wait")
+	for range 50 {
+		if response := h.request(t, http.MethodGet, "/tasks/"+id+"/events", "", "X-Api-Key", h.admin); response.StatusCode != http.StatusOK {
+			t.Fatal(response.StatusCode)
+		}
+	}
+	if response := h.request(t, http.MethodGet, "/tasks/"+id+"/events", "", "X-Api-Key", h.admin); response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" {
+		t.Errorf("one more: %d, %v", response.StatusCode, response.Header)
+	}
+}
