@@ -213,13 +213,20 @@ func (a *Admin) EndWorker(ctx context.Context, id string) error {
 	return a.client.ask(ctx, http.MethodDelete, pathAdmin+"/workers/"+url.PathEscape(id), nil, nil, newCall(nil))
 }
 
-// Reload has the service read its configuration again, and gives what has changed.
-func (a *Admin) Reload(ctx context.Context) (changed []string, err error) {
-	var read struct {
-		Changed []string `json:"changed"`
+// Reloaded is what has become of a configuration that was read again, as names of
+// settings.
+type Reloaded struct {
+	Changed   []string `json:"changed"`
+	NeedStart []string `json:"need_start"` // what differs, and only a start can change
+}
+
+// Reload has the service read its configuration again, as SIGHUP does.
+func (a *Admin) Reload(ctx context.Context) (*Reloaded, error) {
+	r := &Reloaded{}
+	if err := a.client.ask(ctx, http.MethodPost, pathAdmin+"/reload", nil, r, newCall(nil)); err != nil {
+		return nil, err
 	}
-	err = a.client.ask(ctx, http.MethodPost, pathAdmin+"/reload", nil, &read, newCall(nil))
-	return read.Changed, err
+	return r, nil
 }
 
 // Tasks lists the tasks of all keys.

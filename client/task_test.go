@@ -31,6 +31,7 @@ func TestTasks(t *testing.T) {
 		{"cancelled", testTaskCancelled},
 		{"refused", testTaskRefused},
 		{"sessions", testSessions},
+		{"administration", testAdmin},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
 	}
