@@ -86,7 +86,7 @@ func (s *startServiceCommand) Run(c *commands) error {
 
 type stopServiceCommand struct {
 	place   `embed:""`
-	Timeout time.Duration `help:"How long to wait for its end. It goes on finishing what runs all the same." default:"45s"`
+	Timeout time.Duration `help:"How long to wait for its end. It goes on finishing what runs all the same." default:"1m"`
 }
 
 // Run stops the service.
@@ -107,9 +107,6 @@ type serviceStatusCommand struct {
 	listOutput `embed:""`
 }
 
-// notRunning is the exit code for a service that doesn't run, as that of init scripts.
-const notRunning = 3
-
 // Run shows whether the service runs.
 func (s *serviceStatusCommand) Run(c *commands) error {
 	options, err := s.options(c)
@@ -124,7 +121,7 @@ func (s *serviceStatusCommand) Run(c *commands) error {
 		return err
 	}
 	if status.State != supervise.Running {
-		os.Exit(notRunning)
+		return &exitError{code: exitNotFound} // 3, as of init scripts
 	}
 	return nil
 }
@@ -138,7 +135,7 @@ type serviceLogsCommand struct {
 // Run shows the log.
 func (s *serviceLogsCommand) Run(c *commands) error {
 	if s.Lines < 0 {
-		return errors.New("--lines: must not be negative")
+		return misused("--lines: must not be negative")
 	}
 	options, err := s.options(c)
 	if err != nil {
