@@ -69,7 +69,7 @@ func testAdminWorkers(t *testing.T, admin *client.Admin) {
 	if err := admin.EndWorker(within(t), w.ID); err != nil {
 		t.Error(err)
 	}
-	refused(t, admin.EndWorker(within(t), w.ID), http.StatusNotFound, "not_found")
+	refused(t, admin.EndWorker(within(t), "worker_none"), http.StatusNotFound, "not_found")
 }
 
 // testAdminTasks follows and ends another key's task.

@@ -88,7 +88,7 @@ func flagsTable(page *bytes.Buffer, flags []*kong.Flag) {
 			name = "`-" + string(f.Short) + "`, " + name
 		}
 		def := ""
-		if f.HasDefault && f.Default != "" && !(f.IsBool() && f.Default == "false") {
+		if f.HasDefault && f.Default != "" && (!f.IsBool() || f.Default != "false") {
 			def = "`" + f.Default + "`"
 		}
 		if f.Required {
