@@ -45,7 +45,7 @@ func (c *benchCLICommand) Run() error {
 	}
 	result, err := benchmark.RunCLI(ctx, benchmark.CLIOptions{
 		StandOptions: benchmark.StandOptions{Self: self, CLI: cli},
-		Turns:        c.Turns, Cold: c.Cold, Duration: c.Duration, Progress: progress,
+		Turns:        c.Turns, Cold: c.Cold, Duration: c.Duration, Progress: quietly,
 	})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (c *benchDirectCommand) Run() error {
 		return err
 	}
 	result, err := benchmark.RunDirect(ctx, benchmark.DirectOptions{
-		StandOptions: benchmark.StandOptions{Self: self}, Requests: c.Requests, Progress: progress,
+		StandOptions: benchmark.StandOptions{Self: self}, Requests: c.Requests, Progress: quietly,
 	})
 	if err != nil {
 		return err
