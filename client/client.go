@@ -23,7 +23,8 @@ type Options struct {
 	// Key is the API key. Health and Ready need none.
 	Key string
 	// HTTP makes the requests; nil: a client of the Client's own, without a timeout,
-	// because answers may take long: the context of each call bounds it.
+	// because answers may take long: the context of each call bounds it. A redirect is
+	// followed by neither: the key is for the service's address alone.
 	HTTP *http.Client
 	// Retries is how often a call is repeated that the service refused for now; 0 is
 	// DefaultRetries, less than 0 none. See Client.
@@ -64,11 +65,15 @@ func New(options Options) (*Client, error) {
 	}
 	base.Path = strings.TrimRight(base.Path, "/")
 	base.RawPath = ""
-	c := &Client{base: base, key: options.Key, http: options.HTTP, retries: options.Retries}
-	if c.http == nil {
+	c := &Client{base: base, key: options.Key, http: &http.Client{}, retries: options.Retries}
+	if options.HTTP != nil {
+		*c.http = *options.HTTP
+	} else {
 		c.own = http.DefaultTransport.(*http.Transport).Clone()
-		c.http = &http.Client{Transport: c.own}
+		c.http.Transport = c.own
 	}
+	// net/http takes only headers of its own from what it sends to another host.
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if c.retries == 0 {
 		c.retries = DefaultRetries
 	}
