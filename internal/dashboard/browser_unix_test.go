@@ -51,7 +51,7 @@ func checks() []string {
 	return []string{
 		"sign-in", "every view", "real data", "live request", "filter requests", "a key’s life", "what is wrong with a key",
 		"a budget’s life", "an approval lets a task go on", "a refusal is told to the model", "a task is ended", "a worker is ended",
-		"playground: chat", "playground: compare", "playground: task", "keyboard", "axe", "phone", "colours and motion",
+		"playground: chat", "playground: compare", "playground: task", "keyboard", "axe", "phone", "colours and motion", "nothing jumps",
 		"the connection is lost", "a session that ends", "sign-out", "nothing in the console",
 	}
 }
@@ -325,7 +325,7 @@ func (s *stand) start(ctx context.Context) error {
 		return errors.New("it runs")
 	}
 	args := append([]string{"serve", "--listen=" + strings.TrimPrefix(s.url, "http://"), "--data-dir=" + s.data}, s.arguments...)
-	p := &service{cmd: exec.Command(s.program, args...), errs: &tail{}, ended: make(chan struct{})} //nolint:noctx // it is stopped by a signal
+	p := &service{cmd: exec.Command(s.program, args...), errs: &tail{}, ended: make(chan struct{})}
 	p.cmd.Env = append(s.env, "ANTHROPIC_API_KEY=sk-ant-planted-0123456789", "ANTHROPIC_BASE_URL="+s.upstream, "CLAUDE_API_CLAUDE_PATH="+s.cli)
 	p.cmd.Stderr = p.errs
 	p.cmd.WaitDelay = patience / 6
@@ -392,7 +392,7 @@ func (s *stand) stop() error {
 	return nil
 }
 
-// tail keeps the end of what is written to it.
+// tail collects what is written to it, and tells its end.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

@@ -226,7 +226,7 @@ function Foot({ onHelp }: { onHelp: () => void }) {
   );
 }
 
-/** Lost says that what is seen is old; the place is kept, so that nothing jumps. */
+/** Lost says that what is seen is old, over the view, so that nothing jumps. */
 function Lost() {
   const connection = useStore(live.connection);
   return (

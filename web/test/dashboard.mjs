@@ -518,6 +518,26 @@ const checks = {
     await on.context().close();
   },
 
+  /** What comes later finds its room kept: Chromium's own measure, of which 0.1 is called good. */
+  async 'nothing jumps'() {
+    const on = await open();
+    await signIn(on);
+    for (const [name, path] of views) {
+      await on.goto(stand.url + path);
+      await on.evaluate(() => {
+        globalThis.shifts = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) if (!entry.hadRecentInput) globalThis.shifts += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });
+      });
+      await settled(on);
+      await on.waitForTimeout(1500);
+      const shifts = await on.evaluate(() => globalThis.shifts);
+      assert.ok(shifts < 0.1, `${name} has moved by ${shifts}`);
+    }
+    await on.context().close();
+  },
+
   async 'the connection is lost'() {
     await visit(page, '/dashboard');
     down = true;

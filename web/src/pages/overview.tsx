@@ -124,8 +124,8 @@ function largest(values: (number | null)[], size: number): (number | null)[] {
 const LEAST = 120;
 
 /**
- * recent leaves out what was before the service began, and begins where a group does:
- * else every group would have other values a moment later.
+ * recent leaves out what was before the service began, and the step that isn't over yet. It
+ * begins where a group does: else every group would have other values a moment later.
  */
 function recent(line: Timeline, uptime: number): { line: Timeline; size: number } {
   const { step_seconds: step } = line;
@@ -139,12 +139,12 @@ function recent(line: Timeline, uptime: number): { line: Timeline; size: number 
     line: {
       ...line,
       start: new Date(Date.parse(line.start) + left * step * 1000).toISOString(),
-      requests: line.requests.slice(left),
-      errors: line.errors.slice(left),
-      tokens: line.tokens.slice(left),
-      cost_micro_usd: line.cost_micro_usd.slice(left),
-      p50_ms: line.p50_ms.slice(left),
-      p95_ms: line.p95_ms.slice(left),
+      requests: line.requests.slice(left, -1),
+      errors: line.errors.slice(left, -1),
+      tokens: line.tokens.slice(left, -1),
+      cost_micro_usd: line.cost_micro_usd.slice(left, -1),
+      p50_ms: line.p50_ms.slice(left, -1),
+      p95_ms: line.p95_ms.slice(left, -1),
     },
   };
 }
