@@ -68,7 +68,7 @@ func (c *sendProcessCommand) Run() error {
 			if err != nil {
 				return err
 			}
-			printf("%s\n", accepted.ID)
+			printf("%s\n", onScreen(accepted.ID))
 			return nil
 		case c.Stream:
 			return c.stream(ctx, service, request, options)
@@ -141,7 +141,7 @@ func printEvent(e client.ProcessEvent) error {
 	if err != nil {
 		return err
 	}
-	printf("%s\n", line)
+	printLine(formLines, line)
 	return nil
 }
 
@@ -170,7 +170,7 @@ func printJSON(v any) error {
 	if err != nil {
 		return err
 	}
-	printf("%s\n", text)
+	printLine(formJSON, text)
 	return nil
 }
 

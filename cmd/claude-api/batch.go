@@ -67,7 +67,7 @@ func (c *runBatchCommand) Run() error {
 			}
 			prompts = prompts[n:]
 			if c.Async {
-				printf("%s\n", accepted.ID)
+				printf("%s\n", onScreen(accepted.ID))
 				continue
 			}
 			if err := all.await(ctx, service, accepted.ID); err != nil {

@@ -226,7 +226,7 @@ func printRun(run *benchmark.Run) error {
 	if err := value.Indent(jsontext.WithIndent("  ")); err != nil {
 		return err
 	}
-	printf("%s\n", value)
+	printLine(formJSON, value)
 	return nil
 }
 

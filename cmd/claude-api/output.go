@@ -71,7 +71,12 @@ type printer[T any] struct {
 }
 
 func newPrinter[T any](w io.Writer, form string, columns []column[T]) *printer[T] {
-	p := &printer[T]{form: form, out: bufio.NewWriter(w)}
+	p := &printer[T]{form: form}
+	if form == formTable {
+		p.out = bufio.NewWriter(w) // its cells are harmless
+	} else {
+		p.out = bufio.NewWriter(screenSafe(w, form))
+	}
 	titles, names := []string{}, []string{}
 	for _, c := range columns {
 		if form == formTable && c.title == "" || form != formTable && c.name == "" || form == formCSV && c.nested {
@@ -158,7 +163,7 @@ func printList[T any](w io.Writer, form string, columns []column[T], list []T) e
 func printOne[T any](w io.Writer, form string, columns []column[T], record T) error {
 	switch form {
 	case formJSON:
-		return writeObject(newEncoder(w, jsontext.WithIndent("  ")), columns, record)
+		return writeObject(newEncoder(screenSafe(w, form), jsontext.WithIndent("  ")), columns, record)
 	case formCSV:
 		return printList(w, form, columns, []T{record})
 	}

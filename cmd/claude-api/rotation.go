@@ -66,7 +66,7 @@ func (c *revokeKeyCommand) Run() error {
 		if c.Output != formTable {
 			return printOne(os.Stdout, c.Output, keyFields(), key)
 		}
-		printf("Revoked %s.\n", described(key))
+		printf("Revoked %s.\n", onScreen(described(key)))
 		return nil
 	})
 }
@@ -83,7 +83,7 @@ func described(k apikey.Key) string {
 // confirm asks on standard error, so that standard output holds only what was
 // asked for; what isn't a yes is an error.
 func confirm(question string) error {
-	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", printable(question))
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil {
 		fmt.Fprintln(os.Stderr) // no line's end came with the answer

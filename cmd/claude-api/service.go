@@ -143,7 +143,7 @@ func (s *serviceLogsCommand) Run(c *commands) error {
 	}
 	ctx, stop := untilInterrupted()
 	defer stop()
-	return supervise.Find(options).Logs(ctx, os.Stdout, s.Lines, s.Follow)
+	return supervise.Find(options).Logs(ctx, screenSafe(os.Stdout, formTable), s.Lines, s.Follow)
 }
 
 // installation is what installing and its undoing have in common.

@@ -35,7 +35,7 @@ func (c *tasksLogsCommand) Run() error {
 
 func (c *tasksLogsCommand) print(e client.TaskEvent) {
 	if c.JSON {
-		printf("%s\n", e.Data)
+		printLine(formLines, e.Data)
 		return
 	}
 	who := e.Type
@@ -63,7 +63,7 @@ func (c *tasksLogsCommand) print(e client.TaskEvent) {
 	default:
 		text = e.Content
 	}
-	printf("%s: %s\n", who, printable(text))
+	printf("%s: %s\n", printable(who), printable(text))
 }
 
 // printable leaves nothing in a text that could steer a terminal.
