@@ -42,6 +42,7 @@ type createKeyCommand struct {
 	keyLimits   `embed:""`
 	budgetFlags `embed:""`
 	Expires     howLong `help:"When the key expires, from now, such as 30d or 12h; 0: never." placeholder:"DURATION"`
+	Existing    bool    `help:"Take a key that callers have already, of the former service, from standard input; by default a new one is made."`
 	Quiet       bool    `short:"q" help:"Print only the key, and no warning."`
 }
 
@@ -51,10 +52,19 @@ func (c *createKeyCommand) Run() error {
 		return err
 	}
 	budgets = slices.DeleteFunc(budgets, func(b budget.Limit) bool { return b.Hard == 0 })
+	existing := ""
+	if c.Existing {
+		if existing, err = typedKey(); err != nil {
+			return err
+		}
+		if existing == "" {
+			return errors.New("read the key: standard input is empty")
+		}
+	}
 	return withStore(&c.Data, func(ctx context.Context, s app.Store) error {
 		text, key, err := newKeys(s).Create(ctx, apikey.Create{
 			ProjectID: c.ProjectID, Name: c.Name, Profile: c.Profile, Admin: c.Admin, RequestsPerMinute: &c.RateLimit,
-			TokensPerMinute: c.TokensPerMinute, ConcurrentRequests: c.ConcurrentRequests, Budgets: budgets, ExpiresAt: fromNow(c.Expires),
+			TokensPerMinute: c.TokensPerMinute, ConcurrentRequests: c.ConcurrentRequests, Budgets: budgets, ExpiresAt: fromNow(c.Expires), Text: existing,
 		})
 		if err != nil {
 			return err

@@ -63,6 +63,11 @@ func (a keyArgument) ref() (string, error) {
 	if a.Key != fromInput {
 		return a.Key, nil
 	}
+	return typedKey()
+}
+
+// typedKey reads a key from a line of standard input.
+func typedKey() (string, error) {
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil && line == "" {
 		return "", fmt.Errorf("read the key: %w", err)

@@ -67,6 +67,9 @@ type Create struct {
 	// Budgets are the key's. Their owner is filled in.
 	Budgets   []budget.Limit
 	ExpiresAt *time.Time // optional, in the future
+	// Text is a key that callers have already, of the service that this one replaces;
+	// "" makes a new one.
+	Text string
 }
 
 // Create makes a key and stores it. The text is returned here and never again.
@@ -97,7 +100,9 @@ func (k *Keys) Create(ctx context.Context, wish Create) (text string, key Key, e
 	if err != nil {
 		return "", Key{}, err
 	}
-	text = randomText()
+	if text, err = k.textOf(ctx, wish); err != nil {
+		return "", Key{}, err
+	}
 	key.Prefix = text[:visibleLength]
 	if err := k.store.CreateKey(ctx, key, HashOf(text), budgets); err != nil {
 		return "", Key{}, fmt.Errorf("create key: %w", err)
@@ -112,6 +117,23 @@ func (k *Keys) Create(ctx context.Context, wish Create) (text string, key Key, e
 		return "", Key{}, err
 	}
 	return text, key, nil
+}
+
+// textOf gives a new key its text. No error shows one.
+func (k *Keys) textOf(ctx context.Context, wish Create) (string, error) {
+	if wish.Text == "" {
+		return randomText(), nil
+	}
+	if !WellFormed(wish.Text) {
+		return "", apierror.Invalid("key", "key: not of the form cc_ and 40 hexadecimal digits in lower case")
+	}
+	switch _, err := k.byText(ctx, wish.Text); {
+	case err == nil:
+		return "", apierror.Invalid("key", "key: this one is known already")
+	case !errors.Is(err, ErrNotFound):
+		return "", err
+	}
+	return wish.Text, nil
 }
 
 // budgets gives the wish's budgets their owner.

@@ -55,6 +55,29 @@ func TestCreateDefaults(t *testing.T) {
 	}
 }
 
+// TestCreateOfAnExistingText takes a key that callers have from elsewhere, once.
+func TestCreateOfAnExistingText(t *testing.T) {
+	store, text := newMemory(), "cc_"+strings.Repeat("0123456789abcdef", 3)[:40]
+	keys := apikey.NewKeys(apikey.Options{Store: store, Now: fixedNow})
+	got, key, err := keys.Create(t.Context(), apikey.Create{ProjectID: "p", Text: text})
+	if err != nil || got != text || key.Prefix != text[:11] {
+		t.Fatalf("%q, %+v, %v", got, key, err)
+	}
+	if account, err := keys.Check(t.Context(), text); err != nil || account.Key.ID != key.ID {
+		t.Errorf("it is %+v, %v", account.Key, err)
+	}
+	for _, other := range []string{text, "sk-ant-1", strings.ToUpper(text), text + "0"} {
+		_, _, err := keys.Create(t.Context(), apikey.Create{ProjectID: "p", Text: other})
+		var e *apierror.Error
+		if !errors.As(err, &e) || e.Param != "key" || strings.Contains(err.Error(), other) {
+			t.Errorf("%q: %v", other, err)
+		}
+	}
+	if len(store.keys) != 1 {
+		t.Errorf("%d keys are there", len(store.keys))
+	}
+}
+
 func TestCreateRefuses(t *testing.T) {
 	past := now.Add(-time.Second)
 	for name, c := range map[string]struct {
