@@ -61,18 +61,17 @@ func (c *Client) open(ctx context.Context, method, path string, body any, o *cal
 	return e, nil
 }
 
-// watched puts a timer off at each read.
+// watched has a timer run while it is read from. What its reader does between two events
+// is no silence of the service's.
 type watched struct {
 	io.Reader
 	timer *time.Timer
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.Reader.Read(p)
-	if n > 0 {
-		w.timer.Reset(silence)
-	}
-	return n, err
+	w.timer.Reset(silence)
+	defer w.timer.Stop()
+	return w.Reader.Read(p)
 }
 
 // next gives the next event, valid until the following call. At the stream's end, however

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -67,7 +68,21 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		context.AfterFunc(r.Context(), func() { _ = end.CloseWithError(r.Context().Err()) })
 		reader = io.MultiReader(reader, silence)
 	}
+	reader = &live{r.Context(), iotest.OneByteReader(reader)}
 	return &http.Response{StatusCode: a.status, Status: http.StatusText(a.status), Header: a.header, Body: io.NopCloser(reader)}, nil
+}
+
+// live is a body that ends with its request, as those of net/http do.
+type live struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (l *live) Read(p []byte) (int, error) {
+	if err := context.Cause(l.ctx); err != nil {
+		return 0, err
+	}
+	return l.Reader.Read(p)
 }
 
 const (
@@ -217,6 +232,27 @@ func TestFollowStops(t *testing.T) {
 		<-left
 		if !errors.Is(failed, context.Canceled) {
 			t.Error(failed)
+		}
+	})
+}
+
+// A reader may take its time between two events, such as somebody who is asked whether a
+// tool may be used: that isn't the service's silence.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clientOf(t, client.Options{HTTP: &http.Client{Transport: &wire{answers: []answer{
+			sends("data: {\"type\":\"token\",\"content\":\"a\"}\n\ndata: {\"type\":\"token\",\"content\":\"b\"}\n\ndata: {\"type\":\"done\"}\n\n"),
+		}}}})
+		seen := 0
+		for _, err := range c.ProcessStream(t.Context(), client.ProcessRequest{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen++
+			time.Sleep(time.Hour)
+		}
+		if seen != 3 {
+			t.Errorf("%d events", seen)
 		}
 	})
 }
