@@ -140,14 +140,18 @@ func (p *past) add(m *Monitor, e *gateway.Entry) {
 }
 
 // Recent gives the requests that have ended since the one with a Seq, the newest first:
-// at most limit of the MostRecent that are remembered. With 0 they are the last ones.
+// at most limit of the MostRecent that are remembered. With 0 they are the last ones. One
+// is given only with all before it: whoever asks next for those since it misses none.
 func (m *Monitor) Recent(since uint64, limit int) []Request {
 	last := m.past.last.Load()
 	var all []Request
 	for seq := last; seq > since && last-seq < MostRecent && len(all) < limit; seq-- {
 		place := &m.past.places[seq%MostRecent]
 		place.mu.Lock()
-		if r := place.request; r.Seq == seq { // else it is being written, or was overtaken
+		switch r := place.request; {
+		case r.Seq < seq:
+			all = all[:0] // it is being written
+		case r.Seq == seq: // else it was overtaken
 			if r.CostMicroUSD != nil {
 				cost := place.cost
 				r.CostMicroUSD = &cost
