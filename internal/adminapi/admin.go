@@ -149,7 +149,12 @@ func write(w http.ResponseWriter, status int, value any) error {
 // read decodes a request's body, which must be a JSON object of value's members and no
 // others. An error names the member at fault.
 func read(w http.ResponseWriter, r *http.Request, value any) error {
-	body, err := protocol.ReadBody(w, r, maxBody)
+	return readUpTo(w, r, maxBody, value)
+}
+
+// readUpTo is read of a body of at most so many bytes.
+func readUpTo(w http.ResponseWriter, r *http.Request, most int64, value any) error {
+	body, err := protocol.ReadBody(w, r, most)
 	if err != nil {
 		return err
 	}

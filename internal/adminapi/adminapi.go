@@ -31,6 +31,9 @@ type Options struct {
 	// Sessions says that an admin key may open a session, which a cookie stands for; the
 	// dashboard needs it.
 	Sessions bool
+	// Off says that sessions count no more: streams that were opened before hear of it so.
+	// nil: they always do.
+	Off func() bool
 	// Archive keeps the sessions.
 	Archive *archive.Archive
 	Log     *slog.Logger // nil: silent

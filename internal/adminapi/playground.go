@@ -180,7 +180,9 @@ func (h *Handler) chat(w http.ResponseWriter, r *http.Request, who *administrato
 	}
 	if err == nil {
 		out := &chatWriter{stream: protocol.NewStream(w, protocol.SetHeader), call: call, reader: protocol.NewEventReader()}
-		err = protocol.Serve(r.Context(), h.options.Gateway, call, out, h.log)
+		ctx, end := h.allowed(r.Context(), who)
+		err = protocol.Serve(ctx, h.options.Gateway, call, out, h.log)
+		end()
 	}
 	if err != nil {
 		h.options.Gateway.Refuse(r.Context(), call, err)
@@ -346,7 +348,7 @@ func (h *Handler) playgroundTask(w http.ResponseWriter, r *http.Request, who *ad
 		return err
 	}
 	if err = h.paid(r.Context(), who, call, PlaygroundTask, wish.Model); err == nil {
-		err = h.runTask(w, r, call, &wish.Request)
+		err = h.runTask(w, r, who, call, &wish.Request)
 	}
 	if err != nil {
 		h.options.Gateway.Refuse(r.Context(), call, err)
@@ -355,9 +357,11 @@ func (h *Handler) playgroundTask(w http.ResponseWriter, r *http.Request, who *ad
 }
 
 // runTask does a task in its caller's request, and gives its events.
-func (h *Handler) runTask(w http.ResponseWriter, r *http.Request, call *gateway.Call, wish *task.Request) error {
+func (h *Handler) runTask(w http.ResponseWriter, r *http.Request, who *administrator, call *gateway.Call, wish *task.Request) error {
 	s := protocol.NewStream(w, protocol.SetHeader)
-	ctx, stop := s.Watch(r.Context(), call)
+	allowed, end := h.allowed(r.Context(), who)
+	defer end()
+	ctx, stop := s.Watch(allowed, call)
 	defer stop()
 	frame := make([]byte, 0, 512)
 	_, last, err := h.options.Tasks.Run(ctx, h.options.Gateway, call, wish, func(e job.Event) error {

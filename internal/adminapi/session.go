@@ -33,6 +33,14 @@ const (
 	// renewAfter is how old the last renewal is when use renews a session again: not each
 	// look at the dashboard is to be a write.
 	renewAfter = 10 * time.Minute
+	// endedFor is far longer than a request takes from its look at the session to the end
+	// of its renewal.
+	endedFor = 10 * time.Minute
+
+	// maxSignIn is the largest body of a sign-in, in bytes: anybody may send one.
+	maxSignIn = 4 << 10
+	// tokenLength is that of a cookie's token, in hexadecimal.
+	tokenLength = 64
 )
 
 // Actions of the audit log.
@@ -106,7 +114,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, who *administra
 	var wish struct {
 		Key string `json:"key"`
 	}
-	if err := read(w, r, &wish); err != nil {
+	if err := readUpTo(w, r, maxSignIn, &wish); err != nil {
 		return err
 	}
 	if wish.Key == "" {
@@ -116,7 +124,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, who *administra
 	if _, err := h.byKey(r.Context(), who); err != nil {
 		return err
 	}
-	var raw [32]byte
+	var raw [tokenLength / 2]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	token := hex.EncodeToString(raw[:])
 	now := time.Now().UTC()
@@ -147,10 +155,12 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request, who *administr
 	if who.session == nil {
 		return notFound("", "there is no session: a key came")
 	}
-	if err := h.options.Archive.Delete(r.Context(), kindSession, owner, who.session.id); err != nil && !errors.Is(err, archive.ErrNotFound) {
+	// It is done whole, whether whoever asked waits for it or not.
+	ctx := context.WithoutCancel(r.Context())
+	if err := h.end(ctx, who.session.id); err != nil {
 		return err
 	}
-	if err := h.note(r.Context(), who, audit.Event{Action: SignedOut, Target: who.KeyID}); err != nil {
+	if err := h.note(ctx, who, audit.Event{Action: SignedOut, Target: who.KeyID}); err != nil {
 		return err
 	}
 	setCookie(w, r, "", -time.Second)
@@ -158,16 +168,55 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request, who *administr
 	return nil
 }
 
-// bySession finds the session of a request's cookie, and lets nothing be changed by it
-// that a page of our own hasn't asked for. Without a cookie there is none.
+// end ends a session, also where a request of its renews it at the same moment: that finds
+// the mark which is left here first.
+func (h *Handler) end(ctx context.Context, id string) error {
+	if err := h.options.Archive.Put(ctx, kindSession, owner, markOf(id), endedFor, []byte("{}")); err != nil {
+		return err
+	}
+	if err := h.options.Archive.Delete(ctx, kindSession, owner, id); err != nil && !errors.Is(err, archive.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// markOf is the id under which it is kept that a session was ended. No cookie has it.
+func markOf(id string) string { return id + "-ended" }
+
+// renew has a session last longer, unless it was ended meanwhile.
+func (h *Handler) renew(ctx context.Context, s *session, lasts time.Duration) error {
+	if err := h.keep(ctx, s, lasts); err != nil {
+		return err
+	}
+	_, err := h.options.Archive.Get(ctx, kindSession, owner, markOf(s.id))
+	switch {
+	case errors.Is(err, archive.ErrNotFound):
+		return nil
+	case err != nil:
+		return unfound(ctx, err)
+	}
+	if err := h.options.Archive.Delete(context.WithoutCancel(ctx), kindSession, owner, s.id); err != nil && !errors.Is(err, archive.ErrNotFound) {
+		return unfound(ctx, err)
+	}
+	return ended(errors.New("it was ended while it was renewed"))
+}
+
+// bySession finds the session of a request's cookie, and lets nothing be read by it that a
+// page of another origin has asked for, nor be changed that a page of our own hasn't.
+// Without a cookie there is none.
 func (h *Handler) bySession(w http.ResponseWriter, r *http.Request, who *administrator) error {
 	cookie, err := r.Cookie(CookieName)
 	if err != nil {
 		return nil //nolint:nilerr // none came
 	}
-	s, err := h.find(r.Context(), idOf(cookie.Value))
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		// Also the page of another port or host below ours, from where SameSite lets it come:
+		// it could read nothing, but keep streams open.
+		return apierror.New(apierror.Permission, "the page of another site has sent this request")
+	}
+	s, err := h.find(r.Context(), cookie.Value)
 	if err != nil {
-		return err
+		return h.slowed(r.Context(), who, err)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		if err := h.sameSite(r); err != nil {
@@ -180,7 +229,7 @@ func (h *Handler) bySession(w http.ResponseWriter, r *http.Request, who *adminis
 	if now := time.Now().UTC(); now.Sub(s.Renewed) >= renewAfter {
 		s.Renewed = now
 		lasts := min(sessionIdle, s.Opened.Add(sessionMost).Sub(now))
-		if err := h.keep(r.Context(), s, lasts); err != nil {
+		if err := h.renew(r.Context(), s, lasts); err != nil {
 			return err
 		}
 		setCookie(w, r, cookie.Value, lasts)
@@ -207,8 +256,24 @@ func ended(cause error) error {
 	return &apierror.Error{Category: apierror.AuthError, Code: apierror.CodeInvalidKey, Message: "the session has ended: sign in again", Cause: cause}
 }
 
-// find gives a session whose key is still taken, and still administers the service.
-func (h *Handler) find(ctx context.Context, id string) (*session, error) {
+// slowed holds back who brings cookies that aren't valid, as who tries keys.
+func (h *Handler) slowed(ctx context.Context, who *administrator, err error) error {
+	if apierror.From(err).Category != apierror.AuthError {
+		return err
+	}
+	return h.options.Authenticator.Slow(ctx, who.Address, err)
+}
+
+// find gives the session of a token. What can't be one isn't looked for.
+func (h *Handler) find(ctx context.Context, token string) (*session, error) {
+	if len(token) != tokenLength {
+		return nil, ended(errors.New("no session has such a cookie"))
+	}
+	return h.byID(ctx, idOf(token))
+}
+
+// byID gives a session whose key is still taken, and still administers the service.
+func (h *Handler) byID(ctx context.Context, id string) (*session, error) {
 	d, err := h.options.Archive.Get(ctx, kindSession, owner, id)
 	if errors.Is(err, archive.ErrNotFound) {
 		return nil, ended(err)

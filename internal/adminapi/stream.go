@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -87,7 +88,10 @@ func (h *Handler) still(ctx context.Context, who *administrator) error {
 		_, err := h.byKey(ctx, who)
 		return err
 	}
-	_, err := h.find(ctx, who.session.id)
+	if h.options.Off != nil && h.options.Off() {
+		return ended(errors.New("the dashboard was switched off"))
+	}
+	_, err := h.byID(ctx, who.session.id)
 	return err
 }
 

@@ -350,10 +350,27 @@ func (h *Handler) followTask(w http.ResponseWriter, r *http.Request, who *admini
 func quiet(http.Header, *gateway.Call) {}
 
 // lasting gives a context that ends with the other one, with the service, and as soon as
-// whoever asked might not ask any more. end must be called.
+// it isn't known that whoever asked might ask still. end must be called.
 func (h *Handler) lasting(ctx context.Context, who *administrator) (lasts context.Context, end func()) {
 	lasts, cancel := context.WithCancel(ctx)
 	unwatch := context.AfterFunc(h.shared.life, cancel)
+	lasts, unlook := h.watched(lasts, who, func(error) bool { return true })
+	return lasts, func() { cancel(); unwatch(); unlook() }
+}
+
+// allowed gives a context that ends with the other one, and as soon as whoever asked might
+// not ask any more: not because that can't be found out, for it is for work that costs.
+func (h *Handler) allowed(ctx context.Context, who *administrator) (lasts context.Context, end func()) {
+	return h.watched(ctx, who, func(err error) bool {
+		category := apierror.From(err).Category
+		return category == apierror.AuthError || category == apierror.Permission
+	})
+}
+
+// watched gives a context that ends with the other one, and when a look at who asked
+// brings an error that is one for an end.
+func (h *Handler) watched(ctx context.Context, who *administrator, over func(err error) bool) (lasts context.Context, end func()) {
+	lasts, cancel := context.WithCancel(ctx)
 	looked := make(chan struct{})
 	go func() {
 		defer close(looked)
@@ -364,11 +381,11 @@ func (h *Handler) lasting(ctx context.Context, who *administrator) (lasts contex
 			case <-lasts.Done():
 				return
 			case <-ticker.C:
-				if h.still(lasts, who) != nil {
+				if err := h.still(lasts, who); err != nil && over(err) {
 					cancel()
 				}
 			}
 		}
 	}()
-	return lasts, func() { cancel(); unwatch(); <-looked }
+	return lasts, func() { cancel(); <-looked }
 }

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -72,7 +73,8 @@ func (h *Handler) serveKill(w http.ResponseWriter, r *http.Request, who *adminis
 	case err != nil:
 		return err
 	}
-	if err := h.note(r.Context(), who, audit.Event{Action: WorkerKilled, Target: id}); err != nil {
+	// It is done whether whoever did it waits or not.
+	if err := h.note(context.WithoutCancel(r.Context()), who, audit.Event{Action: WorkerKilled, Target: id}); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -108,9 +108,15 @@ func (a *Authenticator) Authenticate(ctx context.Context, key, address string) (
 	}
 	var e *apierror.Error
 	if errors.As(err, &e) && e.Category == apierror.AuthError {
-		err = a.attempts.refuse(ctx, address, err)
+		err = a.Slow(ctx, address, err)
 	}
 	return caller, err
+}
+
+// Slow counts a refusal of what else stands for a key, such as a cookie, with those of keys
+// from its address, and holds it back as theirs are.
+func (a *Authenticator) Slow(ctx context.Context, address string, refusal error) error {
+	return a.attempts.refuse(ctx, address, refusal)
 }
 
 func (a *Authenticator) find(ctx context.Context, key string) (*gateway.Caller, error) {

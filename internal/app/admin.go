@@ -91,7 +91,7 @@ func (a *App) registerJobs(registry prometheus.Registerer) {
 // adminOptions are for the endpoints of those who administer the service.
 func (a *App) adminOptions(n *generation) adminapi.Options {
 	options := adminapi.Options{
-		Authenticator: a.authenticator, Keys: a.keys, Audit: a.store, Observer: a.lasting.refusals, Archive: a.archive, Sessions: n.config.Dashboard, Log: a.log,
+		Authenticator: a.authenticator, Keys: a.keys, Audit: a.store, Observer: a.lasting.refusals, Archive: a.archive, Sessions: n.config.Dashboard, Off: a.dashboardOff, Log: a.log,
 		Monitor: a.seen.monitor, State: a.state, ResidentBytes: residentBytes, Reload: a.reread,
 		Rooms: a.adminRooms(n),
 	}
@@ -99,6 +99,12 @@ func (a *App) adminOptions(n *generation) adminapi.Options {
 		options.Workers, options.Kill = a.workers, a.kill
 	}
 	return options
+}
+
+// dashboardOff says that the configuration of now has no dashboard.
+func (a *App) dashboardOff() bool {
+	n := a.now()
+	return n != nil && !n.config.Dashboard
 }
 
 // addAdmin adds to a generation the endpoints of those who administer the service, and
