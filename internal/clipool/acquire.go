@@ -86,12 +86,18 @@ func (p *Pool) refusal(class string) error {
 	case p.closed:
 		return &apierror.Error{Category: apierror.Overloaded, Message: "the service is shutting down", RetryAfter: time.Second}
 	case p.failure != nil && p.owners[class] == 0:
-		return &apierror.Error{
-			Category: apierror.Overloaded, Message: "the Claude Code CLI isn't available: " + callerText(p.failure),
-			RetryAfter: time.Second, Cause: p.failure,
-		}
+		return p.unavailable()
 	}
 	return nil
+}
+
+// unavailable says why no worker can be started. The lock must be held, and there must be
+// a failure.
+func (p *Pool) unavailable() error {
+	return &apierror.Error{
+		Category: apierror.Overloaded, Message: "the Claude Code CLI isn't available: " + callerText(p.failure),
+		RetryAfter: time.Second, Cause: p.failure,
+	}
 }
 
 func callerText(err error) string { return apierror.From(err).Message }

@@ -46,7 +46,7 @@ func (p *Pool) serveFresh(ctx context.Context, call *gateway.Call, w *work, out 
 
 // place gives a request the right to one more worker, which counts as one that starts
 // until startFor has started it: where there is no room, for a worker that it was given
-// and that is ended for it.
+// and that is ended for it. While workers can't be started none is.
 func (p *Pool) place(ctx context.Context, d demand) (start, error) {
 	p.mu.Lock()
 	if !p.closed && p.features.Load() != nil && p.queue.size == 0 && !p.full() && !p.troubled() {
@@ -61,6 +61,12 @@ func (p *Pool) place(ctx context.Context, d demand) (start, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.failure != nil {
+		p.queue.ended(d.key)
+		p.park(given)
+		p.publish()
+		return start{}, p.unavailable()
+	}
 	s := p.beginFor()
 	p.discard(given)
 	p.publish()

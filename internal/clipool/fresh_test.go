@@ -1,12 +1,14 @@
 package clipool_test
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/claudecli/fakeclaude"
 	"claude-code-api-service/internal/clipool"
@@ -108,4 +110,28 @@ func TestFreshThatDoesNotStart(t *testing.T) {
 	p.Renew(good)
 	waitFor(t, p, twoIdle)
 	mustAsk(t, p, "alpha", "s", "hi")
+}
+
+// While workers can't be started, none is ended for a call that asks for a new one.
+func TestFreshWhileNoneStarts(t *testing.T) {
+	p := newPool(t, func(o *clipool.Options) { o.Workers = 1 })
+	mustAsk(t, p, "alpha", "s", "hi")
+	oneIdle := func(s clipool.Status) bool { return s.Idle == 1 }
+	waitFor(t, p, oneIdle)
+	before := p.PIDs()
+	p.Fail(errors.New("the CLI is gone"))
+	call := newCall(t, "alpha", body("s", "hi"))
+	call.Fresh = true
+	_, err := p.Generate(t.Context(), call, &collector{})
+	if e := apierror.From(err); e == nil || e.Category != apierror.Overloaded {
+		t.Errorf("a new one: %v", err)
+	}
+	if now := p.PIDs(); !slices.Equal(now, before) {
+		t.Errorf("workers %v, before %v", now, before)
+	}
+	mustAsk(t, p, "alpha", "s", "hi")
+	waitFor(t, p, oneIdle)
+	if wrong := p.Account(); wrong != "" {
+		t.Error(wrong)
+	}
 }
