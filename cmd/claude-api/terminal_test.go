@@ -69,6 +69,27 @@ func (v *terminal) press(t *testing.T, keys string) {
 	}
 }
 
+// shows waits until a text that fits is on the screen, and gives its first group. The
+// terminal is made another size meanwhile, so that all is drawn anew: otherwise only what
+// has changed is, letter by letter.
+func (v *terminal) shows(t *testing.T, pattern string) (found string) {
+	t.Helper()
+	fits, from := regexp.MustCompile(pattern), len(v.stdout.String())
+	size := pty.Winsize{Cols: 120, Rows: 20}
+	eventually(t, patience, "the screen shows "+pattern, func() bool {
+		size.Rows ^= 1
+		if err := pty.Setsize(v.file, &size); err != nil {
+			t.Fatal(err)
+		}
+		groups := fits.FindStringSubmatch(v.stdout.String()[from:])
+		if groups != nil {
+			found = groups[len(groups)-1]
+		}
+		return groups != nil
+	})
+	return found
+}
+
 // left says whether the program has given the terminal back as it was.
 func (v *terminal) left() bool {
 	text := v.stdout.String()
@@ -86,22 +107,18 @@ func TestTop(t *testing.T) {
 	env := append(environment(t), "CLAUDE_API_URL="+s.url, adminKeyVariable+"="+admin)
 
 	v := inTerminal(t, env, 120, 20, "top", "--every=100ms")
-	v.expect(t, &v.stdout, `(?s)claude-api .*requests/s.*workers 0 busy 2 idle.*1 Requests`)
+	v.shows(t, `(?s)claude-api .*requests/s.*workers 0 busy 2 idle.*1 Requests`)
 	v.press(t, "2")
-	id := v.expect(t, &v.stdout, `(worker_\w+)`)
+	id := v.shows(t, `(worker_\w+)`)
 	v.press(t, "x")
-	v.expect(t, &v.stdout, `End worker (worker_\w+)\? y: yes`)
+	v.shows(t, `End worker (worker_\w+)\? y: yes`)
 	v.press(t, "y")
-	ended := v.expect(t, &v.stdout, `worker (worker_\w+) is ended`)
-	if ended != id {
+	if ended := v.shows(t, `worker (worker_\w+) is ended`); ended != id {
 		t.Errorf("%s was asked for, %s is ended", id, ended)
 	}
 	s.idle(t) // another one is there
-	if err := pty.Setsize(v.file, &pty.Winsize{Cols: 60, Rows: 12}); err != nil {
-		t.Fatal(err)
-	}
 	v.press(t, "?")
-	v.expect(t, &v.stdout, `choose a line`)
+	v.shows(t, `choose a line`)
 	v.press(t, "q")
 	if code := v.exit(t); code != exitDone {
 		t.Errorf("exit code %d", code)

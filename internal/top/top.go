@@ -4,7 +4,6 @@ package top
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -48,11 +47,11 @@ func Run(ctx context.Context, options Options) error {
 	if options.Every <= 0 {
 		options.Every = DefaultEvery
 	}
-	program := tea.NewProgram(newModel(ctx, options), tea.WithContext(ctx), tea.WithInput(options.In), tea.WithOutput(options.Out), tea.WithoutSignalHandler())
+	program := tea.NewProgram(newModel(ctx, options), tea.WithInput(options.In), tea.WithOutput(options.Out), tea.WithoutSignalHandler())
+	// Leaving as its user would: a program whose own context ends closes its input while
+	// that is still read.
+	defer context.AfterFunc(ctx, program.Quit)()
 	_, err := program.Run()
-	if ctx.Err() != nil || errors.Is(err, tea.ErrInterrupted) {
-		return nil
-	}
 	return err
 }
 
