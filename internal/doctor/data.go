@@ -128,7 +128,22 @@ func privateFile(path string) []Finding {
 	if strings.HasSuffix(path, ".pem") && mode&0o037 == 0 {
 		return nil // a group of its own, as certbot and Debian's ssl-cert have it
 	}
-	return fixed(fail(what, "chmod 0600 "+path), "set the rights of "+path+" to 0600", func() error { return os.Chmod(path, 0o600) })
+	found := fail(what, "chmod 0600 "+path)
+	if link, err := os.Lstat(path); err != nil || !link.Mode().IsRegular() {
+		return found // whoever may write in the folder has chosen where it leads
+	}
+	return fixed(found, "set the rights of "+path+" to 0600", func() error { return setRights(path, 0o600) })
+}
+
+// setRights sets the rights of a file or a socket. It follows no link that leads out of its
+// folder, also where one has just been put there: the folder may be another user's than who
+// mends.
+func setRights(path string, mode fs.FileMode) error {
+	folder, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Chmod(filepath.Base(path), mode), folder.Close())
 }
 
 // How much of a disk must be free: below the first the service is about to fail.

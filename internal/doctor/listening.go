@@ -237,7 +237,7 @@ func socket(_ context.Context, in *Installation) []Finding {
 			found = append(found, fail(path+" is there and is no socket", "move it away, or name another path: --listen")...)
 		case info.Mode().Perm()&^in.SocketMode != 0:
 			found = append(found, fixed(warn(fmt.Sprintf("%s can be used by more users (%04o) than --socket-mode says (%04o)", path, info.Mode().Perm(), in.SocketMode), fmt.Sprintf("chmod %04o %s", in.SocketMode, path)),
-				fmt.Sprintf("set the rights of %s to %04o", path, in.SocketMode), func() error { return os.Chmod(path, in.SocketMode) })...)
+				fmt.Sprintf("set the rights of %s to %04o", path, in.SocketMode), func() error { return setRights(path, in.SocketMode) })...)
 		}
 	}
 	if count == 0 {
