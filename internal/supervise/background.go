@@ -75,11 +75,7 @@ func (b *background) write(r record) error {
 	if err != nil {
 		return err
 	}
-	unfinished := b.pid + ".new"
-	if err := os.WriteFile(unfinished, append(text, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(unfinished, b.pid)
+	return replaceFile(b.pid, append(text, '\n'), 0o600)
 }
 
 // locked keeps other starts and stops out. The system gives the lock up when the process

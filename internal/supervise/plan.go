@@ -94,9 +94,23 @@ func (f file) write() error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
 		return err
 	}
-	unfinished := f.path + ".new"
-	if err := os.WriteFile(unfinished, []byte(f.text), 0o644); err != nil {
+	return replaceFile(f.path, []byte(f.text), 0o644)
+}
+
+// replaceFile puts a file in the place of another, all of it or nothing. Whoever may write in
+// the folder can't have it written elsewhere by a link.
+func replaceFile(path string, text []byte, mode fs.FileMode) error {
+	unfinished := path + ".new" // of a process that was killed, if there is one
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(unfinished, f.path)
+	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(unfinished, path)
 }
