@@ -12,7 +12,6 @@ import (
 	"claude-code-api-service/internal/apierror"
 	"claude-code-api-service/internal/audit"
 	"claude-code-api-service/internal/gateway"
-	"claude-code-api-service/internal/job"
 	"claude-code-api-service/internal/latency"
 	"claude-code-api-service/internal/message"
 	"claude-code-api-service/internal/openapi"
@@ -361,29 +360,9 @@ func (h *Handler) runTask(w http.ResponseWriter, r *http.Request, who *administr
 	s := protocol.NewStream(w, protocol.SetHeader)
 	allowed, end := h.allowed(r.Context(), who)
 	defer end()
-	ctx, stop := s.Watch(allowed, call)
-	defer stop()
-	frame := make([]byte, 0, 512)
-	_, last, err := h.options.Tasks.Run(ctx, h.options.Gateway, call, wish, func(e job.Event) error {
-		s.Start(call)
-		frame = task.AppendFrame(frame[:0], e)
-		if err := s.Write(frame); err != nil {
-			return err
-		}
-		return s.Flush()
-	})
-	stop()
-	switch {
-	case err == nil:
-		s.Start(call)
-		_ = s.Write(task.AppendFrame(frame[:0], last)) // a caller who left isn't told
-	case !s.Started():
-		return err
-	default:
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
-		frame = append(frame[:0], "event: error\ndata: {\"type\":\"error\","...)
-		_ = s.Write(append(protocol.AppendFlatError(frame, apierror.From(err)), "}\n\n"...))
+	err := h.options.Tasks.Stream(allowed, s, h.options.Gateway, call, wish, h.log)
+	if s.Started() {
+		return nil // what became of it was told there
 	}
-	_ = s.Close(call)
-	return nil
+	return err
 }

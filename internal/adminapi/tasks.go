@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -275,16 +274,7 @@ func (h *Handler) serveArtifact(w http.ResponseWriter, r *http.Request, who *adm
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	header := w.Header()
-	// Whatever a task has written, no browser runs it: least of all here, where a cookie
-	// is worth something.
-	header.Set("Content-Type", "application/octet-stream")
-	header.Set("Content-Disposition", "attachment")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Security-Policy", "sandbox")
-	header.Set("Content-Length", strconv.FormatInt(about.Bytes, 10))
-	w.WriteHeader(http.StatusOK)
-	if _, err := io.CopyN(w, file, about.Bytes); err != nil {
+	if err := task.WriteFile(w, file, about); err != nil {
 		protocol.Log(r.Context(), h.log, who.RequestID, err) // what has left can't be taken back
 	}
 	return nil
@@ -315,35 +305,7 @@ func (h *Handler) followTask(w http.ResponseWriter, r *http.Request, who *admini
 	if err != nil {
 		return err
 	}
-	s.Start(call)
-	err = s.Write([]byte(": events\n\n")) // so that the header leaves
-	if err == nil {
-		err = s.Flush()
-	}
-	if err != nil {
-		return nil //nolint:nilerr // the caller has left, and isn't told
-	}
-	if err := call.Admitted(); err != nil { // heartbeats follow
-		return err
-	}
-	frame := make([]byte, 0, 512)
-	for e, err := range events {
-		if err == nil {
-			frame = task.AppendFrame(frame[:0], e)
-			err = s.Write(frame)
-		}
-		if err == nil {
-			err = s.Flush()
-		}
-		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-				protocol.Log(ctx, h.log, who.RequestID, err)
-			}
-			break // whoever reads comes again
-		}
-	}
-	_ = s.Close(call) // a caller who left isn't told
-	return nil
+	return task.Follow(ctx, s, call, events, h.log)
 }
 
 // quiet says nothing of a call in the header.

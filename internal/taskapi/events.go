@@ -2,7 +2,6 @@ package taskapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"claude-code-api-service/internal/gateway"
@@ -30,34 +29,5 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, call *gate
 		return err
 	}
 	defer h.readers.leave(call.Caller.KeyID)
-	s.Start(call)
-	err = s.Write([]byte(": events\n\n")) // so that the header leaves
-	if err == nil {
-		err = s.Flush()
-	}
-	if err != nil {
-		return nil //nolint:nilerr // the caller has left, and isn't told
-	}
-	// Nothing refuses it any more: heartbeats follow.
-	if err := call.Admitted(); err != nil {
-		return err
-	}
-	frame := make([]byte, 0, 512)
-	for e, err := range events {
-		if err == nil {
-			frame = task.AppendFrame(frame[:0], e)
-			err = s.Write(frame)
-		}
-		if err == nil {
-			err = s.Flush()
-		}
-		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-				protocol.Log(ctx, h.log, call.RequestID, err)
-			}
-			break // whoever reads comes again
-		}
-	}
-	_ = s.Close(call) // a caller who left isn't told
-	return nil
+	return task.Follow(ctx, s, call, events, h.log)
 }

@@ -156,29 +156,5 @@ func (p *patience) end() bool {
 // stream does a task and answers with its events.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, call *gateway.Call, t *taskRequest) error {
 	s := protocol.NewStream(w, protocol.SetHeader)
-	ctx, stop := s.Watch(r.Context(), call)
-	defer stop()
-	frame := make([]byte, 0, 512)
-	send := func(e job.Event) error {
-		s.Start(call)
-		frame = task.AppendFrame(frame[:0], e)
-		if err := s.Write(frame); err != nil {
-			return err
-		}
-		return s.Flush()
-	}
-	_, last, err := h.tasks.Run(ctx, h.gateway, call, &t.Request, send)
-	stop()
-	switch {
-	case err == nil:
-		s.Start(call)
-		_ = s.Write(task.AppendFrame(frame[:0], last)) // a caller who left isn't told
-	case !s.Started():
-		return err
-	default:
-		protocol.Log(r.Context(), h.log, call.RequestID, err)
-		frame = append(frame[:0], "event: error\ndata: {\"type\":\"error\","...)
-		_ = s.Write(append(protocol.AppendFlatError(frame, apierror.From(err)), "}\n\n"...))
-	}
-	return s.Close(call)
+	return h.tasks.Stream(r.Context(), s, h.gateway, call, &t.Request, h.log)
 }

@@ -1,7 +1,6 @@
 package taskapi
 
 import (
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -145,14 +144,7 @@ func (h *Handler) serveArtifact(w http.ResponseWriter, r *http.Request, call *ga
 	}
 	defer func() { _ = file.Close() }()
 	protocol.SetHeader(w.Header(), call)
-	header := w.Header()
-	// Whatever a task has written, no browser runs it.
-	header.Set("Content-Type", "application/octet-stream")
-	header.Set("Content-Disposition", "attachment")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Length", strconv.FormatInt(about.Bytes, 10))
-	w.WriteHeader(http.StatusOK)
-	if _, err := io.CopyN(w, file, about.Bytes); err != nil {
+	if err := task.WriteFile(w, file, about); err != nil {
 		protocol.Log(r.Context(), h.log, call.RequestID, err) // what has left can't be taken back
 	}
 	return nil
