@@ -180,6 +180,7 @@ func TestNotifications(t *testing.T) {
 	if a := s.get(t, "/ready"); a.status != http.StatusOK {
 		t.Errorf("/ready says %d %s", a.status, a.body)
 	}
+	testManagersAreUnknown(t, s.cmd.Process.Pid)
 
 	began := time.Now()
 	const signs = 6
@@ -238,5 +239,27 @@ func TestNotificationsThatNobodyHears(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 	if code := s.exit(t); code != 0 {
 		t.Errorf("exit code %d\n%s", code, s.stderr.String())
+	}
+}
+
+// testManagersAreUnknown holds what a process has started to knowing nothing of the service
+// manager: a worker could speak to it in the service's name.
+func testManagersAreUnknown(t *testing.T, pid int) {
+	t.Helper()
+	workers := descendants(t, pid)
+	if len(workers) == 0 {
+		t.Error("it has started nothing")
+	}
+	for _, worker := range workers {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", worker))
+		if err != nil {
+			continue // it has ended
+		}
+		for pair := range strings.SplitSeq(string(text), "\x00") {
+			switch name, _, _ := strings.Cut(pair, "="); name {
+			case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES":
+				t.Errorf("process %d has %s", worker, name)
+			}
+		}
 	}
 }
