@@ -170,8 +170,14 @@ func (n *named) once(name string) string {
 		}
 	}
 	own := string([]byte(gateway.Storable(name, longestName)))
-	if known != nil && len(*known) >= mostNames {
-		return own
+	if known != nil {
+		kept, ok := (*known)[own] // of a name that was shortened
+		switch {
+		case ok:
+			return kept
+		case len(*known) >= mostNames:
+			return own
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
