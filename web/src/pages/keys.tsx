@@ -45,10 +45,11 @@ export function Keys() {
   const columns: Column<Key>[] = [
     {
       head: 'Key',
+      wide: true,
       by: nameOf,
       cell: (key) => (
         <span class="row-title">
-          <span class="path">{nameOf(key)}</span>
+          <span class="path clip">{nameOf(key)}</span>
           <span class="sub">
             <code>{key.prefix}…</code>
           </span>
@@ -78,7 +79,7 @@ export function Keys() {
       cell: (key) => (
         <>
           {key.project_id || format.NONE}
-          <span class="sub">{key.profile}</span>
+          <span class="sub">{key.admin ? '' : key.profile}</span>
         </>
       ),
     },
@@ -98,14 +99,23 @@ export function Keys() {
       head: 'Today',
       num: true,
       by: (key) => key.spent?.today_micro_usd ?? 0,
-      cell: (key) => (
-        <>
-          {format.money(key.spent?.today_micro_usd)}
-          <span class="sub">{format.compact(key.spent?.today_tokens)} tokens</span>
-        </>
-      ),
+      // An admin key generates nothing, and the ledger is all that knows of use.
+      cell: (key) =>
+        key.admin ? (
+          format.NONE
+        ) : (
+          <>
+            {format.money(key.spent?.today_micro_usd)}
+            <span class="sub">{format.compact(key.spent?.today_tokens)} tokens</span>
+          </>
+        ),
     },
-    { head: 'Last used', tight: true, by: (key) => key.last_used_at ?? '', cell: (key) => format.since(key.last_used_at) },
+    {
+      head: 'Last used',
+      tight: true,
+      by: (key) => key.last_used_at ?? '',
+      cell: (key) => (key.admin ? format.NONE : format.since(key.last_used_at)),
+    },
     {
       head: 'Ends',
       tight: true,
@@ -115,7 +125,7 @@ export function Keys() {
           {key.revoked_at ? <Ago at={key.revoked_at} /> : key.expires_at ? <Ago at={key.expires_at} /> : 'never'}
           {key.replaced_until && Date.parse(key.replaced_until) > Date.now() && (
             <span class="sub">
-              former text until <Ago at={key.replaced_until} />
+              former text ends <Ago at={key.replaced_until} />
             </span>
           )}
         </>

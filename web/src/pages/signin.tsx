@@ -31,7 +31,11 @@ export function SignIn() {
           aria-hidden="true"
           readOnly
         />
-        <Field label="Admin key" hint="Made by: claude-api keys create --admin" error={work.error?.message}>
+        <Field
+          label="Admin key"
+          hint="Made by: claude-api keys create --project-id operations --admin"
+          error={work.error?.message}
+        >
           {(given) => (
             <input
               {...given}
