@@ -16,7 +16,7 @@ import (
 )
 
 type benchCommand struct {
-	Sources benchSourcesCommand `cmd:"" default:"withargs" help:"Each source of the former service's latency, before and after; or running services: --url, --against."`
+	Sources benchSourcesCommand `cmd:"" default:"withargs" help:"What bench alone does: each source of the former service's latency, before and after; or running services: --url, --against."`
 	History benchHistoryCommand `cmd:"" help:"List the runs so far, each with the one before it."`
 	CLI     benchCLICommand     `cmd:"" name:"cli" help:"The CLI path against a bare warm process and a process per request."`
 	Direct  benchDirectCommand  `cmd:"" help:"The direct path against the upstream itself."`

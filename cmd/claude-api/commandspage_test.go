@@ -19,7 +19,7 @@ const commandsIntro = "# Commands\n\n" +
 	"- `keys`, `projects`, `profiles`, `budgets`, `usage` and `audit` work on the database, so they take its `--data-dir` or `--database-url`, and need no service that runs " +
 	"([keys](keys.md)).\n" +
 	"- `process`, `batch`, `route`, `providers`, `models` and `tasks` call a running service at `--url` with a key, which is in `CLAUDE_API_KEY` or a file; `health` needs none.\n" +
-	"- `workers` and `top` call one with a key that administers it (`keys create --admin`), in `CLAUDE_API_ADMIN_KEY` or a file.\n\n" +
+	"- `workers` and `top` call one with a key that administers it (`keys create --project-id operations --admin`), in `CLAUDE_API_ADMIN_KEY` or a file.\n\n" +
 	"A listing is a table for people, in colours where the output is a terminal and `NO_COLOR` isn't set, and JSON or CSV for programs (`--output`, [for programs](keys.md#for-programs)). " +
 	"Progress is shown on standard error, where that is a terminal.\n\n"
 

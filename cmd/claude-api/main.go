@@ -16,32 +16,34 @@ type commands struct {
 	Config string `help:"Configuration file (YAML)." env:"CLAUDE_API_CONFIG" type:"path"`
 	Color  string `help:"When the output has colours: auto, always or never; auto is on a terminal, unless NO_COLOR is set." enum:"auto,always,never" default:"auto"`
 
-	Serve     serveCommand     `cmd:"" help:"Serve requests."`
-	Demo      demoCommand      `cmd:"" help:"Show on this machine, without an account, what a request costs: cold, warm and direct."`
-	Service   serviceCommand   `cmd:"" help:"Start, stop and install the service on this machine."`
-	Keys      keysCommand      `cmd:"" help:"Create, change and revoke API keys."`
-	Projects  projectsCommand  `cmd:"" help:"List projects; set their time zones, limits and budgets."`
-	Profiles  profilesCommand  `cmd:"" help:"List, make and delete profiles: what keys allow."`
-	Budgets   budgetsCommand   `cmd:"" help:"List, set and remove budgets."`
-	Usage     usageCommand     `cmd:"" help:"Report what was used and what it cost; export the ledger."`
-	Audit     auditCommand     `cmd:"" help:"Show or export who did what."`
-	Agents    agentsCommand    `cmd:"" help:"List the agents that tasks and sessions may start."`
-	Skills    skillsCommand    `cmd:"" help:"List the skills that tasks and sessions may use."`
-	Tasks     tasksCommand     `cmd:"" help:"List, show, end and follow the tasks of a key, at a running service."`
-	Process   processCommand   `cmd:"" help:"Send prompts to a running service."`
-	Batch     batchCommand     `cmd:"" help:"Send many prompts to a running service at once."`
-	Route     routeCommand     `cmd:"" help:"Ask a running service which model suits a prompt."`
-	Providers providersCommand `cmd:"" help:"List the providers of a running service."`
-	Models    modelsCommand    `cmd:"" help:"List the models of a running service."`
-	Health    healthCommand    `cmd:"" help:"Ask a running service how it is."`
-	Workers   workersCommand   `cmd:"" help:"List and end the workers of a running service."`
-	Top       topCommand       `cmd:"" help:"Show in a terminal what a running service does, and end its workers."`
-	Bench     benchCommand     `cmd:"" help:"Measure the service on this machine against what bounds it."`
-	Doctor    doctorCommand    `cmd:"" help:"Find what is wrong with an installation, and how to mend it."`
-	Simulator simulatorCommand `cmd:"" help:"Serve an imitation of the Anthropic API."`
-	Man       manCommand       `cmd:"" help:"Print the manual as man pages."`
+	Serve   serveCommand   `cmd:"" group:"run" help:"Serve requests."`
+	Demo    demoCommand    `cmd:"" group:"run" help:"Show on this machine, without an account, what a request costs: cold, warm and direct."`
+	Service serviceCommand `cmd:"" group:"run" help:"Start, stop and install the service on this machine."`
+	Doctor  doctorCommand  `cmd:"" group:"run" help:"Find what is wrong with an installation, and how to mend it."`
+	Health  healthCommand  `cmd:"" group:"run" help:"Ask a running service how it is."`
+	Workers workersCommand `cmd:"" group:"run" help:"List and end the workers of a running service."`
+	Top     topCommand     `cmd:"" group:"run" help:"Show in a terminal what a running service does, and end its workers."`
 
-	Completion completionCommand `cmd:"" help:"Print the script that completes this program's command lines in a shell."`
+	Keys     keysCommand     `cmd:"" group:"keys" help:"Create, change and revoke API keys."`
+	Projects projectsCommand `cmd:"" group:"keys" help:"List projects; set their time zones, limits and budgets."`
+	Profiles profilesCommand `cmd:"" group:"keys" help:"List, make and delete profiles: what keys allow."`
+	Budgets  budgetsCommand  `cmd:"" group:"keys" help:"List, set and remove budgets."`
+	Usage    usageCommand    `cmd:"" group:"keys" help:"Report what was used and what it cost; export the ledger."`
+	Audit    auditCommand    `cmd:"" group:"keys" help:"Show or export who did what."`
+
+	Process   processCommand   `cmd:"" group:"call" help:"Send prompts to a running service."`
+	Batch     batchCommand     `cmd:"" group:"call" help:"Send many prompts to a running service at once."`
+	Tasks     tasksCommand     `cmd:"" group:"call" help:"List, show, end and follow the tasks of a key, at a running service."`
+	Agents    agentsCommand    `cmd:"" group:"call" help:"List the agents that tasks and sessions may start."`
+	Skills    skillsCommand    `cmd:"" group:"call" help:"List the skills that tasks and sessions may use."`
+	Route     routeCommand     `cmd:"" group:"call" help:"Ask a running service which model suits a prompt."`
+	Providers providersCommand `cmd:"" group:"call" help:"List the providers of a running service."`
+	Models    modelsCommand    `cmd:"" group:"call" help:"List the models of a running service."`
+
+	Bench      benchCommand      `cmd:"" group:"tools" help:"Measure on this machine where the former service lost its time and what this one takes; compare running services."`
+	Simulator  simulatorCommand  `cmd:"" group:"tools" help:"Serve an imitation of the Anthropic API."`
+	Man        manCommand        `cmd:"" group:"tools" help:"Print the manual as man pages."`
+	Completion completionCommand `cmd:"" group:"tools" help:"Print the script that completes this program's command lines in a shell."`
 
 	Version kong.VersionFlag `help:"Print the version, and where it comes from."`
 }

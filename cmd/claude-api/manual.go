@@ -19,7 +19,7 @@ func newModel() (*kong.Application, error) {
 	parser, err := kong.New(&commands{},
 		kong.Name("claude-api"),
 		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API."),
-		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
+		kong.ExplicitGroups(groups),
 		kong.Vars{"data_dir": "~/.claude-api", "version": app.Version, "default_profile": apikey.DefaultProfile},
 	)
 	if err != nil {

@@ -15,6 +15,15 @@ import (
 // exitKong is what kong gives for a command line that isn't valid.
 const exitKong = 80
 
+// groups are the titles in --help, of commands and of flags.
+var groups = []kong.Group{
+	{Key: "run", Title: "Run the service, and see how it is:"},
+	{Key: "keys", Title: "Keys and money:"},
+	{Key: "call", Title: "Prompts, tasks, agents and models:"},
+	{Key: "tools", Title: "Measure, try, document:"},
+	{Key: "budgets", Title: "Budgets, in the project's time zone:"},
+}
+
 // newParser makes what parses a command line into c, below it the environment, and
 // below that the configuration file that either names.
 func newParser(c *commands, args []string) (*kong.Kong, error) {
@@ -28,7 +37,8 @@ func newParser(c *commands, args []string) (*kong.Kong, error) {
 			os.Exit(code)
 		}),
 		kong.ShortUsageOnError(), // the whole one would hide the error
-		kong.ExplicitGroups([]kong.Group{{Key: "budgets", Title: "Budgets, in the project's time zone:"}}),
+		kong.ExplicitGroups(groups),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), // seven commands of keys alone would hide the others
 		kong.Vars{"data_dir": config.DefaultDataDir(), "version": "claude-api " + app.ReadBuilt().String(), "default_profile": apikey.DefaultProfile},
 	)
 	if err != nil {

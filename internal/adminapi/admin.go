@@ -112,7 +112,7 @@ func (h *Handler) byKey(ctx context.Context, who *administrator) (*gateway.Calle
 		return caller, err
 	}
 	if !caller.Admin {
-		return caller, apierror.New(apierror.Permission, "this is a caller's key: an admin key is needed here (claude-api keys create --admin)")
+		return caller, apierror.New(apierror.Permission, "this is a caller's key: an admin key is needed here (claude-api keys create --project-id operations --admin)")
 	}
 	who.KeyID = caller.KeyID
 	return caller, nil
