@@ -131,15 +131,16 @@ func (t *table) add(m *Monitor, now time.Time, entry *gateway.Entry) {
 // find gives the series of a request: one of its own only where a model has answered,
 // so that what callers merely ask for doesn't use up the room.
 func (t *table) find(m *Monitor, entry *gateway.Entry) *series {
-	at := place{entry.Endpoint, entry.Backend, entry.Routed}
-	if known := t.known.Load(); known != nil {
-		if s := (*known)[at]; s != nil {
-			return s
-		}
+	at, known := place{entry.Endpoint, entry.Backend, entry.Routed}, t.known.Load()
+	if known != nil && (*known)[at] != nil {
+		return (*known)[at]
 	}
 	at.model = Other
 	if entry.Category == "" && entry.Result.Model != "" {
 		at.model = m.named.once(entry.Routed)
+	}
+	if known != nil && (*known)[at] != nil {
+		return (*known)[at]
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
