@@ -22,6 +22,7 @@ var groups = []kong.Group{
 	{Key: "call", Title: "Prompts, tasks, agents and models:"},
 	{Key: "tools", Title: "Measure, try, document:"},
 	{Key: "budgets", Title: "Budgets, in the project's time zone:"},
+	{Key: "compare", Title: "Running services instead:"},
 }
 
 // newParser makes what parses a command line into c, below it the environment, and
