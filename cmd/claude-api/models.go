@@ -69,7 +69,8 @@ func (c *listProvidersCommand) Run() error {
 			{name: "display_name", title: "Is", value: func(p client.Provider) any { return p.DisplayName }},
 			{name: "backend", title: "Backend", value: func(p client.Provider) any { return p.Backend }},
 			{name: "available", title: "Available", value: func(p client.Provider) any { return p.Available }},
-			{name: "models", title: "Models", value: func(p client.Provider) any { return p.Models }},
+			{name: "models", value: func(p client.Provider) any { return p.Models }},
+			{title: "Models", value: func(p client.Provider) any { return len(p.Models) }},
 		}, providers)
 	})
 }

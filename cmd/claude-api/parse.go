@@ -12,9 +12,6 @@ import (
 	"claude-code-api-service/internal/config"
 )
 
-// exitKong is what kong gives for a command line that isn't valid.
-const exitKong = 80
-
 // groups are the titles in --help, of commands and of flags.
 var groups = []kong.Group{
 	{Key: "run", Title: "Run the service, and see how it is:"},
@@ -32,7 +29,7 @@ func newParser(c *commands, args []string) (*kong.Kong, error) {
 		kong.Name("claude-api"),
 		kong.Description("An HTTP API in front of the Claude Code CLI and the Anthropic API.\n\n"+exitHelp()),
 		kong.Exit(func(code int) {
-			if code == exitKong {
+			if code != exitDone { // kong tells apart what is wrong with a command line and with a file's values
 				code = exitUsage
 			}
 			os.Exit(code)

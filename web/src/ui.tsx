@@ -279,6 +279,8 @@ interface DialogProps {
   onClose: () => void;
   /** A panel stands at the side and is for reading. */
   panel?: boolean;
+  /** Escape leaves it open: what it shows can't be shown again. */
+  keep?: boolean;
   children: ComponentChildren;
 }
 
@@ -286,7 +288,7 @@ interface DialogProps {
  * Dialog is open for as long as it is drawn. The browser keeps the keyboard inside,
  * closes it by Escape and gives the focus back to where it was.
  */
-export function Dialog({ title, onClose, panel, children }: DialogProps) {
+export function Dialog({ title, onClose, panel, keep, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   const closing = useRef(onClose);
@@ -302,14 +304,17 @@ export function Dialog({ title, onClose, panel, children }: DialogProps) {
     };
   }, []);
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes it
     <dialog
       ref={ref}
       class={panel ? 'panel' : undefined}
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault();
-        closing.current();
+        if (!keep) closing.current();
+      }}
+      onKeyDown={(event) => {
+        // A second Escape would close it without asking.
+        if (keep && event.key === 'Escape') event.preventDefault();
       }}
       onClick={(event) => {
         // Outside of what it shows: on what lies behind it.

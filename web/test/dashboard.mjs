@@ -174,6 +174,10 @@ const checks = {
     await page.getByRole('button', { name: 'Create it' }).click();
     const made = await page.getByTestId('new-key').innerText();
     assert.match(made, /^cc_[0-9a-f]{40}$/);
+    // It is shown once: Escape, also twice, doesn't take it away.
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Escape');
+    await page.getByTestId('new-key').waitFor();
     await page.getByRole('button', { name: 'I have it' }).click();
     await row(page, 'from the page').getByText('50 requests/min').waitFor();
     assert.ok(!(await page.content()).includes(made), 'the key’s text is still in the page');

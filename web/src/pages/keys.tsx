@@ -452,7 +452,7 @@ function Rotate({ target, onClose, onMade }: { target: Key; onClose: () => void;
 
 function Show({ name, text, onClose }: { name: string; text: string; onClose: () => void }) {
   return (
-    <Dialog title={`The text of ${name}`} onClose={onClose}>
+    <Dialog title={`The text of ${name}`} onClose={onClose} keep>
       <p class="prose">Copy it now: the service keeps no copy and can’t show it again.</p>
       <div class="secret">
         <code data-testid="new-key">{text}</code>

@@ -255,13 +255,14 @@ function PoolCard({ pool }: { pool: Pool }) {
 const breakerTones: Record<Breaker['state'], Tone> = { closed: 'good', half_open: 'warn', open: 'bad' };
 
 function Breakers({ list }: { list: Breaker[] }) {
+  const notable = list.filter((breaker) => breaker.state !== 'closed' || breaker.failures > 0);
   return (
     <Card title="Circuit breakers" hint="open: the backend is left alone for a while">
-      {list.length === 0 ? (
-        <Empty title="All are closed.">None has counted a failure yet.</Empty>
+      {notable.length === 0 ? (
+        <Empty title="All are closed.">None counts a failure.</Empty>
       ) : (
         <ul class="lines">
-          {list.map((breaker) => (
+          {notable.map((breaker) => (
             <li key={`${breaker.backend} ${breaker.family}`}>
               <span class="grow">
                 <strong>{breaker.backend}</strong>
