@@ -35,7 +35,7 @@ format: ## format every file as the lint check wants it
 # the service itself doesn't.
 .PHONY: test-go
 test-go: need-cc cli ## Go tests, shuffled, under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 25m ./...
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 35m ./...
 
 .PHONY: need-cc
 need-cc:
