@@ -3,6 +3,7 @@ package clipool
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 	"time"
 )
@@ -203,23 +204,32 @@ func (q *queue) settle(l *lane) {
 	heap.Fix(q.classes[l.class].lanes, l.inClass)
 }
 
+// settleAll finds the places of all lanes of a key again, which are all served later
+// now, or sooner. A heap mends one item at a time only where what is below an item that
+// sinks, or above one that rises, is in order.
+func (q *queue) settleAll(s *share, later bool) {
+	lanes := slices.SortedFunc(maps.Values(s.lanes), func(a, b *lane) int { return cmp.Compare(a.inAll, b.inAll) })
+	if later {
+		slices.Reverse(lanes)
+	}
+	for _, l := range lanes {
+		q.settle(l)
+	}
+}
+
 // began says that a key has been given a worker.
 func (q *queue) began(key string) {
 	s := q.share(key)
 	s.running++
 	s.turn = q.tick()
-	for _, l := range s.lanes {
-		q.settle(l)
-	}
+	q.settleAll(s, true)
 }
 
 // ended says that a request of a key, to which a worker had been given, has ended.
 func (q *queue) ended(key string) {
 	s := q.share(key)
 	s.running--
-	for _, l := range s.lanes {
-		q.settle(l)
-	}
+	q.settleAll(s, false)
 	q.forget(s)
 }
 
