@@ -407,7 +407,7 @@ const checks = {
     }
     await press('Escape');
     await keys.getByRole('dialog').waitFor({ state: 'detached' });
-    assert.equal(await focused(), 'Create a key');
+    await until(async () => (await focused()) === 'Create a key', 'the focus is where it was');
     // A request is opened and closed, and a column sorted.
     await visit(keys, '/dashboard/requests');
     await keys.getByRole('button', { name: 'Pause' }).focus();
@@ -418,7 +418,7 @@ const checks = {
     await keys.getByRole('dialog').waitFor();
     await press('Escape');
     await keys.getByRole('dialog').waitFor({ state: 'detached' });
-    assert.equal(await focused(), title);
+    await until(async () => (await focused()) === title, 'the focus is where it was');
     await visit(keys, '/dashboard/latency');
     await keys.getByRole('button', { name: 'p95', exact: true }).focus();
     await press('Enter');
