@@ -103,7 +103,7 @@ const checks = {
   async 'real data'() {
     await visit(page, '/dashboard');
     await page.getByText('all is well').waitFor();
-    assert.equal(await page.locator('.u-wrap').count(), 4, 'not all charts are drawn');
+    await becomes(() => page.locator('.u-wrap').count(), 4, 'all charts are drawn');
     await page.getByRole('region', { name: 'Services' }).getByText('cli').first().waitFor();
     await page.getByRole('list', { name: 'Workers by state' }).locator('li').first().waitFor();
     await row(page, '/v1/messages').first().waitFor();
@@ -115,9 +115,9 @@ const checks = {
       .getByText(/idle|held/)
       .first()
       .waitFor();
-    assert.match(await page.getByRole('table').innerText(), /MiB/);
+    await until(async () => /MiB/.test(await page.getByRole('table').innerText()), 'a worker’s memory is there');
     await visit(page, '/dashboard/spend');
-    assert.match(await row(page, 'shop').innerText(), /\$0\.\d/);
+    await until(async () => /\$0\.\d/.test(await row(page, 'shop').innerText()), 'what shop has spent is there');
     for (const by of ['Key', 'Model', 'Backend', 'Day']) {
       await page.getByRole('group', { name: 'By' }).getByText(by, { exact: true }).click();
       await page.getByRole('columnheader', { name: by }).waitFor();
@@ -155,7 +155,7 @@ const checks = {
     const all = await page.getByRole('row').count();
     await page.getByLabel('Status').selectOption('4xx');
     await ended(page, '200').first().waitFor({ state: 'detached' });
-    assert.ok((await page.getByRole('row').count()) < all);
+    await until(async () => (await page.getByRole('row').count()) < all, 'others are left out');
     await page.getByRole('button', { name: 'Clear' }).click();
     await ended(page, '200').first().waitFor();
     await page.getByRole('button', { name: 'Pause' }).click();
@@ -238,7 +238,7 @@ const checks = {
     await question.getByRole('button', { name: 'Allow' }).click();
     const log = page.getByRole('list', { name: 'Events of the task' });
     await log.getByText('allowed by a person').waitFor();
-    await log.getByText('completed').waitFor();
+    await log.getByText('completed', { exact: true }).waitFor();
     await log.getByText('it is written').first().waitFor();
     await question.waitFor({ state: 'detached' });
     const artifact = page.getByRole('link', { name: 'answer.txt' });
@@ -255,7 +255,7 @@ const checks = {
     await page.getByLabel('What the model is told of a refusal').fill('not today');
     await page.getByRole('button', { name: 'Deny' }).click();
     await page.getByText('denied by a person: not today').waitFor();
-    await page.getByRole('list', { name: 'Events of the task' }).getByText('completed').waitFor();
+    await page.getByRole('list', { name: 'Events of the task' }).getByText('completed', { exact: true }).waitFor();
     assert.equal(await page.getByRole('link', { name: 'answer.txt' }).count(), 0);
   },
 
@@ -279,7 +279,7 @@ const checks = {
       .filter({ hasText: /idle|held/ })
       .first();
     const pid = /pid \d+/.exec(await first.innerText())[0];
-    await first.getByRole('button').click();
+    await row(page, pid).getByRole('button').click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
     await row(page, pid).waitFor({ state: 'detached' });
     await page.getByRole('row').filter({ hasText: /idle/ }).first().waitFor();
@@ -367,9 +367,13 @@ const checks = {
     await keys.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
     await settled(keys);
     await press('Tab');
-    assert.equal(await focused(), 'Skip to the content');
+    await becomes(focused, 'Skip to the content', 'the way to the content is first');
     await press('Enter', 'Tab');
-    assert.ok(await keys.evaluate(() => document.activeElement.closest('main') !== null), 'skipped to the content');
+    await becomes(
+      () => keys.evaluate(() => document.activeElement.closest('main') !== null),
+      true,
+      'the content is skipped to',
+    );
     for (const [key, name] of [
       ['k', 'Keys'],
       ['r', 'Requests'],
@@ -383,14 +387,14 @@ const checks = {
     ]) {
       await press('g', key);
       await keys.getByRole('heading', { level: 1, name }).waitFor();
-      assert.equal(await focused(), name, 'the new view has the focus');
+      await becomes(focused, name, 'the new view has the focus');
     }
     // A filter, and letters in it that are shortcuts elsewhere.
     await press('g', 'a', '/');
-    assert.equal(await keys.evaluate(() => document.activeElement.tagName), 'SELECT');
+    await becomes(() => keys.evaluate(() => document.activeElement.tagName), 'SELECT', 'a filter has the focus');
     await press('Tab');
     await keys.keyboard.type('gk?d');
-    assert.equal(await keys.getByLabel('Who').inputValue(), 'gk?d');
+    await becomes(() => keys.getByLabel('Who').inputValue(), 'gk?d', 'letters are written');
     // A dialog keeps the focus, Escape closes it, and the focus is where it was.
     await visit(keys, '/dashboard/keys');
     await keys.getByRole('button', { name: 'Create a key' }).focus();
@@ -407,7 +411,7 @@ const checks = {
     }
     await press('Escape');
     await keys.getByRole('dialog').waitFor({ state: 'detached' });
-    await until(async () => (await focused()) === 'Create a key', 'the focus is where it was');
+    await becomes(focused, 'Create a key', 'the focus is where it was');
     // A request is opened and closed, and a column sorted.
     await visit(keys, '/dashboard/requests');
     await keys.getByRole('button', { name: 'Pause' }).focus();
@@ -418,11 +422,15 @@ const checks = {
     await keys.getByRole('dialog').waitFor();
     await press('Escape');
     await keys.getByRole('dialog').waitFor({ state: 'detached' });
-    await until(async () => (await focused()) === title, 'the focus is where it was');
+    await becomes(focused, title, 'the focus is where it was');
     await visit(keys, '/dashboard/latency');
     await keys.getByRole('button', { name: 'p95', exact: true }).focus();
     await press('Enter');
-    assert.equal(await keys.getByRole('columnheader', { name: /^p95/ }).getAttribute('aria-sort'), 'descending');
+    await becomes(
+      () => keys.getByRole('columnheader', { name: /^p95/ }).getAttribute('aria-sort'),
+      'descending',
+      'a column is sorted',
+    );
     // Help, colours, and shortcuts that can be switched off.
     await press('?');
     await keys.getByRole('dialog').getByLabel('Single keys are shortcuts').uncheck();
@@ -435,7 +443,10 @@ const checks = {
     const before = await keys.evaluate(() => document.documentElement.dataset.theme);
     await keys.getByRole('heading', { level: 1 }).focus();
     await press('d');
-    assert.notEqual(await keys.evaluate(() => document.documentElement.dataset.theme), before);
+    await until(
+      async () => (await keys.evaluate(() => document.documentElement.dataset.theme)) !== before,
+      'the colours change',
+    );
     await keys.context().close();
   },
 
@@ -509,14 +520,14 @@ const checks = {
     const on = await open({ ...desktop, colorScheme: 'dark', reducedMotion: 'reduce' });
     await signIn(on);
     const theme = () => on.evaluate(() => document.documentElement.dataset.theme);
-    assert.equal(await theme(), 'dark');
+    await becomes(theme, 'dark', 'the page begins as the system is');
     await on.emulateMedia({ colorScheme: 'light' });
-    await until(async () => (await theme()) === 'light', 'the page follows the system');
+    await becomes(theme, 'light', 'the page follows the system');
     await on.getByRole('group', { name: 'Colours' }).getByText('Dark').click();
-    assert.equal(await theme(), 'dark');
+    await becomes(theme, 'dark', 'dark is chosen');
     await on.reload();
     await settled(on);
-    assert.equal(await theme(), 'dark', 'the choice is kept');
+    await becomes(theme, 'dark', 'the choice is kept');
     await on.getByRole('button', { name: 'Shortcuts' }).click();
     assert.equal(await on.getByRole('dialog').evaluate((d) => getComputedStyle(d).animationName), 'none');
     await on.context().close();
@@ -594,11 +605,23 @@ function milliseconds(text) {
   return Number(number.replace(/,/g, '')) * (unit === 's' ? 1000 : 1);
 }
 
+/** becomes waits for a value: the page draws a moment after what it hears of. */
+async function becomes(read, want, what) {
+  let got;
+  await until(
+    async () => {
+      got = await read();
+      return got === want;
+    },
+    () => `${what}: it is ${JSON.stringify(got)}, not ${JSON.stringify(want)}`,
+  );
+}
+
 /** until waits for what no element tells of. */
 async function until(is, what) {
   const end = Date.now() + PATIENCE;
   while (!(await is())) {
-    assert.ok(Date.now() < end, `never: ${what}`);
+    assert.ok(Date.now() < end, `never: ${typeof what === 'function' ? what() : what}`);
     await new Promise((resume) => setTimeout(resume, 50));
   }
 }
