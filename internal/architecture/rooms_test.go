@@ -96,7 +96,8 @@ func rooms() map[string]room {
 			outside: []string{jsonLibrary, "github.com/go-logr/logr", prometheus, "github.com/prometheus/client_model/go", "go.opentelemetry.io/otel"},
 		},
 
-		"internal/docspage": {outside: []string{"github.com/swaggest/swgui/v5/static"}},
+		"internal/asset":    {},
+		"internal/docspage": {may: []string{"asset"}, outside: []string{"github.com/swaggest/swgui/v5/static"}},
 
 		// For those who run the service. What of the pool and the breakers they see and
 		// do, app gives adminapi as functions.
@@ -105,7 +106,7 @@ func rooms() map[string]room {
 			may:     with(walk, "apikey", "archive", "audit", "budget", "job", "monitor", "openapi", "protocol", "sse", "task", "usage"),
 			outside: []string{jsonLibrary},
 		},
-		"internal/dashboard": {},
+		"internal/dashboard": {may: []string{"asset"}},
 
 		// The stores.
 		"internal/sqlite": {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"claude-code-api-service/internal/asset"
 )
 
 // Root is where the page is.
@@ -28,17 +30,10 @@ var dist embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// asset is one file of the page.
-type asset struct {
-	kind string
-	body []byte
-	gzip []byte // nil: it gains nothing
-}
-
 // Page serves the dashboard. It is safe for concurrent use.
 type Page struct {
-	index  asset
-	assets map[string]asset // by the name below assets/
+	index  asset.File
+	assets map[string]asset.File // by the name below assets/
 }
 
 // made is packed once, not for every generation of the configuration.
@@ -49,7 +44,7 @@ var made = sync.OnceValues(read)
 func New() (*Page, error) { return made() }
 
 func read() (*Page, error) {
-	p := &Page{assets: map[string]asset{}}
+	p := &Page{assets: map[string]asset.File{}}
 	err := fs.WalkDir(dist, "dist", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -71,35 +66,35 @@ func read() (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.index.body == nil {
+	if p.index.Body == nil {
 		return nil, errors.New("the dashboard has no index.html")
 	}
 	return p, nil
 }
 
-func readAsset(name string) (asset, error) {
+func readAsset(name string) (asset.File, error) {
 	body, err := dist.ReadFile(name)
 	if err != nil {
-		return asset{}, err
+		return asset.File{}, err
 	}
 	kind := kinds[path.Ext(name)]
 	if kind == "" {
-		return asset{}, fmt.Errorf("the dashboard has a file %s of a kind that isn't known", name)
+		return asset.File{}, fmt.Errorf("the dashboard has a file %s of a kind that isn't known", name)
 	}
-	a := asset{kind: kind, body: body}
+	a := asset.File{Kind: kind, Body: body}
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	if err != nil {
-		return asset{}, err
+		return asset.File{}, err
 	}
 	if _, err := w.Write(body); err != nil {
-		return asset{}, err
+		return asset.File{}, err
 	}
 	if err := w.Close(); err != nil {
-		return asset{}, err
+		return asset.File{}, err
 	}
 	if packed.Len() < len(body) {
-		a.gzip = packed.Bytes()
+		a.Gzip = packed.Bytes()
 	}
 	return a, nil
 }
@@ -138,24 +133,11 @@ func (p *Page) serveAsset(w http.ResponseWriter, r *http.Request) {
 	serve(w, r, a)
 }
 
-func serve(w http.ResponseWriter, r *http.Request, a asset) {
+func serve(w http.ResponseWriter, r *http.Request, f asset.File) {
 	h := w.Header()
-	h.Set("Content-Type", a.kind)
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-	body := a.body
-	if a.gzip != nil {
-		h.Set("Vary", "Accept-Encoding")
-		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-			h.Set("Content-Encoding", "gzip")
-			body = a.gzip
-		}
-	}
-	// Without a time: an embedded file has none.
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	f.Serve(w, r, policy, time.Time{}) // an embedded file has no time
 }

@@ -102,8 +102,8 @@ func TestPackedForThoseWhoTakeIt(t *testing.T) {
 	}
 	h, sum := page(t), 0
 	for name, a := range p.assets {
-		sum += max(len(a.gzip), 1)
-		if a.gzip == nil {
+		sum += max(len(a.Gzip), 1)
+		if a.Gzip == nil {
 			continue
 		}
 		packed, plain := get(t, h, "/dashboard/assets/"+name, "gzip, br"), get(t, h, "/dashboard/assets/"+name, "")

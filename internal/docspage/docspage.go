@@ -10,10 +10,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/swaggest/swgui/v5/static"
+
+	"claude-code-api-service/internal/asset"
 )
 
 // The page and what starts Swagger UI in it, a file of its own because the
@@ -32,27 +33,20 @@ var (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// asset is one file of the page.
-type asset struct {
-	kind string
-	body []byte
-	gzip []byte // nil: only plain
-}
-
 // Page serves the document. It is safe for concurrent use.
 type Page struct {
-	document asset
-	assets   map[string]asset
+	document asset.File
+	assets   map[string]asset.File
 	made     time.Time
 }
 
 // New makes the page of a document in JSON. The error says that the embedded
 // files aren't what they should be.
 func New(document []byte) (*Page, error) {
-	p := &Page{document: asset{kind: "application/json", body: document}, made: time.Now(), assets: map[string]asset{
-		"":         {kind: "text/html; charset=utf-8", body: page},
-		"start.js": {kind: "text/javascript; charset=utf-8", body: start},
-		"page.css": {kind: "text/css; charset=utf-8", body: style},
+	p := &Page{document: asset.File{Kind: "application/json", Body: document}, made: time.Now(), assets: map[string]asset.File{
+		"":         {Kind: "text/html; charset=utf-8", Body: page},
+		"start.js": {Kind: "text/javascript; charset=utf-8", Body: start},
+		"page.css": {Kind: "text/css; charset=utf-8", Body: style},
 	}}
 	for name, kind := range map[string]string{
 		"swagger-ui-bundle.js": "text/javascript; charset=utf-8",
@@ -66,7 +60,7 @@ func New(document []byte) (*Page, error) {
 		if err != nil {
 			return nil, fmt.Errorf("unpack %s: %w", name, err)
 		}
-		p.assets[name] = asset{kind: kind, body: plain, gzip: packed}
+		p.assets[name] = asset.File{Kind: kind, Body: plain, Gzip: packed}
 	}
 	return p, nil
 }
@@ -93,20 +87,7 @@ func (p *Page) Register(mux *http.ServeMux) {
 	})
 }
 
-func (p *Page) serve(w http.ResponseWriter, r *http.Request, a asset) {
-	h := w.Header()
-	h.Set("Content-Type", a.kind)
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache")
-	body := a.body
-	if a.gzip != nil {
-		h.Set("Vary", "Accept-Encoding")
-		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-			h.Set("Content-Encoding", "gzip")
-			body = a.gzip
-		}
-	}
-	http.ServeContent(w, r, "", p.made, bytes.NewReader(body))
+func (p *Page) serve(w http.ResponseWriter, r *http.Request, f asset.File) {
+	w.Header().Set("Cache-Control", "no-cache")
+	f.Serve(w, r, policy, p.made)
 }
