@@ -1,17 +1,16 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"claude-code-api-service/internal/adminapi"
+	"claude-code-api-service/internal/claudecli"
 	"claude-code-api-service/internal/clipool"
 	"claude-code-api-service/internal/config"
 	"claude-code-api-service/internal/dashboard"
@@ -92,7 +91,7 @@ func (a *App) registerJobs(registry prometheus.Registerer) {
 func (a *App) adminOptions(n *generation) adminapi.Options {
 	options := adminapi.Options{
 		Authenticator: a.authenticator, Keys: a.keys, Audit: a.store, Observer: a.lasting.refusals, Archive: a.archive, Sessions: n.config.Dashboard, Off: a.dashboardOff, Log: a.log,
-		Monitor: a.seen.monitor, State: a.state, ResidentBytes: residentBytes, Reload: a.reread,
+		Monitor: a.seen.monitor, State: a.state, ResidentBytes: func() int64 { return claudecli.ResidentBytes(os.Getpid()) }, Reload: a.reread,
 		Rooms: a.adminRooms(n),
 	}
 	if a.pool != nil {
@@ -131,18 +130,17 @@ func (a *App) addAdmin(n *generation) (family, error) {
 func (a *App) state() adminapi.State {
 	s := adminapi.State{
 		Version: Version, Uptime: adminapi.Seconds(time.Since(a.seen.started)), Node: a.member.ID(), Nodes: []adminapi.Node{},
-		Status: httpserver.StatusOK, Parts: map[string]adminapi.Service{}, Breakers: []adminapi.Breaker{},
+		Parts: map[string]adminapi.Service{}, Breakers: []adminapi.Breaker{},
 		QueuedJobs: a.seen.queued.Load(), RunningJobs: a.seen.running.Load(), WaitingApprovals: a.desk.Waiting(),
 	}
 	if nodes := a.seen.nodes.Load(); nodes != nil {
 		s.Nodes = *nodes
 	}
 	s.Ready.Ready, s.Ready.Reason = a.ready()
-	for name, service := range a.services() {
+	services := a.services()
+	s.Status = httpserver.Overall(services)
+	for name, service := range services {
 		s.Parts[name] = adminapi.Service{Status: service.Status, Detail: service.Detail}
-		if service.Status != httpserver.StatusOK && service.Status != httpserver.StatusOff {
-			s.Status = httpserver.StatusDegraded
-		}
 	}
 	if a.pool != nil {
 		p := a.pool.Status()
@@ -212,22 +210,4 @@ func (a *App) reread(ctx context.Context) (adminapi.Reload, error) {
 		return adminapi.Reload{}, err
 	}
 	return adminapi.Reload{Changed: c.Changed(former), NeedStart: c.NeedStart(a.config)}, nil
-}
-
-// residentBytes is the memory of this process, 0 where it can't be told (proc(5),
-// /proc/pid/statm: the second number, in pages).
-func residentBytes() int64 {
-	data, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := bytes.Fields(data)
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }

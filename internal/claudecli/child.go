@@ -122,7 +122,7 @@ func (c *child) Ending() string {
 func (c *child) PID() int { return c.cmd.Process.Pid }
 
 // ResidentBytes is the process's resident memory, 0 where it can't be told.
-func (c *child) ResidentBytes() int64 { return residentBytes(c.PID()) }
+func (c *child) ResidentBytes() int64 { return ResidentBytes(c.PID()) }
 
 // Started is when it was started.
 func (c *child) Started() time.Time { return c.started }

@@ -13,9 +13,9 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// residentBytes reads a process's resident memory from /proc; 0 when it can't
+// ResidentBytes reads a process's resident memory from /proc; 0 when it can't
 // be read.
-func residentBytes(pid int) int64 {
+func ResidentBytes(pid int) int64 {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
 		return 0

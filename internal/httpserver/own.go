@@ -26,6 +26,16 @@ type Service struct {
 	Detail string `json:"detail"`
 }
 
+// Overall is the state of what consists of these.
+func Overall(services map[string]Service) string {
+	for _, service := range services {
+		if service.Status != StatusOK && service.Status != StatusOff {
+			return StatusDegraded
+		}
+	}
+	return StatusOK
+}
+
 // unmatched is the pattern of what no other matches.
 const unmatched = "/"
 
@@ -96,19 +106,13 @@ func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	if s.options.Services != nil {
 		services = s.options.Services()
 	}
-	status := StatusOK
-	for _, service := range services {
-		if service.Status != StatusOK && service.Status != StatusOff {
-			status = StatusDegraded
-		}
-	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, struct {
 		Status   string             `json:"status"`
 		Version  string             `json:"version"`
 		Uptime   float64            `json:"uptime_seconds"`
 		Services map[string]Service `json:"services"`
-	}{status, s.options.Version, math.Round(time.Since(s.started).Seconds()*1000) / 1000, services})
+	}{Overall(services), s.options.Version, math.Round(time.Since(s.started).Seconds()*1000) / 1000, services})
 }
 
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
