@@ -144,6 +144,32 @@ func TestTheQueueIsInOrder(t *testing.T) {
 	})
 }
 
+// TestAKeyOfSeveralClassesKeepsItsPlace: when a key is given a worker, all that it waits
+// for is served later at once, in whatever places of the heap it stands.
+func TestAKeyOfSeveralClassesKeepsItsPlace(t *testing.T) {
+	q := newQueue()
+	wait := func(key, class string) *waiter {
+		w := &waiter{demand: demand{key: key}, class: class}
+		q.add(w)
+		return w
+	}
+	served := wait("much", "w")
+	for _, class := range []string{"x", "y", "z"} {
+		wait("much", class)
+	}
+	others := []*waiter{wait("b", "x"), wait("c", "y"), wait("d", "z"), wait("e", "x")}
+	q.remove(served)
+	q.began("much")
+	for i, want := range others {
+		got := q.first()
+		if got != want {
+			t.Fatalf("%d. is %s's, not %s's", i+1, got.demand.key, want.demand.key)
+		}
+		q.remove(got)
+		q.began(got.demand.key)
+	}
+}
+
 // newStaffed makes a pool of workers without processes, all idle.
 func newStaffed(workers, perWorker int) *Pool {
 	p := New(Options{Workers: workers, QueuePerWorker: perWorker})
