@@ -339,42 +339,27 @@ function Create({ onClose, onMade }: { onClose: () => void; onMade: (name: strin
                 </select>
               )}
             </Field>
-            <Field label="Requests a minute" hint="Empty: 100" error={wrong('requests_per_minute')}>
-              {(given) => (
-                <input
-                  {...given}
-                  type="number"
-                  min="0"
-                  inputMode="numeric"
-                  value={form.requests}
-                  onInput={(event) => set({ requests: event.currentTarget.value })}
-                />
-              )}
-            </Field>
-            <Field label="Tokens a minute" hint="Empty: no limit" error={wrong('tokens_per_minute')}>
-              {(given) => (
-                <input
-                  {...given}
-                  type="number"
-                  min="0"
-                  inputMode="numeric"
-                  value={form.tokens}
-                  onInput={(event) => set({ tokens: event.currentTarget.value })}
-                />
-              )}
-            </Field>
-            <Field label="Requests at once" hint="Empty: no limit" error={wrong('concurrent_requests')}>
-              {(given) => (
-                <input
-                  {...given}
-                  type="number"
-                  min="0"
-                  inputMode="numeric"
-                  value={form.concurrent}
-                  onInput={(event) => set({ concurrent: event.currentTarget.value })}
-                />
-              )}
-            </Field>
+            <Limit
+              label="Requests a minute"
+              hint="Empty: 100"
+              error={wrong('requests_per_minute')}
+              value={form.requests}
+              onValue={(value) => set({ requests: value })}
+            />
+            <Limit
+              label="Tokens a minute"
+              hint="Empty: no limit"
+              error={wrong('tokens_per_minute')}
+              value={form.tokens}
+              onValue={(value) => set({ tokens: value })}
+            />
+            <Limit
+              label="Requests at once"
+              hint="Empty: no limit"
+              error={wrong('concurrent_requests')}
+              value={form.concurrent}
+              onValue={(value) => set({ concurrent: value })}
+            />
             <Field label="Budget in US dollars" hint="Empty: none" error={wrong('budgets')}>
               {(given) => (
                 <span class="pair">
@@ -447,6 +432,24 @@ function Rotate({ target, onClose, onMade }: { target: Key; onClose: () => void;
         </footer>
       </form>
     </Dialog>
+  );
+}
+
+/** Limit asks for a whole number. */
+function Limit(props: { label: string; hint: string; error?: string; value: string; onValue: (value: string) => void }) {
+  return (
+    <Field label={props.label} hint={props.hint} error={props.error}>
+      {(given) => (
+        <input
+          {...given}
+          type="number"
+          min="0"
+          inputMode="numeric"
+          value={props.value}
+          onInput={(event) => props.onValue(event.currentTarget.value)}
+        />
+      )}
+    </Field>
   );
 }
 
